@@ -1,0 +1,386 @@
+"""The configuration file: TOML, typed, strict, every field documented where it is defined.
+
+The descriptions below are the only ones: `llm2llm config --help`, the README and the file that
+`llm2llm init` writes are made from them. Fields that can't change any result are marked with
+`NO_EFFECT_ON_RESULTS`; all others are part of a run's fingerprint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from .errors import ConfigError
+
+NO_EFFECT_ON_RESULTS: dict[str, Any] = {"affects_results": False}
+
+PathField = Annotated[Path, Field(strict=False)]
+
+
+class Section(BaseModel):
+    """A TOML table: unknown keys are errors, values keep their TOML type, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TaskConfig(Section):
+    """What the student learns to do."""
+
+    family: Literal["classification", "math"] = Field(
+        description="Kind of task: classification (one of a fixed set of labels) or math (GSM8K format: "
+        "a rationale that ends in '#### number')."
+    )
+    instruction: str = Field("", description="One sentence that tells the teacher what the task is.")
+    question_name: str = Field(
+        "Question", min_length=1, description="What a question is called in prompts, such as Message or Review."
+    )
+    answer_name: str = Field(
+        "Answer", min_length=1, description="What an answer is called in prompts, such as Queue or Sentiment."
+    )
+    labels: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        max_length=200,
+        description="Classification: the label set, 2 to 200 labels. Empty: the labels that the seeds have.",
+    )
+    predict: Literal["likelihood", "generate"] = Field(
+        "likelihood",
+        description="Classification: score every label and take the likeliest (gives a confidence), or let "
+        "the student write and match its text exactly. Math always writes.",
+    )
+
+
+class SampleConfig(Section):
+    """A random part of a file."""
+
+    n: int = Field(ge=1, description="Rows to take; all of them when the file has fewer.")
+    rng_seed: int = Field(0, ge=0, description="Which random part; the same number takes the same rows.")
+
+
+class DataConfig(Section):
+    """The person's files: JSONL, CSV or TSV, told apart by their ending."""
+
+    train: PathField = Field(description="The seeds: the labelled examples there are.")
+    dev: PathField | None = Field(None, description="Rows to watch while tuning; never trained on. Optional.")
+    test: PathField | None = Field(None, description="Rows for the final figures; never trained on. Optional.")
+    question_column: str = Field("question", min_length=1, description="Column or JSON key of the question.")
+    answer_column: str = Field("answer", min_length=1, description="Column or JSON key of the answer.")
+    sample: SampleConfig | None = Field(None, description="Use a random part of the seeds: {n = 60, rng_seed = 0}.")
+    dev_sample: SampleConfig | None = Field(None, description="Use a random part of dev.")
+    test_sample: SampleConfig | None = Field(None, description="Use a random part of test.")
+
+
+class TeacherConfig(Section):
+    """The model that writes new examples: a GGUF file, run by llama.cpp."""
+
+    model: PathField = Field(description="The teacher's GGUF file.")
+    prompt_style: Literal["auto", "chat", "completion"] = Field(
+        "auto",
+        description="chat: the model's own chat template; completion: a list for the model to continue, which "
+        "suits base models and very small ones; auto: chat when the file has a template.",
+    )
+    temperature: float = Field(1.0, ge=0.0, le=5.0, description="Sampling temperature; 0 always takes the likeliest.")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="Sample from the likeliest tokens of this total probability.")
+    min_p: float = Field(
+        0.0, ge=0.0, le=1.0, description="Drop tokens less likely than this share of the likeliest one's probability."
+    )
+    max_new_tokens: int = Field(256, ge=1, le=32768, description="Longest reply, in tokens.")
+    demonstrations: int = Field(
+        3, ge=0, le=50, description="Other seeds of the same class shown to the teacher beside the failing one."
+    )
+    show_student_answer: bool = Field(False, description="Tell the teacher what the student answered wrongly.")
+    attempts: int = Field(
+        3, ge=1, le=100, description="Rounds in which a failure's missing or rejected examples are asked for again."
+    )
+    grammar: PathField | None = Field(None, description="A GBNF grammar file that every reply must follow. Optional.")
+    group_size: int = Field(
+        8, ge=1, le=1024, description="Requests in a unit of work: what is redone, at most, after an interruption."
+    )
+    context_length: int = Field(
+        2048, ge=64, description="Tokens for a prompt and its reply together; at most what the model was made for."
+    )
+    gpu_layers: int = Field(-1, ge=-1, description="Layers to put on the GPU; -1: all of them. No effect on a CPU.")
+
+
+class StudentConfig(Section):
+    """The model that is trained: a Hugging Face folder, 4-bit weights with LoRA adapters."""
+
+    model: PathField = Field(description="Folder with config.json, tokenizer and safetensors weights.")
+    quantization: Literal["nf4", "none"] = Field("nf4", description="Precision of the frozen base weights.")
+    lora_rank: int = Field(16, ge=1, le=1024, description="Rank of the LoRA matrices on every linear layer.")
+    lora_alpha: int = Field(32, ge=1, le=4096, description="LoRA scale: updates count alpha / rank.")
+    lora_dropout: float = Field(0.05, ge=0.0, lt=1.0, description="Dropout before the LoRA matrices.")
+    epochs: int = Field(10, ge=1, le=1000, description="Passes over the training set in every iteration.")
+    learning_rate: float = Field(
+        1e-3, gt=0.0, le=1.0, description="Peak learning rate; 1e-3 suits 100M to 500M parameters, 2e-4 suits 7B."
+    )
+    warmup_ratio: float = Field(0.1, ge=0.0, le=1.0, description="Share of the steps in which the rate rises.")
+    weight_decay: float = Field(0.0, ge=0.0, le=1.0, description="AdamW's decoupled weight decay.")
+    max_grad_norm: float = Field(1.0, gt=0.0, description="Gradients are scaled down to this norm.")
+    batch_size: int = Field(8, ge=1, le=4096, description="Examples in an optimizer step.")
+    micro_batch_size: int = Field(
+        8, ge=1, le=4096, description="Examples computed at once; halved by itself when memory runs out."
+    )
+    max_length: int = Field(1024, ge=8, description="Tokens of the longest prompt and answer together.")
+    max_new_tokens: int = Field(
+        256, ge=1, le=32768, description="Longest answer that the student may write, in tokens."
+    )
+    predict_batch_size: int = Field(16, ge=1, le=4096, description="Examples predicted at once: a unit of work.")
+    checkpoint_steps: int = Field(
+        25, ge=1, description="Optimizer steps between checkpoints: what is redone, at most, after an interruption."
+    )
+
+
+class LoopConfig(Section):
+    """The algorithm."""
+
+    iterations: int = Field(
+        3, ge=1, le=1000, description="Rounds of augmentation; the student is trained once more after the last."
+    )
+    augmentations_per_failure: int = Field(1, ge=1, le=100, description="New examples wanted for each failure.")
+    augment_from: Literal["seeds", "all"] = Field(
+        "seeds", description="Failures to augment: on seeds only (the paper's finding), or on augmented examples too."
+    )
+    fine_tune: Literal["scratch", "continue"] = Field(
+        "scratch", description="Start each training from the base model (the paper's finding) or from the last adapter."
+    )
+    rng_seed: int = Field(0, ge=0, description="Start of every random draw: the same number gives the same run.")
+
+
+class ChecksConfig(Section):
+    """What keeps a candidate out of the training set."""
+
+    duplicate_threshold: float = Field(
+        0.95, gt=0.0, le=1.0, description="Reject above this ROUGE-L F with any seed or accepted example."
+    )
+    leak_threshold: float = Field(
+        0.95, gt=0.0, le=1.0, description="Reject above this ROUGE-L F with any dev or test question."
+    )
+    max_length_ratio: float = Field(
+        2.0, ge=1.0, description="Reject questions this many times longer than the longest seed."
+    )
+
+
+class HardwareConfig(Section):
+    """The machine."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the models run; auto: a GPU if there is one."
+    )
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads for a model; 0: one for each core.")
+    keep_both: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Keep teacher and student loaded at once; auto: when both fit into the free memory.",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
+    worker_timeout_seconds: int = Field(
+        900,
+        ge=1,
+        description="A worker that says nothing for so long is ended and its work retried.",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
+    worker_retries: int = Field(
+        2,
+        ge=0,
+        le=100,
+        description="How often a unit of work whose worker died is tried again before the run stops.",
+        json_schema_extra=NO_EFFECT_ON_RESULTS,
+    )
+
+
+class Config(Section):
+    """The whole file."""
+
+    task: TaskConfig
+    data: DataConfig
+    teacher: TeacherConfig
+    student: StudentConfig
+    loop: LoopConfig = LoopConfig()
+    checks: ChecksConfig = ChecksConfig()
+    hardware: HardwareConfig = HardwareConfig()
+
+
+class FieldDoc(NamedTuple):
+    """A documented field: its dotted name, type, default and allowed range as text, and its description."""
+
+    name: str
+    type: str
+    default: str
+    range: str
+    description: str
+    affects_results: bool
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read `path`, apply `section.key=value` overrides, check everything.
+
+    Relative paths in the file count from the file's folder, those in overrides too. Raises ConfigError for
+    a missing or unreadable file, invalid TOML, an unknown key (with the nearest known one), a wrong type or
+    a value out of range; several mistakes are reported together.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", "Write one with: llm2llm init DIR") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+    try:
+        document = tomllib.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not valid UTF-8", "Save the file as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply_override(document, override)
+    return parse_config(document, source=str(path), base=path.resolve().parent)
+
+
+def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
+    """Check a parsed document; `source` names it in errors, relative paths count from `base`."""
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        lines = [f"{source}: {_explain(item, document)}" for item in error.errors()]
+        raise ConfigError("\n".join(lines), "All fields: llm2llm config --help") from None
+    if config.task.family == "classification" and len(config.task.labels) == 1:
+        raise ConfigError(f"{source}: task.labels: 1 label; classification needs 2 to 200")
+    repeated = sorted({label for label in config.task.labels if config.task.labels.count(label) > 1})
+    if repeated:
+        raise ConfigError(f"{source}: task.labels: {repeated[0]!r} is there more than once")
+    if config.data.question_column == config.data.answer_column:
+        raise ConfigError(f"{source}: data.question_column and data.answer_column are the same")
+    return _with_absolute_paths(config, base)
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Dotted name → JSON value, for storing and for saying which field differs."""
+    flat: dict[str, Any] = {}
+    for section_name, section in config.model_dump(mode="json").items():
+        flat.update({f"{section_name}.{key}": value for key, value in section.items()})
+    return flat
+
+
+def field_docs() -> list[FieldDoc]:
+    """Every field in file order, from the declarations above."""
+    return [
+        FieldDoc(
+            name=f"{section_name}.{key}",
+            type=_type_text(field),
+            default="required" if field.is_required() else _toml_text(field.default),
+            range=_range_text(field),
+            description=field.description or "",
+            affects_results=affects_results(f"{section_name}.{key}"),
+        )
+        for section_name, section in _sections()
+        for key, field in section.model_fields.items()
+    ]
+
+
+def affects_results(name: str) -> bool:
+    """Whether the field with this dotted name can change any result."""
+    section_name, key = name.split(".")
+    field = dict(_sections())[section_name].model_fields[key]
+    return field.json_schema_extra != NO_EFFECT_ON_RESULTS
+
+
+def _sections() -> Iterator[tuple[str, type[Section]]]:
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        assert isinstance(section, type) and issubclass(section, Section)
+        yield name, section
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not equals or len(parts) < 2 or not all(parts):
+        raise ConfigError(f"--set {override}: expected section.key=value", "For example: --set loop.iterations=5")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string: --set student.quantization=none
+    table = document
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override}: {part} is not a section")
+    table[parts[-1]] = value
+
+
+def _explain(item: Any, document: dict[str, Any]) -> str:
+    location = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        *parents, unknown = [str(part) for part in item["loc"]]
+        known = _known_keys(parents)
+        near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.0)
+        return f"{location}: unknown key; did you mean {'.'.join([*parents, *near])}?"
+    if item["type"] == "missing":
+        return f"{location}: missing; it has no default"
+    value = item["input"]
+    return f"{location} = {_toml_text(value)}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _known_keys(parents: Sequence[str]) -> list[str]:
+    models: dict[str, type[Section]] = {SampleConfig.__name__: SampleConfig, **dict(_sections())}
+    model: type[Section] = Config
+    for part in parents:
+        annotation = str(model.model_fields[part].annotation)
+        model = next(kind for kind in models.values() if kind.__name__ in annotation)
+    return list(model.model_fields)
+
+
+def _with_absolute_paths(config: Config, base: Path) -> Config:
+    changed = {}
+    for section_name, section in config:
+        paths = {key: base / value for key, value in section if isinstance(value, Path)}
+        if paths:
+            changed[section_name] = section.model_copy(update=paths)
+    return config.model_copy(update=changed)
+
+
+def _type_text(field: FieldInfo) -> str:
+    annotation = str(field.annotation)
+    if "Literal" in annotation:
+        return " | ".join(f'"{choice}"' for choice in field.annotation.__args__)  # type: ignore[union-attr]
+    for word, text in (
+        ("SampleConfig", "table"),
+        ("Path", "path"),
+        ("tuple", "list of strings"),
+        ("bool", "true | false"),
+        ("int", "integer"),
+        ("float", "number"),
+    ):
+        if word in annotation:
+            return text
+    return "string"
+
+
+def _range_text(field: FieldInfo) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(
+        f"{sign} {getattr(constraint, name)}"
+        for constraint in field.metadata
+        for name, sign in signs.items()
+        if hasattr(constraint, name)
+    )
+
+
+def _toml_text(value: Any) -> str:
+    match value:
+        case None:
+            return "not set"
+        case bool():
+            return str(value).lower()
+        case str() | Path():
+            return f'"{value}"'
+        case tuple() | list():
+            return "[" + ", ".join(_toml_text(item) for item in value) + "]"
+        case _:
+            return str(value)

@@ -1,0 +1,82 @@
+"""The one error tree: every error says what is wrong, where, and what to do next.
+
+The command line maps each class to an exit code and prints the message alone; only an error that is not
+one of these is a defect of the program and shows a traceback.
+"""
+
+from __future__ import annotations
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USER_INPUT = 2
+EXIT_RESUMABLE = 3
+
+
+class Llm2LlmError(Exception):
+    """Base of all errors that a person is meant to read.
+
+    `message` says what is wrong and where; `remedy` says what to do next (may be empty when the message
+    already does).
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+
+
+class UserInputError(Llm2LlmError):
+    """What the person gave (a file, a value, a command) can't be used. Nothing was changed."""
+
+    exit_code = EXIT_USER_INPUT
+
+
+class ConfigError(UserInputError):
+    """The TOML file or a `--set` override is not a valid configuration."""
+
+
+class DataError(UserInputError):
+    """A data file can't be used; the message names the file and the line."""
+
+
+class ModelError(UserInputError):
+    """A model file or folder can't be used."""
+
+
+class StoreError(UserInputError):
+    """The store is missing, unreadable, newer than this program, or lacks what was asked for."""
+
+
+class RunBusyError(UserInputError):
+    """Another process is working on this run."""
+
+
+class ChangedSinceStartError(UserInputError):
+    """Something that affects the results differs from when the run started."""
+
+
+class RunFailedError(Llm2LlmError):
+    """The run could not go on; what was finished is in the store and `resume` continues from there."""
+
+
+class DiskError(RunFailedError):
+    """Writing failed (a full disk, most often); the last complete unit of work is safe."""
+
+
+class WorkerError(RunFailedError):
+    """A worker process failed at the same unit of work more often than it is retried."""
+
+
+class RunStoppedError(Llm2LlmError):
+    """The person stopped the run; it is resumable."""
+
+    exit_code = EXIT_RESUMABLE
+
+
+class NetworkRefusedError(Llm2LlmError):
+    """Something tried to reach the network; this program never does."""
