@@ -1,0 +1,316 @@
+"""Reading the person's files: JSONL, CSV or TSV, a question and an answer a row.
+
+What always holds: a file is read once, a line at a time, and its hash is of the very bytes that became rows.
+A row is taken as it is or refused, with the file and the line; none is repaired, guessed or left out. Text
+stays as the person wrote it but for whitespace around it. It isn't Unicode-normalised either: that would
+change what the model learns to write, and two spellings of a word are for the person to unify.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import json
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..config import DataConfig, SampleConfig
+from ..errors import DataError
+from ..records import DataRow, Split
+from .repeats import describe_repeats
+
+MAX_LINE_BYTES = 1_000_000
+"""Longest line, its end included. Far more than a student can be trained on, so a longer one isn't a data row."""
+
+_JSON_SUFFIXES = (".jsonl", ".ndjson")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+# C0 and C1 controls but tab, LF and CR: they can steer a terminal and are never meant. Halves of surrogate pairs,
+# which JSON can spell, can't be stored as UTF-8. Bidirectional controls are allowed: right-to-left text needs them.
+_REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_JSON_REMEDY = 'Every line must be one JSON object such as {"question": "…", "answer": "…"}.'
+_TABLE_REMEDY = 'Close every quote that is opened, and write a quote inside a quoted field twice: "".'
+
+# A row as its file has it: the line on which it starts, and its fields by name.
+_Record = tuple[int, Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedData:
+    """The rows of all splits, in file order, and what there is to say about them.
+
+    `rows` has all three splits; one that isn't configured is empty. `sha256`: "data.train" and the like →
+    hex digest of the whole file, for configured files only. `findings`: warnings, a line each.
+    """
+
+    rows: Mapping[Split, tuple[DataRow, ...]]
+    sha256: Mapping[str, str]
+    findings: tuple[str, ...]
+
+
+def load_splits(config: DataConfig, validate: Callable[[DataRow], None]) -> LoadedData:
+    """Read the configured files, take the configured samples, and `validate` every row taken.
+
+    Raises DataError for a file that can't be used (see `read_rows`); what `validate` raises passes through.
+    """
+    rows: dict[Split, tuple[DataRow, ...]] = dict.fromkeys(Split, ())
+    sha256: dict[str, str] = {}
+    for split, path, sample in (
+        (Split.TRAIN, config.train, config.sample),
+        (Split.DEV, config.dev, config.dev_sample),
+        (Split.TEST, config.test, config.test_sample),
+    ):
+        if path is None:
+            continue
+        every_row, sha256[f"data.{split}"] = _read(path, config.question_column, config.answer_column)
+        rows[split] = _sampled(every_row, sample)
+        for row in rows[split]:
+            validate(row)
+    return LoadedData(rows, sha256, describe_repeats(rows))
+
+
+def read_rows(path: Path, question_column: str, answer_column: str) -> list[DataRow]:
+    """The rows of a .jsonl, .ndjson, .csv or .tsv file, in file order; at least one.
+
+    UTF-8, with or without a byte-order mark. Tables have a header and CSV's quoting, TSV too. Blank lines are
+    skipped. Numbers are taken as JSON answers, spelt as in the file. Raises DataError, whose message begins
+    with the path and, where there is one, the line on which the row starts: for a file that can't be opened or
+    has no rows, text that isn't UTF-8 or has control characters, a line over `MAX_LINE_BYTES`, broken JSON or
+    quoting, a missing or repeated column, and an empty or non-text value.
+    """
+    rows, _ = _read(path, question_column, answer_column)
+    return rows
+
+
+def _read(path: Path, question_column: str, answer_column: str) -> tuple[list[DataRow], str]:
+    """The rows, and the SHA-256 of the file's bytes."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file, _long_csv_fields():
+            records = _records(path, _lines(path, file, digest.update), (question_column, answer_column))
+            rows = [_row(path, record, question_column, answer_column) for record in records]
+    except FileNotFoundError:
+        raise DataError(
+            f"{path}: no such file", "Check the path; a relative one counts from the configuration file's folder."
+        ) from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder", "Name a file in it.") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror}", "Check the path and its permissions.") from None
+    if not rows:
+        raise DataError(f"{path}: has no rows", "Put at least one question with its answer into it.")
+    return rows, digest.hexdigest()
+
+
+def _records(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Iterator[_Record]:
+    suffix = path.suffix.lower()
+    if suffix in _JSON_SUFFIXES:
+        return _json_records(path, lines, columns)
+    if suffix in _DELIMITERS:
+        return _table_records(path, lines, _DELIMITERS[suffix], columns)
+    ending = f"the ending {suffix!r} is" if suffix else "a name without an ending is"
+    raise DataError(f"{path}: {ending} not supported", f"Supported are {', '.join((*_JSON_SUFFIXES, *_DELIMITERS))}.")
+
+
+def _lines(path: Path, file: BinaryIO, on_bytes: Callable[[bytes], None]) -> Iterator[str]:
+    """Lines with their ends, split at LF alone as editors count them (`str` would split at U+2028 too)."""
+    # A bounded readline, since a file without line ends would come into memory whole.
+    for number, raw in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), start=1):
+        if len(raw) > MAX_LINE_BYTES:
+            raise DataError(
+                f"{path}:{number}: longer than {MAX_LINE_BYTES:,} bytes",
+                "Shorten the row; if all rows are on this line, give each its own.",
+            )
+        on_bytes(raw)
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}:{number}: not valid UTF-8 at byte {error.start + 1} of the line", "Save the file as UTF-8."
+            ) from None
+        yield line.removeprefix("\ufeff") if number == 1 else line
+
+
+@contextmanager
+def _long_csv_fields() -> Iterator[None]:
+    """Let a table's field be as long as a line may be: the csv module's limit is lower, and global."""
+    before = csv.field_size_limit(MAX_LINE_BYTES)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+class _Number(str):
+    """A JSON number as the file spells it: 1.10 must not become 1.1, nor a long one lose digits."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; where a key is repeated, the json module would silently take the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError(f"the key {_repeated(key for key, _ in pairs)} is there more than once")
+    return fields
+
+
+_JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, object_pairs_hook=_object)
+
+
+def _json_records(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Iterator[_Record]:
+    for number, line in enumerate(lines, start=1):
+        text = line.rstrip(" \t\r\n")  # JSON's whitespace: a bare rstrip would hide control characters
+        if not text:
+            continue
+        where = f"{path}:{number}"
+        try:
+            fields = _JSON.decode(text)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: broken JSON: {error.msg} (column {error.pos + 1})", _JSON_REMEDY) from None
+        except ValueError as error:
+            raise DataError(f"{where}: {error}", "Keep one of them.") from None
+        except RecursionError:
+            raise DataError(f"{where}: JSON nested too deeply", _JSON_REMEDY) from None
+        if not isinstance(fields, dict):
+            raise DataError(f"{where}: not a JSON object", _JSON_REMEDY)
+        _require(columns, list(fields), where)
+        yield number, fields
+
+
+def _table_records(path: Path, lines: Iterator[str], delimiter: str, columns: Sequence[str]) -> Iterator[_Record]:
+    rows = _table_rows(path, lines, delimiter)
+    first = next(rows, None)
+    if first is None:
+        return
+    header = _header(path, first, columns)
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}:{line}: the header names {len(header)} columns, this row has {len(cells)}",
+                "Quote a field that has the separator or a line break in it, and close every quote.",
+            )
+        yield line, dict(zip(header, cells, strict=True))
+
+
+def _header(path: Path, row: tuple[int, list[str]], columns: Sequence[str]) -> list[str]:
+    """The columns' names, without whitespace around them."""
+    line, cells = row
+    where = f"{path}:{line}"
+    names = [cell.strip() for cell in cells]
+    if len(names) == 1:
+        raise DataError(
+            f"{where}: only one column, {_shown(names[0])}",
+            "The first row must name the columns; commas separate them in a .csv file, tabs in a .tsv file.",
+        )
+    # Spreadsheets leave nameless columns behind; they can't be asked for, so they can't be mistaken.
+    if repeated := _repeated(name for name in names if name):
+        raise DataError(f"{where}: the column {repeated} is there more than once", "Rename or delete one of them.")
+    _require(columns, names, where)
+    return names
+
+
+def _table_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows that aren't blank, each with the line on which it starts: a quoted field may have line breaks."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = str(error).partition(" - ")[0]  # what follows is advice on Python's open()
+            raise DataError(f"{path}:{start}: broken table: {reason}", _TABLE_REMEDY) from None
+        if cells:
+            yield start, cells
+
+
+def _row(path: Path, record: _Record, question_column: str, answer_column: str) -> DataRow:
+    line, fields = record
+    where = f"{path}:{line}"
+    answer = fields[answer_column]
+    if isinstance(answer, _Number):
+        answer = str(answer)
+    return DataRow(
+        question=_text(fields[question_column], question_column, where),
+        answer=_text(answer, answer_column, where),
+        source=str(path),
+        line=line,
+    )
+
+
+def _text(value: object, column: str, where: str) -> str:
+    """The value without whitespace around it."""
+    if not isinstance(value, str) or isinstance(value, _Number):
+        raise DataError(f"{where}: {_shown(column)} is {_kind(value)}, not text", "Write it as text in quotes.")
+    if refused := _REFUSED.search(value):
+        code_point = f"U+{ord(refused.group()):04X}"
+        raise DataError(
+            f"{where}: {_shown(column)} has the character {code_point} at position {refused.start() + 1}",
+            "Delete it: control characters and halves of surrogate pairs aren't text.",
+        )
+    text = value.strip()
+    if not text:
+        raise DataError(f"{where}: {_shown(column)} is empty", "Fill it in, or delete the row.")
+    return text
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case _Number():
+            return "a number"
+        case float():
+            return "NaN or infinite"  # the json module takes these words, and real numbers are _Number
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _require(columns: Iterable[str], present: Sequence[str], where: str) -> None:
+    """Raise DataError when one of `columns` isn't present."""
+    for column in columns:
+        if column in present:
+            continue
+        if not present:
+            raise DataError(f"{where}: no column {_shown(column)}; the object is empty", _JSON_REMEDY)
+        names = ", ".join(_shown(name) for name in present[:10]) + (" …" if len(present) > 10 else "")
+        nearest = difflib.get_close_matches(column, present, n=1, cutoff=0.0)[0]
+        raise DataError(
+            f"{where}: no column {_shown(column)} among {names}; the nearest is {_shown(nearest)}",
+            "Rename the column, or name the right one in data.question_column and data.answer_column.",
+        )
+
+
+def _repeated(names: Iterable[str]) -> str:
+    """The first name that occurs twice, as shown to the person; empty when there is none."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return _shown(name)
+        seen.add(name)
+    return ""
+
+
+def _shown(name: str) -> str:
+    """A column's name from the file, safe for a terminal and short: it may be a whole text by mistake."""
+    return repr(name) if len(name) <= 60 else f"{name[:60]!r}…"
+
+
+def _sampled(rows: Sequence[DataRow], sample: SampleConfig | None) -> tuple[DataRow, ...]:
+    """The configured random part, in file order."""
+    if sample is None or sample.n >= len(rows):
+        return tuple(rows)
+    chosen = random.Random(sample.rng_seed).sample(range(len(rows)), sample.n)
+    return tuple(rows[index] for index in sorted(chosen))
