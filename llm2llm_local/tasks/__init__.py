@@ -1,0 +1,1 @@
+"""What a task is: one file a family, all with the same face (`base.Task`)."""

@@ -1,0 +1,76 @@
+"""What every task family answers, and the one place where an example becomes text.
+
+Everything here and in the families is a function of its arguments: no model, no clock, no disk. A change
+of any text that a model sees must raise `PROMPT_VERSION`, since results made with another text can't be
+continued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ..records import DataRow, Example, Failure, Grade, NewExample, Reply, TeacherPrompt, Unparsed
+
+PROMPT_VERSION = 1
+
+PromptStyle = Literal["chat", "completion"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBuilder:
+    """Renders examples; training, prediction and teaching all use this one."""
+
+    question_name: str
+    answer_name: str
+
+    def prompt(self, question: str) -> str:
+        """The text that the student continues with an answer."""
+        return f"{self.question_name}: {question}\n{self.answer_name}:"
+
+    def completion(self, answer: str) -> str:
+        """The text that the student learns to write after `prompt`; the end-of-text token follows it."""
+        return f" {answer}"
+
+    def example(self, question: str, answer: str) -> str:
+        """A whole example, as a teacher is shown it."""
+        return self.prompt(question) + self.completion(answer)
+
+
+class Task(Protocol):
+    """A task family with the person's settings applied."""
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """The prompt builder of this task."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Answers whose likelihood the student scores; empty when it writes its answer."""
+
+    def validate(self, row: DataRow) -> None:
+        """Raise DataError, naming file and line, when a row of the person's data can't be of this task."""
+
+    def grade(self, reply: Reply, gold_answer: str) -> Grade:
+        """Compare a reply (its text is the answer alone, without the prompt) with the gold answer."""
+
+    def is_same_kind(self, example: Example, other: Example) -> bool:
+        """Whether `other` is a fit demonstration beside `example` (the same class, say)."""
+
+    def teacher_prompt(
+        self,
+        failure: Failure,
+        demonstrations: Sequence[Example],
+        kept: Sequence[NewExample],
+        style: PromptStyle,
+        *,
+        show_student_answer: bool,
+    ) -> TeacherPrompt:
+        """Ask for one new example like the failing one; `kept` were already accepted for it."""
+
+    def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
+        """Read the new example out of the teacher's reply."""
+
+    def defect(self, new: NewExample) -> str | None:
+        """What is wrong with a parsed example by the rules of this family, in a few stable words; None: nothing."""

@@ -1,0 +1,137 @@
+"""Classification: one of a fixed set of labels.
+
+The student either scores every label (likelihood) or writes one (generation, exact match). The teacher is
+asked for a new question only: the label is that of the failing seed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import DataError
+from ..records import (
+    DataRow,
+    Example,
+    Failure,
+    FinishReason,
+    Grade,
+    Message,
+    NewExample,
+    Outcome,
+    Reply,
+    TeacherPrompt,
+    Unparsed,
+)
+from .base import PromptBuilder, PromptStyle
+
+_LIST_MARKS = "-*•–"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationTask:
+    """A label set with the person's words for question and answer.
+
+    `labels`: 2 to 200 distinct labels. `scores_labels`: whether the student scores them or writes one.
+    """
+
+    prompts: PromptBuilder
+    instruction: str
+    labels: tuple[str, ...]
+    scores_labels: bool
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return self.labels if self.scores_labels else ()
+
+    def validate(self, row: DataRow) -> None:
+        if row.answer in self.labels:
+            return
+        near = difflib.get_close_matches(row.answer, self.labels, n=1, cutoff=0.0)[0]
+        raise DataError(
+            f"{row.source}:{row.line}: {row.answer!r} is not one of the {len(self.labels)} labels; nearest: {near!r}",
+            "Correct the row, or list every label in task.labels.",
+        )
+
+    def grade(self, reply: Reply, gold_answer: str) -> Grade:
+        answer = reply.text.strip()
+        if reply.finish_reason is FinishReason.LENGTH:
+            return Grade(Outcome.TRUNCATED, None)
+        if not answer:
+            return Grade(Outcome.UNPARSED, None)
+        return Grade(Outcome.CORRECT if answer == gold_answer else Outcome.WRONG, answer)
+
+    def is_same_kind(self, example: Example, other: Example) -> bool:
+        return example.answer == other.answer
+
+    def teacher_prompt(
+        self,
+        failure: Failure,
+        demonstrations: Sequence[Example],
+        kept: Sequence[NewExample],
+        style: PromptStyle,
+        *,
+        show_student_answer: bool,
+    ) -> TeacherPrompt:
+        name, label = self.prompts.question_name, failure.example.answer
+        shown = [*(item.question for item in demonstrations), failure.example.question, *(new.question for new in kept)]
+        heading = f"{name}s whose {self.prompts.answer_name} is {label}"
+        if show_student_answer and failure.predicted_answer is not None:
+            heading += f" (the last is easily mistaken for {failure.predicted_answer})"
+        listing = "\n".join(f"- {_one_line(question)}" for question in shown)
+        if style == "completion":
+            text = f"{self._introduction()}{heading}:\n{listing}\n-"
+            return TeacherPrompt(messages=(), completion=text, stop=("\n",))
+        request = (
+            f"{self._introduction()}{heading}:\n{listing}\n\n"
+            f"Write one more {name} whose {self.prompts.answer_name} is {label}. It is about something else "
+            f"than those above, in other words and in the same style. Reply with the {name} alone, on one line."
+        )
+        return TeacherPrompt(messages=(Message("user", request),), completion="", stop=("\n\n",))
+
+    def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
+        if reply.finish_reason is FinishReason.LENGTH:
+            return Unparsed("cut off at the token limit")
+        lines = [line.strip() for line in reply.text.strip().splitlines() if line.strip()]
+        if not lines:
+            return Unparsed("empty reply")
+        if len(lines) > 1:
+            return Unparsed("more than one line")
+        question = self._undecorated(lines[0])
+        return NewExample(question, failure.example.answer) if question else Unparsed("empty reply")
+
+    def defect(self, new: NewExample) -> str | None:
+        return None if new.answer in self.labels else "not one of the labels"
+
+    def _introduction(self) -> str:
+        return f"{self.instruction.strip()}\n\n" if self.instruction.strip() else ""
+
+    def _undecorated(self, line: str) -> str:
+        """The question without a list mark, its name in front, or quotes around it."""
+        text = line.lstrip(_LIST_MARKS).strip()
+        name = f"{self.prompts.question_name}:"
+        if text.lower().startswith(name.lower()):
+            text = text[len(name) :].strip()
+        for left, right in (('"', '"'), ("“", "”"), ("'", "'")):
+            if len(text) > 1 and text.startswith(left) and text.endswith(right):
+                text = text[1:-1].strip()
+        return text
+
+
+def label_set(declared: Sequence[str], seeds: Sequence[DataRow]) -> tuple[str, ...]:
+    """The labels in force: the declared ones, or those of the seeds in order of their first appearance.
+
+    Raises DataError when the seeds alone give fewer than 2 or more than 200.
+    """
+    labels = tuple(declared) or tuple(dict.fromkeys(row.answer for row in seeds))
+    if not 2 <= len(labels) <= 200:
+        raise DataError(
+            f"{seeds[0].source}: the seeds have {len(labels)} different answers; classification needs 2 to 200 labels",
+            "Is answer_column right? A free-text answer needs another task family.",
+        )
+    return labels
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
