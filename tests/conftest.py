@@ -1,0 +1,51 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
+
+TEXTS = (
+    "The old bridge crosses the river near the station.",
+    "A teacher reads the letter in the quiet garden.",
+    "What is the name of the longest river in the north?",
+    "Who wrote the first book about the stars?",
+    "How many people live in the village today?",
+    "How far is it from the harbour to the market?",
+    "Where did the painter keep her brushes?",
+    "When does the last train leave for the coast?",
+    "Why do leaves turn red before the winter?",
+    "Which animal sleeps through the whole winter?",
+    "Please play the song that we heard this morning.",
+    "Add this song to my evening list.",
+    "Will it rain in the mountains tomorrow?",
+    "Book a table for 4 people at 7 in the evening.",
+    "Find a restaurant that serves soup near the theatre.",
+    "Show me the times of the film on Sunday.",
+    "I give this book 3 of 5 stars.",
+    "The film was slow, but the ending was beautiful.",
+    "The story is dull and the jokes are old.",
+    "A warm and funny film about two brothers.",
+    "Anna has 12 apples and gives 5 of them to Ben, so 12 - 5 = 7 apples are left.",
+    "A box holds 6 eggs, and 4 boxes hold 6 * 4 = 24 eggs.",
+    "The answer is 42.",
+    "question: Where is the library?\nanswer: place",
+    "question: Who opened the door?\nanswer: person",
+    "question: How much does the ticket cost?\nanswer: number",
+    "Write one new question of the same kind.",
+    "The court finds that the contract was never signed.",
+    "The owner must repair the roof within 30 days.",
+    "Yes, that is right.\nNo, that is wrong.",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
+    """A teacher (GGUF) and a student (folder) with the same random weights; made once, never changed."""
+    from tiny_models import make_tiny_models  # torch and transformers: seconds that most tests need not wait
+
+    return make_tiny_models(tmp_path_factory.mktemp("models"), TEXTS)
