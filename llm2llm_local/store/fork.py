@@ -1,0 +1,130 @@
+"""Take over another run's finished stages, as far as their conditions are the same.
+
+Stages are deterministic and chained by fingerprints, so the rows copied here are those that the new run
+would have made itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .writer import Store, run_folder
+
+Ids = Mapping[int, int]
+
+
+def copy_unchanged(store: Store, origin: int, target: int, advance: Callable[[int, str, int], str]) -> int:
+    """Copy rows and adapters of the longest unchanged run of stages; how many stages that were.
+
+    `advance` gives the new run's fingerprint of each stage when asked in order. The new run must have its
+    data already; examples of both runs are matched by their keys. Part of a transaction.
+    """
+    stages = []
+    for row in store.execute("SELECT * FROM stages WHERE run_id = ? ORDER BY id", [origin]).fetchall():
+        if row["status"] != "done" or advance(row["iteration"], row["stage"], row["attempt"]) != row["fingerprint"]:
+            break
+        stages.append(row)
+    copy = _Copy(store, origin, target)
+    for row in stages:
+        copy.stage(row)
+    return len(stages)
+
+
+class _Copy:
+    """Old ids → new ids, filled as rows are copied."""
+
+    def __init__(self, store: Store, origin: int, target: int) -> None:
+        self._store = store
+        self._origin = origin
+        self._target = target
+        self._calls: dict[int, int] = {}
+        self._candidates: dict[int, int] = {}
+        rows = store.execute(
+            "SELECT old.id, new.id FROM examples old JOIN examples new ON new.key = old.key "
+            "WHERE old.run_id = ? AND new.run_id = ?",
+            [origin, target],
+        )
+        self._examples: dict[int, int] = {row[0]: row[1] for row in rows}
+
+    def stage(self, row: sqlite3.Row) -> None:
+        iteration, stage, attempt = row["iteration"], row["stage"], row["attempt"]
+        self._rows("stages", "id = ?", [row["id"]], {})
+        match stage:
+            case "train":
+                self._rows("training_set_examples", "iteration = ?", [iteration], {"example_id": self._examples})
+                self._rows("metrics", "iteration = ? AND name = 'loss'", [iteration], {})
+                self._checkpoints(iteration)
+            case "predict":
+                self._rows("predictions", "iteration = ?", [iteration], {"example_id": self._examples})
+            case "grade":
+                self._rows("metrics", "iteration = ? AND name != 'loss'", [iteration], {})
+            case "augment":
+                self._candidates_of(iteration, attempt)
+            case "check":
+                self._decisions_of(iteration, attempt)
+
+    def _candidates_of(self, iteration: int, attempt: int) -> None:
+        where, parameters = "iteration = ? AND attempt = ?", [iteration, attempt]
+        self._calls |= self._rows("teacher_calls", where, parameters, {"example_id": self._examples})
+        copied = self._rows(
+            "candidates", where, parameters, {"teacher_call_id": self._calls, "parent_example_id": self._examples}
+        )
+        # As before their checks: only a reply that could not be parsed has its reason already.
+        self._store.execute(
+            "UPDATE candidates SET verdict = 'pending', reject_reason = iif(question IS NULL, reject_reason, NULL) "
+            "WHERE run_id = ? AND iteration = ? AND attempt = ?",
+            [self._target, *parameters],
+        )
+        self._candidates |= copied
+
+    def _decisions_of(self, iteration: int, attempt: int) -> None:
+        of_round = "candidate_id IN (SELECT id FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?)"
+        parameters = [self._origin, iteration, attempt]
+        self._rows("verdicts", of_round, parameters, {"candidate_id": self._candidates})
+        self._examples |= self._rows(
+            "examples",
+            of_round,
+            parameters,
+            {"candidate_id": self._candidates, "parent_example_id": self._examples},
+        )
+        for old in self._store.execute(
+            "SELECT id, verdict, reject_reason FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?",
+            parameters,
+        ).fetchall():
+            self._store.execute(
+                "UPDATE candidates SET verdict = ?, reject_reason = ? WHERE id = ?",
+                [old["verdict"], old["reject_reason"], self._candidates[old["id"]]],
+            )
+
+    def _checkpoints(self, iteration: int) -> None:
+        self._rows("checkpoints", "iteration = ?", [iteration], {})
+        old, new = (run_folder(self._store.workspace, run) for run in (self._origin, self._target))
+        folder = f"iteration-{iteration}/adapter"
+        shutil.copytree(old / folder, new / folder)
+        self._store.execute(
+            "UPDATE checkpoints SET path = ? WHERE run_id = ? AND iteration = ? AND path IS NOT NULL",
+            [str((new / folder).relative_to(self._store.workspace)), self._target, iteration],
+        )
+
+    def _rows(self, table: str, where: str, parameters: list[Any], ids: Mapping[str, Ids]) -> dict[int, int]:
+        """Copy the origin's rows that match; columns in `ids` are translated. Old id → new id."""
+        copied = {}
+        key = "position" if table == "training_set_examples" else "id"
+        for row in self._store.execute(
+            f"SELECT * FROM {table} WHERE run_id = ? AND {where} ORDER BY {key}", [self._origin, *parameters]
+        ).fetchall():
+            columns = {name: row[name] for name in row.keys() if name != "id"}  # noqa: SIM118 - a Row isn't a dict
+            columns["run_id"] = self._target
+            for name, translation in ids.items():
+                if columns[name] is not None:
+                    columns[name] = translation[columns[name]]
+            marks = ", ".join("?" * len(columns))
+            cursor = self._store.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", list(columns.values())
+            )
+            if "id" in row.keys() and cursor.lastrowid is not None:  # noqa: SIM118
+                copied[row["id"]] = cursor.lastrowid
+        return copied

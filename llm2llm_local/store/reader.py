@@ -1,0 +1,128 @@
+"""Reading the history: a read-only connection that can't change, lock or create anything.
+
+Standard library only, so that `status` and the terminal UI start at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreError
+
+STORE_NAME = "llm2llm.db"
+SCHEMA_VERSION = 1
+"""Number of migrations in `schema`; a store with more was made by a newer version."""
+
+_SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES = frozenset(
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
+_STEPS_BETWEEN_TIME_CHECKS = 10_000
+"""SQLite virtual machine steps; a few milliseconds of work."""
+
+
+@contextmanager
+def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection to the workspace's store; rows can be indexed by column name.
+
+    Raises StoreError when the store is missing, isn't one, or was made by a newer version.
+    """
+    path = workspace / STORE_NAME
+    if not path.is_file():
+        raise StoreError(
+            f"{path}: no store there", "Go to the folder of the configuration, or name it: llm2llm -C FOLDER …"
+        )
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10.0)
+        connection.row_factory = sqlite3.Row
+        check_version(connection, path)
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{path}: {error}") from error
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise StoreError when the store has migrations that this version doesn't know, or isn't ours."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: made by a newer version of llm2llm (schema {version}, this version knows {SCHEMA_VERSION})",
+            "Install the newer version; the store was not touched.",
+        )
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None:
+        raise StoreError(f"{path}: not a store of llm2llm", "Move the file away; it was not touched.")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """Column names and rows of a person's query."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def run_query(connection: sqlite3.Connection, sql: str, timeout_seconds: float) -> QueryResult:
+    """Run one statement that only reads, for at most `timeout_seconds`.
+
+    The connection is read-only already; the authorizer also refuses ATTACH and PRAGMA, which a read-only
+    connection would allow. Raises StoreError.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    ran_out = False
+
+    def authorize(action: int, *_: object) -> int:
+        allowed = action in _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+    def out_of_time() -> int:
+        nonlocal ran_out
+        ran_out = time.monotonic() > deadline
+        return int(ran_out)
+
+    connection.set_authorizer(authorize)
+    connection.set_progress_handler(out_of_time, _STEPS_BETWEEN_TIME_CHECKS)
+    try:
+        cursor = connection.execute(sql)
+        rows = [tuple(row) for row in cursor.fetchall()]
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if ran_out:
+            raise StoreError(
+                f"the query took longer than {timeout_seconds:g} s and was ended",
+                "Narrow it with WHERE run_id = …, or allow more: --timeout SECONDS",
+            ) from None
+        if "authoriz" in str(error) or "prohibited" in str(error):
+            raise StoreError("only SELECT is allowed here: the history can't be changed") from None
+        raise StoreError(f"SQL: {error}") from None
+    finally:
+        connection.set_progress_handler(None, 0)
+        connection.set_authorizer(None)
+    if cursor.description is None:
+        raise StoreError("the query is empty", 'For example: llm2llm query "SELECT * FROM accuracy_by_iteration"')
+    return QueryResult(tuple(column[0] for column in cursor.description), rows)
+
+
+def newest_run(connection: sqlite3.Connection) -> int:
+    """The run that started last. Raises StoreError when there is none."""
+    row = connection.execute("SELECT max(run_id) FROM runs").fetchone()
+    if row[0] is None:
+        raise StoreError("the store has no runs yet", "Start one with: llm2llm run")
+    return int(row[0])
+
+
+def require_run(connection: sqlite3.Connection, run_id: int | None) -> int:
+    """`run_id`, or the newest when None. Raises StoreError when it isn't there."""
+    if run_id is None:
+        return newest_run(connection)
+    if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", [run_id]).fetchone() is None:
+        known = ", ".join(str(row[0]) for row in connection.execute("SELECT run_id FROM runs ORDER BY run_id"))
+        raise StoreError(f"there is no run {run_id}", f"Runs in this store: {known or 'none'}")
+    return run_id

@@ -1,0 +1,278 @@
+"""The tables and views, as numbered migrations. A released migration is never edited: add another.
+
+Table, view and column names are a contract, since people query them. Times are UTC, ISO 8601; `seconds`
+are wall time. Foreign keys are enforced. `PRAGMA user_version` holds the number of migrations, so that
+readers can tell a newer store without any package.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("llm2llm_local")
+
+_TABLES = (
+    """CREATE TABLE models (
+        id INTEGER PRIMARY KEY,
+        sha256 TEXT NOT NULL UNIQUE,          -- identity: the same content is the same model wherever it lies
+        kind TEXT NOT NULL,                   -- gguf | folder
+        name TEXT NOT NULL,
+        path TEXT NOT NULL,                   -- where it was when first used
+        architecture TEXT NOT NULL,
+        quantization TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        context_length INTEGER NOT NULL,
+        created_at TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE runs (
+        run_id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again, since adapters lie in runs/<run_id>/
+        status TEXT NOT NULL,
+        status_detail TEXT NOT NULL,          -- what a person should know about the status; '' when nothing
+        config_path TEXT NOT NULL,
+        overrides TEXT NOT NULL,              -- JSON list of the --set arguments
+        config TEXT NOT NULL,                 -- JSON: dotted field name -> value, defaults filled in
+        fingerprint TEXT NOT NULL,            -- sha256 over all that can change a result
+        fingerprint_fields TEXT NOT NULL,     -- JSON: what went into it, so that a difference can be named
+        rng_seed INTEGER NOT NULL,
+        labels TEXT NOT NULL,                 -- JSON list; [] when the task has no label set
+        teacher_model_id INTEGER NOT NULL REFERENCES models(id),
+        student_model_id INTEGER NOT NULL REFERENCES models(id),
+        forked_from_run_id INTEGER,           -- no foreign key: the origin may be deleted
+        created_at TEXT NOT NULL,
+        finished_at TEXT
+    ) STRICT""",
+    """CREATE TABLE iterations (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        finished_at TEXT,
+        UNIQUE (run_id, iteration)
+    ) STRICT""",
+    """CREATE TABLE stages (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        stage TEXT NOT NULL,                  -- train | predict | grade | augment | check
+        attempt INTEGER NOT NULL,             -- augment and check: the round of asking; otherwise 0
+        fingerprint TEXT NOT NULL,
+        fingerprint_fields TEXT NOT NULL,     -- JSON, as in runs
+        status TEXT NOT NULL,
+        units_total INTEGER NOT NULL,
+        units_done INTEGER NOT NULL,          -- units have a fixed order: the first units_done are complete
+        seconds REAL NOT NULL,                -- wall time of the complete units
+        created_at TEXT NOT NULL,
+        finished_at TEXT,
+        UNIQUE (run_id, iteration, stage, attempt)
+    ) STRICT""",
+    """CREATE TABLE examples (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        key TEXT NOT NULL,                    -- identity within the run; all randomness about it derives from it
+        split TEXT NOT NULL,                  -- train | dev | test
+        origin TEXT NOT NULL,                 -- seed | augmented
+        question TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        source TEXT,                          -- file and line of a row of the person's data
+        line INTEGER,
+        parent_example_id INTEGER REFERENCES examples(id),
+        candidate_id INTEGER REFERENCES candidates(id),
+        iteration INTEGER,                    -- augmented: the iteration that made it; it trains from the next on
+        created_at TEXT NOT NULL,
+        UNIQUE (run_id, key)
+    ) STRICT""",
+    """CREATE TABLE training_set_examples (
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        example_id INTEGER NOT NULL REFERENCES examples(id),
+        position INTEGER NOT NULL,
+        PRIMARY KEY (run_id, iteration, position),
+        UNIQUE (run_id, iteration, example_id)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE checkpoints (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        step INTEGER NOT NULL,                -- optimizer steps done
+        total_steps INTEGER NOT NULL,
+        path TEXT,                            -- relative to the workspace; NULL once a later one replaced it
+        sha256 TEXT NOT NULL,                 -- of the adapter's weights
+        tokens INTEGER NOT NULL,              -- unpadded training tokens since the checkpoint before
+        seconds REAL NOT NULL,
+        created_at TEXT NOT NULL,
+        UNIQUE (run_id, iteration, step)
+    ) STRICT""",
+    """CREATE TABLE predictions (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        example_id INTEGER NOT NULL REFERENCES examples(id),
+        split TEXT NOT NULL,
+        output_text TEXT NOT NULL,
+        predicted_answer TEXT,
+        outcome TEXT NOT NULL,                -- correct | wrong | truncated | unparsed
+        is_correct INTEGER NOT NULL,
+        confidence REAL,                      -- probability of the predicted label among all labels
+        finish_reason TEXT NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        created_at TEXT NOT NULL,
+        UNIQUE (run_id, iteration, example_id)
+    ) STRICT""",
+    """CREATE TABLE teacher_calls (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        example_id INTEGER NOT NULL REFERENCES examples(id),   -- the failure it is about
+        attempt INTEGER NOT NULL,
+        slot INTEGER NOT NULL,                -- which of the wanted examples, from 0
+        model_id INTEGER NOT NULL REFERENCES models(id),
+        prompt TEXT NOT NULL,                 -- JSON: the messages, or the text to continue
+        sampling TEXT NOT NULL,               -- JSON
+        rng_seed INTEGER NOT NULL,
+        output_text TEXT NOT NULL,
+        finish_reason TEXT NOT NULL,
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        seconds REAL NOT NULL,
+        created_at TEXT NOT NULL,
+        UNIQUE (run_id, iteration, example_id, attempt, slot)
+    ) STRICT""",
+    """CREATE TABLE candidates (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        key TEXT NOT NULL,                    -- the key of the example it becomes when accepted
+        teacher_call_id INTEGER NOT NULL REFERENCES teacher_calls(id),
+        parent_example_id INTEGER NOT NULL REFERENCES examples(id),
+        question TEXT,                        -- NULL when the reply could not be parsed
+        answer TEXT,
+        output_text TEXT NOT NULL,
+        verdict TEXT NOT NULL,                -- pending | accept | doubt | reject: of all checks together
+        reject_reason TEXT,
+        created_at TEXT NOT NULL,
+        UNIQUE (run_id, key)
+    ) STRICT""",
+    """CREATE TABLE verdicts (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        candidate_id INTEGER NOT NULL REFERENCES candidates(id),
+        check_name TEXT NOT NULL,             -- format | duplicate | leak
+        verdict TEXT NOT NULL,                -- accept | doubt | reject
+        reason TEXT NOT NULL,                 -- the same words for the same kind of defect
+        detail TEXT NOT NULL,
+        score REAL,
+        created_at TEXT NOT NULL,
+        UNIQUE (candidate_id, check_name)
+    ) STRICT""",
+    """CREATE TABLE reviews (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        candidate_id INTEGER NOT NULL REFERENCES candidates(id),
+        decision TEXT NOT NULL,               -- accept | reject, by a person
+        question TEXT,                        -- as edited; NULL: unchanged
+        answer TEXT,
+        created_at TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE metrics (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER NOT NULL,
+        name TEXT NOT NULL,                   -- loss, accuracy_train, accuracy_dev, accuracy_test, truncated_test …
+        step INTEGER NOT NULL,                -- optimizer step of a loss; 0 for figures of an iteration
+        value REAL NOT NULL,
+        created_at TEXT NOT NULL,
+        UNIQUE (run_id, iteration, name, step)
+    ) STRICT""",
+    """CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        iteration INTEGER,
+        kind TEXT NOT NULL,
+        message TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE commands (
+        id INTEGER PRIMARY KEY,
+        run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+        command TEXT NOT NULL,                -- pause | resume | stop
+        status TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        handled_at TEXT
+    ) STRICT""",
+)
+
+_INDEXES = (
+    "CREATE INDEX examples_by_origin ON examples (run_id, split, origin, iteration)",
+    "CREATE INDEX examples_by_parent ON examples (parent_example_id)",
+    "CREATE INDEX examples_by_candidate ON examples (candidate_id)",
+    "CREATE INDEX training_sets_by_example ON training_set_examples (example_id, iteration)",
+    "CREATE INDEX predictions_by_split ON predictions (run_id, iteration, split, is_correct)",
+    "CREATE INDEX predictions_by_example ON predictions (example_id, iteration)",
+    "CREATE INDEX teacher_calls_by_example ON teacher_calls (example_id, iteration)",
+    "CREATE INDEX candidates_by_verdict ON candidates (run_id, iteration, verdict)",
+    "CREATE INDEX candidates_by_parent ON candidates (parent_example_id, iteration)",
+    "CREATE INDEX candidates_by_call ON candidates (teacher_call_id)",
+    "CREATE INDEX verdicts_by_run ON verdicts (run_id, iteration, verdict, check_name)",
+    "CREATE INDEX reviews_by_candidate ON reviews (candidate_id)",
+    "CREATE INDEX reviews_by_run ON reviews (run_id)",
+    "CREATE INDEX events_by_run ON events (run_id, id)",
+    "CREATE INDEX commands_by_run ON commands (run_id, status)",
+)
+
+_VIEWS = (
+    # The training examples that a student got wrong. With loop.augment_from = "all" these are augmented ones too.
+    """CREATE VIEW failures AS
+    SELECT p.run_id, p.iteration, p.example_id, e.question, e.answer, p.predicted_answer, p.confidence
+    FROM predictions p JOIN examples e ON e.id = p.example_id
+    WHERE p.split = 'train' AND p.is_correct = 0""",
+    """CREATE VIEW lineage AS
+    SELECT e.run_id, e.id AS example_id, e.question, e.answer, e.candidate_id, c.teacher_call_id,
+           e.parent_example_id, parent.question AS parent_question, c.iteration AS failed_iteration,
+           p.predicted_answer,
+           (SELECT min(t.iteration) FROM training_set_examples t WHERE t.example_id = e.id) AS first_trained_iteration
+    FROM examples e
+    JOIN candidates c ON c.id = e.candidate_id
+    JOIN examples parent ON parent.id = e.parent_example_id
+    LEFT JOIN predictions p ON p.example_id = parent.id AND p.iteration = c.iteration""",
+    # Seeds only, so that the figure of split 'train' means the same whatever else was predicted.
+    """CREATE VIEW accuracy_by_iteration AS
+    SELECT p.run_id, p.iteration, p.split, count(*) AS n, sum(p.is_correct) AS n_correct,
+           avg(p.is_correct) AS accuracy
+    FROM predictions p JOIN examples e ON e.id = p.example_id
+    WHERE e.origin = 'seed'
+    GROUP BY p.run_id, p.iteration, p.split""",
+    """CREATE VIEW rejections AS
+    SELECT run_id, iteration, check_name, reason, count(*) AS n
+    FROM verdicts WHERE verdict = 'reject'
+    GROUP BY run_id, iteration, check_name, reason""",
+    """CREATE VIEW teacher_yield AS
+    SELECT f.run_id, f.iteration, f.n_failures,
+           count(c.id) AS n_candidates,
+           count(c.id) FILTER (WHERE c.verdict = 'accept') AS n_accepted,
+           count(c.id) FILTER (WHERE c.verdict = 'reject') AS n_rejected,
+           count(c.id) FILTER (WHERE c.verdict = 'doubt') AS n_doubt
+    FROM (SELECT run_id, iteration, count(*) FILTER (WHERE is_correct = 0) AS n_failures
+          FROM predictions WHERE split = 'train' GROUP BY run_id, iteration) f
+    LEFT JOIN candidates c ON c.run_id = f.run_id AND c.iteration = f.iteration
+    GROUP BY f.run_id, f.iteration""",
+)
+
+
+@migrations()
+def m001_first_release(db: Database) -> None:
+    for statement in (*_TABLES, *_INDEXES, *_VIEWS):
+        db.execute(statement)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the store up to date; a no-op when it is. Each migration is a transaction of its own."""
+    database = Database(connection)
+    if migrations.pending(database):
+        migrations.apply(database)
+        connection.execute(f"PRAGMA user_version = {len(migrations.applied(database))}")
