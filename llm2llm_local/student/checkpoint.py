@@ -1,0 +1,108 @@
+"""Checkpoints: everything that a training needs to go on bit for bit, in safetensors and JSON, never a pickle.
+
+A checkpoint is a folder. It is written under a temporary name, synced to disk, then renamed: a folder with
+the final name is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..errors import DiskError
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_TENSORS, _SCALARS = "trainer_state.safetensors", "trainer_state.json"
+
+
+@contextmanager
+def complete_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `folder` only when the block ends well. Raises DiskError."""
+    temporary = folder.with_name(folder.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True, mode=0o700)
+    try:
+        yield temporary
+        for file in [*temporary.iterdir(), temporary]:
+            _sync(file)
+        shutil.rmtree(folder, ignore_errors=True)  # left by a process that died between rename and commit
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise DiskError(
+            f"{folder}: the checkpoint can't be written: {error}",
+            "What was finished is safe. Make room, then: llm2llm resume",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_adapter(model: Any, folder: Path) -> str:
+    """Write a PEFT model's adapter in PEFT's own format; the sha256 of its weights.
+
+    The JSON is rewritten in a fixed order (PEFT writes sets in hash order), so equal adapters have equal bytes.
+    """
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty model card
+    config_file = folder / "adapter_config.json"
+    config = {
+        key: sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
+        for key, value in json.loads(config_file.read_text()).items()
+    }
+    config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return hashlib.sha256((folder / ADAPTER_WEIGHTS).read_bytes()).hexdigest()
+
+
+def save_state(folder: Path, optimizer: torch.optim.Optimizer, scalars: dict[str, Any]) -> None:
+    """Write the optimizer's state, all random states, and `scalars` (JSON values)."""
+    state = optimizer.state_dict()
+    tensors, plain = {}, {}
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+            else:
+                plain[f"{index}.{name}"] = value
+    tensors["rng.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    save_file(tensors, folder / _TENSORS)
+    (folder / _SCALARS).write_text(json.dumps({**scalars, "optimizer": plain}, sort_keys=True))
+
+
+def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restore what `save_state` wrote; its scalars."""
+    tensors = load_file(folder / _TENSORS)
+    scalars: dict[str, Any] = json.loads((folder / _SCALARS).read_text())
+    entries: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "optimizer":
+            index, _, name = rest.partition(".")
+            entries.setdefault(int(index), {})[name] = tensor
+    for key, value in scalars.pop("optimizer").items():
+        index, _, name = key.partition(".")
+        entries.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    return scalars
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,56 @@
+"""What the loop asks of a teacher, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..records import Reply, TeacherPrompt
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while a long request is worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSettings:
+    """How the model is loaded. `context_length` in tokens; `gpu_layers` -1 means all of them."""
+
+    model: Path
+    context_length: int
+    threads: int
+    gpu_layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn. Temperature 0 always takes the likeliest one."""
+
+    temperature: float
+    top_p: float
+    min_p: float
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRequest:
+    """One text to write. `grammar` is GBNF text; `rng_seed` has 32 bits; `max_tokens` bounds the reply."""
+
+    prompt: TeacherPrompt
+    sampling: Sampling
+    grammar: str | None
+    rng_seed: int
+    max_tokens: int
+
+
+class Teacher(Protocol):
+    """A loaded teacher. A group's replies depend on the group alone, never on what was asked before."""
+
+    def generate(self, group: Sequence[TeacherRequest], progress: Progress) -> list[Reply]:
+        """Answer the requests of one group, in their order.
+
+        Raises ModelError when a prompt with its reply doesn't fit into the context or a grammar is invalid.
+        """
+
+    def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
+        """Tokens of the longest prompt of the group; raises as `generate` would, but writes nothing."""

@@ -1,0 +1,65 @@
+"""A worker process: `python -m llm2llm_local.workers.main ROLE FD`.
+
+Loads one engine and answers calls over the pipe with descriptor FD until the pipe closes. Its standard
+input is a lifeline: it closes when the parent dies, however it dies, and the worker ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+from .. import airgap
+from ..errors import Llm2LlmError
+from .messages import Call, Crashed, Progressed, Refused, Returned
+
+
+def main(role: str, descriptor: int) -> None:
+    airgap.enforce()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    connection: Connection[Any, Any] = Connection(descriptor)
+    engine: Any = None
+    while True:
+        try:
+            call: Call = connection.recv()
+        except EOFError:
+            return
+        try:
+            if call.method == "load":
+                engine = _load(role, *call.arguments)
+                value = None
+            else:
+                value = getattr(engine, call.method)(
+                    *call.arguments, lambda done, total: connection.send(Progressed(done, total))
+                )
+            answer: Returned | Refused = Returned(value)
+        except Llm2LlmError as error:
+            answer = Refused(error)
+        except Exception as error:
+            connection.send(Crashed(f"{type(error).__name__}: {error}", traceback.format_exc()))
+            raise
+        connection.send(answer)
+
+
+def _load(role: str, settings: Any) -> Any:
+    if role == "teacher":
+        from ..teacher.llama import LlamaTeacher
+
+        return LlamaTeacher(settings)
+    from ..student.lora import LoraStudent
+
+    return LoraStudent(settings)
+
+
+def _die_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,90 @@
+"""Whether teacher and student fit into the device together: estimated from the models' own figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+from ..model_files import ModelFile
+
+Device = Literal["cpu", "cuda"]
+
+_PROCESS_BYTES = 500 * 2**20
+"""Libraries and buffers of a worker, beside its model (measured: torch with bitsandbytes about 450 MiB)."""
+
+_BYTES_PER_PARAMETER_NF4 = 0.56
+"""4 bits and the doubly quantized block scales."""
+
+_ACTIVATION_FACTOR = 40
+"""Bytes of activations per token, layer and hidden unit in training, roughly, for 16-bit or 32-bit alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes that each worker needs on `device`, those free now, and what follows from it."""
+
+    device: Device
+    teacher_bytes: int
+    student_bytes: int
+    free_bytes: int
+    keeps_both: bool
+
+    def needed_bytes(self, role: Literal["teacher", "student"]) -> int:
+        return self.teacher_bytes if role == "teacher" else self.student_bytes
+
+
+def plan_memory(
+    device: Device,
+    teacher: ModelFile,
+    student: ModelFile,
+    *,
+    context_length: int,
+    training_tokens: int,
+    quantization: Literal["nf4", "none"],
+    keep_both: Literal["auto", "always", "never"],
+) -> MemoryPlan:
+    """`context_length` in tokens; `training_tokens` is a micro-batch's tokens."""
+    teacher_bytes = teacher.size_bytes + _kv_cache_bytes(teacher, context_length) + _PROCESS_BYTES
+    weights = student.size_bytes // 2 * (_BYTES_PER_PARAMETER_NF4 if quantization == "nf4" else 4)
+    activations = _ACTIVATION_FACTOR * training_tokens * student.n_layers * student.n_embd
+    student_bytes = int(weights) + activations + _PROCESS_BYTES
+    free = free_bytes(device)
+    fits = teacher_bytes + student_bytes <= free
+    keeps_both = {"auto": fits, "always": True, "never": False}[keep_both]
+    return MemoryPlan(device, teacher_bytes, student_bytes, free, keeps_both)
+
+
+def free_bytes(device: Device) -> int:
+    """Memory available now: of the first GPU, or of the machine."""
+    if device == "cpu":
+        return int(psutil.virtual_memory().available)
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).free)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def find_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
+    """The device that "auto" means on this machine: a GPU when the NVIDIA driver reports one."""
+    if wanted != "auto":
+        return wanted
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return "cpu"
+    try:
+        return "cuda" if pynvml.nvmlDeviceGetCount() else "cpu"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _kv_cache_bytes(model: ModelFile, context_length: int) -> int:
+    """Keys and values of every layer in 16 bits."""
+    return 2 * 2 * context_length * model.n_layers * model.n_embd * model.n_head_kv // model.n_head

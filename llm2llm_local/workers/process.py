@@ -1,0 +1,134 @@
+"""One worker process, seen from the run process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ..errors import Llm2LlmError
+from .messages import Answer, Call, Crashed, Progressed, Refused, Returned
+
+_POLL_SECONDS = 0.2
+_LOG_LINES_IN_MESSAGES = 5
+
+
+class WorkerDiedError(Exception):
+    """The worker ended or hung in the middle of a call; the call may be repeated in a fresh one."""
+
+
+class WorkerProcess:
+    """A child that holds a model. Started by the constructor; its noise goes to `log`.
+
+    `interrupted` is asked a few times a second during a call; it may raise to abandon the call, after which
+    the worker must be killed.
+    """
+
+    def __init__(
+        self, role: str, settings: Any, log: Path, timeout_seconds: float, interrupted: Callable[[], None]
+    ) -> None:
+        self._role = role
+        self._log = log
+        self._timeout_seconds = timeout_seconds
+        self._interrupted = interrupted
+        here, there = _pipe()
+        with log.open("ab") as noise:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "llm2llm_local.workers.main", role, str(there)],
+                stdin=subprocess.PIPE,
+                stdout=noise,
+                stderr=noise,
+                pass_fds=[there],
+                # Ctrl-C in the terminal concerns the run process, which then decides what its workers do.
+                start_new_session=True,
+            )
+        os.close(there)
+        self._connection: Connection[Any, Any] = Connection(here)
+        try:
+            self.call("load", settings)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def call(self, method: str, *arguments: Any, progress: Callable[[int, int], None] | None = None) -> Any:
+        """Run an engine's method in the worker and return its result.
+
+        Raises what the engine refuses with (Llm2LlmError), or WorkerDiedError when the worker is gone.
+        """
+        try:
+            self._connection.send(Call(method, arguments))
+            while True:
+                answer = self._receive()
+                match answer:
+                    case Progressed(done, total):
+                        if progress is not None:
+                            progress(done, total)
+                    case Returned(value):
+                        return value
+                    case Refused(error):
+                        raise error
+                    case Crashed(summary, trace):
+                        with self._log.open("a") as log:
+                            log.write(trace)
+                        raise WorkerDiedError(f"the {self._role} worker failed: {summary}")
+        except (EOFError, OSError) as error:
+            if isinstance(error, Llm2LlmError):
+                raise
+            raise WorkerDiedError(self._how_it_died()) from None
+
+    def stop(self) -> None:
+        """End the worker and wait until it is gone, with all its memory."""
+        self._connection.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the worker."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def _receive(self) -> Answer:
+        deadline = time.monotonic() + self._timeout_seconds
+        while not self._connection.poll(_POLL_SECONDS):
+            self._interrupted()
+            if time.monotonic() > deadline:
+                raise WorkerDiedError(f"the {self._role} worker said nothing for {self._timeout_seconds:g} s")
+        answer: Answer = self._connection.recv()
+        return answer
+
+    def _how_it_died(self) -> str:
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return f"the {self._role} worker closed its pipe"
+        if code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                how += " (out of memory, perhaps)"
+        else:
+            how = f"ended with code {code}"
+        return f"the {self._role} worker {how}{self._last_words()}"
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES_IN_MESSAGES:]
+        return f"; {self._log} ends: {lines[-1].strip()}" if lines else ""
+
+
+def _pipe() -> tuple[int, int]:
+    here, there = socket.socketpair()
+    return here.detach(), there.detach()
