@@ -1,0 +1,55 @@
+"""Decide on the candidates of one round, in the order in which they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..checks.form import FormatCheck
+from ..checks.sequence import CheckSequence
+from ..records import Decision, NewExample, Split, Unparsed
+from ..store.writer import CandidateRow
+from .context import Run, work_through
+
+_GROUP_SIZE = 64
+"""Candidates in a unit of work; checking one takes microseconds to milliseconds."""
+
+
+def check_candidates(run: Run, iteration: int, attempt: int) -> None:
+    """Every candidate gets its verdicts; accepted ones become examples, the others keep their reason."""
+    candidates = run.store.candidates(iteration, attempt)
+    groups = [candidates[start : start + _GROUP_SIZE] for start in range(0, len(candidates), _GROUP_SIZE)]
+
+    def work(group: Sequence[CandidateRow]) -> Callable[[], int]:
+        checks = _checks(run, iteration)
+        decided = [(candidate, checks.decide(_parsed(candidate))) for candidate in group]
+
+        def write() -> int:
+            for candidate, verdicts in decided:
+                if run.store.decide(iteration, candidate, verdicts) is Decision.ACCEPT:
+                    run.watcher.accepted(candidate.question or "", candidate.answer or "")
+            return len(group)
+
+        return write
+
+    work_through(run, iteration, "check", attempt, groups, work)
+
+
+def _checks(run: Run, iteration: int) -> CheckSequence:
+    """Against all that is accepted now: rebuilt for each unit, so that a resumed run sees the same."""
+    seeds = [seed.question for seed in run.store.examples(Split.TRAIN)]
+    accepted = [example.question for example in run.store.augmented(before_iteration=iteration + 1)]
+    held_out = [example.question for split in (Split.DEV, Split.TEST) for example in run.store.examples(split)]
+    settings = run.config.checks
+    return CheckSequence(
+        FormatCheck(run.task, seeds, settings.max_length_ratio),
+        [*seeds, *accepted],
+        held_out,
+        settings.duplicate_threshold,
+        settings.leak_threshold,
+    )
+
+
+def _parsed(candidate: CandidateRow) -> NewExample | Unparsed:
+    if candidate.question is None or candidate.answer is None:
+        return Unparsed(candidate.reject_reason or "can't be parsed")
+    return NewExample(candidate.question, candidate.answer)

@@ -1,0 +1,111 @@
+"""What every stage is given, and how a stage works through its units."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from ..config import Config
+from ..errors import ChangedSinceStartError
+from ..store.writer import RunStore, StageRow
+from ..student.protocol import Student
+from ..tasks.base import PromptStyle, Task
+from ..teacher.protocol import Teacher
+from .fingerprint import Fingerprint
+
+Unit = TypeVar("Unit")
+
+
+class Watcher(Protocol):
+    """Is told how the run goes, for a person to see; knows nothing that the store doesn't."""
+
+    def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
+        """A stage begins or continues; `done` of its `total` units are complete."""
+
+    def unit(self, done: int, total: int, rows: int) -> None:
+        """A unit was committed; it had `rows` rows (steps, examples or requests)."""
+
+    def within(self, done: int, total: int) -> None:
+        """A sign of life from within a unit."""
+
+    def accepted(self, question: str, answer: str) -> None:
+        """A candidate was accepted."""
+
+    def message(self, text: str) -> None:
+        """Something a person should know."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run in progress. `obey` carries out pending commands; it may wait (pause) or raise RunStoppedError."""
+
+    config: Config
+    task: Task
+    store: RunStore
+    teacher: Teacher
+    student: Student
+    teacher_model_id: int
+    prompt_style: PromptStyle
+    grammar: str | None
+    fingerprint: Fingerprint
+    watcher: Watcher
+    obey: Callable[[], None]
+
+
+def work_through(
+    run: Run,
+    iteration: int,
+    stage: str,
+    attempt: int,
+    units: Sequence[Unit],
+    work: Callable[[Unit], Callable[[], int]],
+) -> None:
+    """Do the units of a stage that aren't done yet, in order; each commits its results with its done-mark.
+
+    `work` does a unit and returns a function that writes the results and tells how many rows it had; that
+    function runs inside the unit's transaction. What the units are must follow from earlier stages alone.
+    Raises ChangedSinceStartError when the stage was begun under other conditions.
+    """
+    fields = run.fingerprint.fields_of(iteration, stage, attempt)
+    fingerprint = run.fingerprint.advance(iteration, stage, attempt)
+    known = run.store.stage(iteration, stage, attempt)
+    if known is not None and known["fingerprint"] != fingerprint:
+        raise ChangedSinceStartError(
+            f"iteration {iteration}, {stage}: begun under other conditions ({_difference(known, fields)})",
+            f"Start a new run from there: llm2llm fork {run.store.run_id}",
+        )
+    row = run.store.open_stage(iteration, stage, attempt, fingerprint, fields, len(units))
+    if row.is_done:
+        return
+    run.watcher.stage(iteration, stage, attempt, row.units_done, len(units))
+    for index in range(row.units_done, len(units)):
+        run.obey()
+        _do_unit(run, row, units[index], work, index, len(units))
+    run.store.close_stage(row)
+
+
+def _do_unit(
+    run: Run, row: StageRow, unit: Unit, work: Callable[[Unit], Callable[[], int]], index: int, total: int
+) -> None:
+    started = time.monotonic()
+    write = work(unit)
+    with run.store.transaction():
+        rows = write()
+        run.store.mark_unit_done(row, time.monotonic() - started)
+    run.watcher.unit(index + 1, total, rows)
+
+
+def derive_rng_seed(run_rng_seed: int, *parts: object) -> int:
+    """32 random bits that depend on the run's rng_seed and on what they are for, on nothing else."""
+    text = "/".join(str(part) for part in (run_rng_seed, *parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def _difference(known: Any, fields: dict[str, Any]) -> str:
+    before = json.loads(known["fingerprint_fields"])
+    names = sorted(name for name in before.keys() | fields.keys() if before.get(name) != fields.get(name))
+    return ", ".join(names) or "an earlier stage differs"

@@ -1,0 +1,93 @@
+"""What a result depends on, as fields with names, so that a difference can be named.
+
+A run's fingerprint covers everything. A stage's covers what that stage reads, and through a chain of
+hashes all stages before it: equal fingerprints mean equal results, since every stage is deterministic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import Config, affects_results, flatten
+from ..tasks.base import PROMPT_VERSION
+
+_BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
+"""Files: what is in them counts, not where they lie."""
+
+_READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
+    "train": (
+        "student.model",
+        "student.quantization",
+        "student.lora_",
+        "student.epochs",
+        "student.learning_rate",
+        "student.warmup_ratio",
+        "student.weight_decay",
+        "student.max_grad_norm",
+        "student.batch_size",
+        "student.micro_batch_size",
+        "student.max_length",
+        "student.checkpoint_steps",
+        "loop.fine_tune",
+        "loop.rng_seed",
+        "hardware.",
+    ),
+    "predict": ("student.predict_batch_size", "student.max_new_tokens", "task.predict", "loop.augment_from"),
+    "grade": (),
+    "augment": ("teacher.", "task.instruction", "loop.augmentations_per_failure"),
+    "check": ("checks.",),
+}
+"""Which fields a stage reads beside those of the stages before it; by prefix of the name."""
+
+_ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.")
+
+
+def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that can change a result of a run.
+
+    `hashes`: content hashes by dotted name ("data.train", "teacher.model" …); they stand in for the paths.
+    """
+    fields = {name: value for name, value in flatten(config).items() if affects_results(name)}
+    for name in _BY_CONTENT & fields.keys():
+        if fields[name] is not None:
+            fields[name] = hashes.get(name)
+    fields["task.labels"] = list(labels)
+    fields["hardware.threads"] = threads(config)
+    fields["code.prompt_version"] = PROMPT_VERSION
+    return fields
+
+
+def threads(config: Config) -> int:
+    """CPU threads of a model: as configured, or one for each core this process may use."""
+    return config.hardware.threads or len(os.sched_getaffinity(0))
+
+
+def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Names of the fields that differ, sorted."""
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+class Fingerprint:
+    """The chain of stage fingerprints of a run; stages must be asked for in the order in which they run."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+        self._last = digest({name: value for name, value in fields.items() if name.startswith(_ALWAYS)})
+
+    def fields_of(self, iteration: int, stage: str, attempt: int) -> dict[str, Any]:
+        """What this stage reads."""
+        read = {name: value for name, value in self._fields.items() if name.startswith(_READ_BY_STAGE[stage])}
+        return {**read, "iteration": iteration, "stage": stage, "attempt": attempt}
+
+    def advance(self, iteration: int, stage: str, attempt: int) -> str:
+        """The fingerprint of the next stage."""
+        self._last = digest({**self.fields_of(iteration, stage, attempt), "before": self._last})
+        return self._last

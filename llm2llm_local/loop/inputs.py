@@ -1,0 +1,131 @@
+"""Everything a run needs from the person, read and checked before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import Config, load_config
+from ..datasets.reader import LoadedData, load_splits
+from ..errors import ConfigError
+from ..model_files import ModelFile, content_hash, inspect_folder, inspect_gguf
+from ..records import Split
+from ..store.writer import ModelRow
+from ..tasks.base import PromptStyle, Task
+from ..tasks.families import make_task
+from ..workers.memory import MemoryPlan, find_device, plan_memory
+from .fingerprint import run_fields
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A configuration with all that it names, read and found sound."""
+
+    config_path: Path
+    overrides: tuple[str, ...]
+    config: Config
+    data: LoadedData
+    task: Task
+    labels: tuple[str, ...]
+    teacher: ModelFile
+    student: ModelFile
+    grammar: str | None
+
+    @property
+    def workspace(self) -> Path:
+        """Where the store lies: beside the configuration."""
+        return self.config_path.parent
+
+    @property
+    def prompt_style(self) -> PromptStyle:
+        style = self.config.teacher.prompt_style
+        if style == "auto":
+            return "chat" if self.teacher.has_chat_template else "completion"
+        return style
+
+
+@dataclass(frozen=True, slots=True)
+class HashedInputs:
+    """Content hashes of the models and what the run's results depend on, field by field."""
+
+    teacher: ModelRow
+    student: ModelRow
+    fields: dict[str, Any]
+
+
+def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
+    """Read the configuration, the data and the models' headers. Raises UserInputError of every kind."""
+    config_path = config_path.resolve()
+    config = load_config(config_path, overrides)
+    teacher = inspect_gguf(config.teacher.model)
+    student = inspect_folder(config.student.model)
+    _check_context(config, teacher)
+    data = load_splits(config.data, validate=lambda row: None)
+    # The label set comes from the seeds, so rows can be held against the task only now.
+    task = make_task(config.task, data.rows[Split.TRAIN])
+    for rows in data.rows.values():
+        for row in rows:
+            task.validate(row)
+    labels = getattr(task, "labels", ())
+    return Inputs(config_path, tuple(overrides), config, data, task, tuple(labels), teacher, student, _grammar(config))
+
+
+def hash_inputs(inputs: Inputs) -> HashedInputs:
+    """Read the model files in full for their content hashes: about a second a gigabyte."""
+    teacher = _model_row(inputs.teacher, content_hash(inputs.teacher.path))
+    student = _model_row(inputs.student, content_hash(inputs.student.path))
+    hashes = {**inputs.data.sha256, "teacher.model": teacher.sha256, "student.model": student.sha256}
+    if inputs.grammar is not None:
+        hashes["teacher.grammar"] = content_hash(inputs.config.teacher.grammar or Path())
+    return HashedInputs(teacher, student, run_fields(inputs.config, inputs.labels, hashes))
+
+
+def memory_plan(inputs: Inputs) -> MemoryPlan:
+    """What the models need of this machine's memory, and whether both stay loaded."""
+    config = inputs.config
+    return plan_memory(
+        find_device(config.hardware.device),
+        inputs.teacher,
+        inputs.student,
+        context_length=config.teacher.context_length,
+        training_tokens=config.student.micro_batch_size * min(config.student.max_length, 256),
+        quantization=config.student.quantization,
+        keep_both=config.hardware.keep_both,
+    )
+
+
+def _check_context(config: Config, teacher: ModelFile) -> None:
+    wanted = config.teacher.context_length
+    if wanted > teacher.context_length:
+        raise ConfigError(
+            f"teacher.context_length = {wanted}: {teacher.path.name} was made for {teacher.context_length} tokens"
+        )
+    if config.teacher.max_new_tokens >= wanted:
+        raise ConfigError(
+            f"teacher.max_new_tokens = {config.teacher.max_new_tokens}: leaves no room for a prompt in a context of "
+            f"{wanted} tokens"
+        )
+
+
+def _grammar(config: Config) -> str | None:
+    if config.teacher.grammar is None:
+        return None
+    try:
+        return config.teacher.grammar.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"teacher.grammar: {config.teacher.grammar}: {error}") from None
+
+
+def _model_row(model: ModelFile, sha256: str) -> ModelRow:
+    return ModelRow(
+        sha256=sha256,
+        kind=model.kind,
+        name=model.name,
+        path=str(model.path),
+        architecture=model.architecture,
+        quantization=model.quantization,
+        size_bytes=model.size_bytes,
+        context_length=model.context_length,
+    )

@@ -1,0 +1,57 @@
+"""LLM2LLM (Lee et al. 2024, arXiv 2403.15042): the loop, as the paper has it.
+
+Only the student's failures are augmented, and only failures on seeds unless the person asks otherwise, so
+the training set grows by at most (seeds × augmentations_per_failure) examples an iteration.
+"""
+
+from __future__ import annotations
+
+from ..records import Split
+from .augment import ask_teacher
+from .check import check_candidates
+from .context import Run
+from .grade import grade
+from .predict import predict
+from .train import train
+
+
+def llm2llm(run: Run) -> str:
+    """Work through all iterations; a finished part is recognised in the store and not done again.
+
+    Returns a sentence on how it ended.
+    """
+    config = run.config
+    iteration = 0
+    while True:
+        run.store.open_iteration(iteration)
+
+        # 1. Fine-tune the student on the seeds and everything accepted so far.
+        seeds = run.store.examples(Split.TRAIN)
+        training_set = seeds + run.store.augmented(before_iteration=iteration)
+        adapter = train(run, iteration, training_set)
+
+        # 2. Let it answer what it was trained on, to find what it still gets wrong; dev and test for the record.
+        asked = training_set if config.loop.augment_from == "all" else seeds
+        predict(run, iteration, adapter, asked + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
+        grade(run, iteration)
+        failures = run.store.failures(iteration)
+
+        # 3. The last student is the result; and one that fails nowhere leaves nothing to ask the teacher for.
+        if iteration == config.loop.iterations:
+            run.store.close_iteration(iteration)
+            return f"finished after {iteration} rounds of augmentation"
+        if not failures:
+            run.store.close_iteration(iteration)
+            return (
+                f"finished early: in iteration {iteration} the student gets all of its {len(asked)} training questions "
+                "right, so there is nothing to augment. To go further, give it more or harder seeds, or train it "
+                "less (student.epochs, student.learning_rate)."
+            )
+
+        # 4. The teacher writes new examples like the failures; what passes the checks trains the next student.
+        for attempt in range(config.teacher.attempts):
+            if ask_teacher(run, iteration, attempt, failures) == 0:
+                break
+            check_candidates(run, iteration, attempt)
+        run.store.close_iteration(iteration)
+        iteration += 1

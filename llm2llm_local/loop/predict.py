@@ -1,0 +1,47 @@
+"""Let the student answer, in fixed batches; every answer is graded and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from ..records import Example
+from ..student.protocol import PredictionBatch
+from .context import Run, work_through
+
+
+def predict(run: Run, iteration: int, adapter: Path, examples: Sequence[Example]) -> None:
+    """Predict `examples` with the adapter of this iteration."""
+    completions = tuple(run.task.prompts.completion(choice) for choice in run.task.choices)
+
+    def work(batch: Sequence[Example]) -> Callable[[], int]:
+        answers = run.student.predict(
+            PredictionBatch(
+                adapter=adapter,
+                prompts=tuple(run.task.prompts.prompt(example.question) for example in batch),
+                completions=completions,
+                max_new_tokens=run.config.student.max_new_tokens,
+            ),
+            run.watcher.within,
+        )
+
+        def write() -> int:
+            for example, answer in zip(batch, answers, strict=True):
+                grade = run.task.grade(answer.reply, example.answer)
+                run.store.add_prediction(iteration, example, answer.reply, grade, answer.confidence)
+            return len(batch)
+
+        return write
+
+    batches = _batches(examples, run.config.student.predict_batch_size)
+    work_through(run, iteration, "predict", 0, batches, work)
+
+
+def _batches(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Batches within a split, of similar length so that little is padded; a function of the data alone."""
+    batches = []
+    for _, group in groupby(examples, key=lambda example: example.split):
+        rows = sorted(group, key=lambda example: (len(example.question), example.key))
+        batches += [rows[start : start + size] for start in range(0, len(rows), size)]
+    return batches
