@@ -1,0 +1,330 @@
+"""The command line: parse, call, map errors to exit codes.
+
+Exit codes: 0 done, 1 failed, 2 the user's input, 3 stopped and resumable. Everything heavy is imported
+inside the command that needs it, so that `--help` and `status` start at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__, airgap
+from .errors import EXIT_FAILED, EXIT_RESUMABLE, EXIT_USER_INPUT, Llm2LlmError
+
+_RUN = click.argument("run", type=click.IntRange(min=1), required=False)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+_SET = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a field; can be repeated."
+)
+_HEADLESS = click.option("--headless", is_flag=True, help="Progress as lines on standard error (the only way so far).")
+
+
+def main() -> None:
+    """Entry point: no user's mistake ends in a traceback."""
+    airgap.enforce()
+    os.umask(0o077)  # what we write is the owner's alone
+    try:
+        cli.main(standalone_mode=False)
+    except Llm2LlmError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USER_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", EXIT_RESUMABLE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
+
+
+def _fail(message: str, code: int) -> None:
+    from .report.plain import plain
+
+    print("llm2llm: " + "\n  ".join(plain(line) for line in message.splitlines()), file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-C",
+    "workspace",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Folder of the configuration and the store; the current one by default.",
+)
+@click.version_option(__version__)
+@click.pass_context
+def cli(context: click.Context, workspace: Path) -> None:
+    """LLM2LLM on one machine: a local teacher writes examples like those that a student gets wrong."""
+    context.obj = workspace
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "math", "demo"]),
+    default="classification",
+    help="Which example to start from.",
+)
+@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Where the models lie.")
+def init(folder: Path, task: str, models: Path) -> None:
+    """Write a commented llm2llm.toml and example data into FOLDER."""
+    from .scaffold import write_workspace
+
+    for path in write_workspace(folder, task, models):
+        click.echo(path)
+    click.echo(
+        f"Change them into yours, then: llm2llm doctor {folder}/llm2llm.toml && llm2llm run {folder}/llm2llm.toml"
+    )
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@_HEADLESS
+@_JSON
+@_SET
+@click.pass_obj
+def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
+    """Start a run of CONFIG (llm2llm.toml by default) and work it to its end."""
+    from .headless import headless_watcher
+    from .loop.start import start_run
+
+    path = config or workspace / "llm2llm.toml"
+    with headless_watcher() as watcher:
+        run_id = start_run(path, overrides, watcher)
+    _print_report(path.resolve().parent, run_id, as_json)
+
+
+@cli.command()
+@_RUN
+@_HEADLESS
+@_JSON
+@click.pass_obj
+def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> None:
+    """Continue RUN, by default the newest unfinished one, where it was interrupted."""
+    from .headless import headless_watcher
+    from .loop.start import resume_run
+
+    with headless_watcher() as watcher:
+        run_id = resume_run(workspace, run, watcher)
+    _print_report(workspace, run_id, as_json)
+
+
+@cli.command()
+@click.argument("run", type=click.IntRange(min=1))
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@_HEADLESS
+@_JSON
+@_SET
+@click.pass_obj
+def fork(
+    workspace: Path, run: int, config: Path | None, headless: bool, as_json: bool, overrides: tuple[str, ...]
+) -> None:
+    """Start a new run that takes over what RUN has finished and what is unchanged since.
+
+    The configuration is that of RUN, read anew, or CONFIG; --set replaces RUN's overrides.
+    """
+    from .headless import headless_watcher
+    from .loop.start import fork_run
+
+    with headless_watcher() as watcher:
+        run_id = fork_run(workspace, run, config, overrides, watcher)
+    _print_report(workspace, run_id, as_json)
+
+
+@cli.command()
+@_RUN
+@_JSON
+@click.pass_obj
+def status(workspace: Path, run: int | None, as_json: bool) -> None:
+    """Where RUN, or every run, stands."""
+    from .report.status import run_statuses, status_lines
+    from .store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        if run is not None:
+            require_run(connection, run)
+        statuses = run_statuses(connection, workspace, run)
+    if as_json:
+        import dataclasses
+
+        click.echo(json.dumps([dataclasses.asdict(item) for item in statuses], ensure_ascii=False))
+    else:
+        click.echo("\n".join(status_lines(statuses)) or "no runs yet")
+
+
+@cli.command()
+@_RUN
+@click.pass_obj
+def pause(workspace: Path, run: int | None) -> None:
+    """Let RUN wait after its current unit of work, its models unloaded; resume lets it go on."""
+    _command(workspace, run, "pause")
+
+
+@cli.command()
+@_RUN
+@click.pass_obj
+def stop(workspace: Path, run: int | None) -> None:
+    """End RUN after its current unit of work; resume continues it."""
+    _command(workspace, run, "stop")
+
+
+@cli.command()
+@_RUN
+@_JSON
+@click.pass_obj
+def report(workspace: Path, run: int | None, as_json: bool) -> None:
+    """The figures of RUN, by default the newest, iteration by iteration."""
+    from .store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        run = require_run(connection, run)
+    _print_report(workspace, run, as_json)
+
+
+@cli.command()
+@_RUN
+@click.option(
+    "--iteration", type=click.IntRange(min=0), help="Of which student; by default the newest that has answered."
+)
+@_JSON
+@click.pass_obj
+def failures(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
+    """The training examples that the student gets wrong."""
+    from .report.failures import failure_lines, failures_of
+    from .store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        listing = failures_of(connection, require_run(connection, run), iteration)
+    click.echo(_json(listing) if as_json else "\n".join(failure_lines(listing)))
+
+
+@cli.command()
+@click.argument("example", type=click.IntRange(min=1))
+@_JSON
+@click.pass_obj
+def lineage(workspace: Path, example: int, as_json: bool) -> None:
+    """Where EXAMPLE (an id) came from: checks, teacher's reply and prompt, the failure, the seed."""
+    from .report.lineage import lineage_lines, lineage_of
+    from .store.reader import open_reader
+
+    with open_reader(workspace) as connection:
+        chain = lineage_of(connection, example)
+    click.echo(_json(chain) if as_json else "\n".join(lineage_lines(chain)))
+
+
+@cli.command()
+@click.argument("sql")
+@_JSON
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds allowed.")
+@click.pass_obj
+def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float) -> None:
+    """Run a SELECT on the history; it can't change anything."""
+    from .report.query import csv_text, json_text, table_text
+    from .store.reader import open_reader, run_query
+
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    with open_reader(workspace) as connection:
+        result = run_query(connection, sql, timeout)
+    render = json_text if as_json else csv_text if as_csv else table_text
+    click.echo(render(result), nl=False)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("models"))
+@_JSON
+def models(folder: Path, as_json: bool) -> None:
+    """The models in FOLDER (models by default) with architecture, quantization, size, context and hash."""
+    from .report.models import model_lines, model_records
+
+    records = model_records(folder)
+    click.echo(_json(records) if as_json else "\n".join(model_lines(records)))
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@_SET
+@click.pass_obj
+def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Whether this machine can run CONFIG; one line a finding, with what to do."""
+    from .doctor import diagnose
+
+    findings = diagnose(config or workspace / "llm2llm.toml", overrides)
+    for finding in findings:
+        click.echo(finding.line())
+    if any(finding.is_error for finding in findings):
+        sys.exit(EXIT_USER_INPUT)
+
+
+class _ConfigHelp(click.Command):
+    """Adds every field to the command's help."""
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        from .config import field_docs
+
+        for doc in field_docs():
+            extent = ", ".join(part for part in (doc.type, doc.range, f"default {doc.default}") if part)
+            formatter.write_paragraph()
+            formatter.write_text(f"{doc.name}  ({extent})")
+            with formatter.indentation():
+                formatter.write_text(doc.description)
+
+
+@cli.command(cls=_ConfigHelp)
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@_SET
+@click.pass_obj
+def config(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Print CONFIG as it is understood, defaults filled in. --help lists every field."""
+    from .config import flatten, load_config
+
+    for name, value in flatten(load_config(config or workspace / "llm2llm.toml", overrides)).items():
+        click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+
+
+def _command(workspace: Path, run: int | None, word: str) -> None:
+    """Leave a command for a living run process."""
+    from .errors import UserInputError
+    from .store.lock import holder
+    from .store.reader import open_reader, require_run
+    from .store.writer import Store, run_folder
+
+    with open_reader(workspace) as connection:
+        run_id = require_run(connection, run)
+    process = holder(run_folder(workspace, run_id))
+    if process is None:
+        raise UserInputError(f"run {run_id} is not being worked on", f"Where it stands: llm2llm status {run_id}")
+    with Store(workspace) as store:
+        store.of_run(run_id).add_command(word)
+    click.echo(f"run {run_id} will {word} after its current unit of work (process {process}); nothing is lost")
+
+
+def _print_report(workspace: Path, run_id: int, as_json: bool) -> None:
+    import dataclasses
+
+    from .report.summary import summarize
+    from .store.reader import open_reader
+
+    with open_reader(workspace) as connection:
+        summary = summarize(connection, run_id)
+    if as_json:
+        click.echo(_json(dataclasses.asdict(summary)))
+        return
+    from rich.console import Console
+
+    from .report.tables import print_summary
+
+    print_summary(summary, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)

@@ -1,0 +1,154 @@
+"""Whether this machine can run a configuration: one line a finding, with what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from .errors import Llm2LlmError
+from .loop.fingerprint import threads
+from .loop.inputs import Inputs, memory_plan, read_inputs
+from .records import Split
+from .report.plain import plain
+from .store.reader import STORE_NAME, open_reader
+from .workers.memory import find_device
+
+_PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
+_GIB = 2**30
+_CHECKPOINT_BYTES_PER_PARAMETER = 12
+"""Adapter and AdamW's two moments in 32 bits, for each LoRA parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`level`: ok, warning (it will run) or error (it won't)."""
+
+    level: Literal["ok", "warning", "error"]
+    text: str
+
+    @property
+    def is_error(self) -> bool:
+        return self.level == "error"
+
+    def line(self) -> str:
+        return f"{self.level:<8}{plain(self.text)}"
+
+
+def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
+    """All findings; later checks are left out when an error makes them pointless."""
+    findings = list(_software())
+    try:
+        inputs = read_inputs(config_path, overrides)
+    except Llm2LlmError as error:
+        return [*findings, Finding("error", " – ".join(str(error).splitlines()))]
+    for check in (_hardware, _models, _data, _memory, _disk, _store):
+        findings += check(inputs)
+    return findings
+
+
+def _software() -> Iterator[Finding]:
+    found, missing = [], []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            missing.append(package)
+    yield Finding("ok", f"Python {platform.python_version()}, {', '.join(found)}")
+    if missing:
+        yield Finding("error", f"missing: {', '.join(missing)}; install with: make setup")
+
+
+def _hardware(inputs: Inputs) -> Iterator[Finding]:
+    device = find_device(inputs.config.hardware.device)
+    if device == "cpu":
+        yield Finding("ok", f"no GPU in use: {threads(inputs.config)} CPU threads for each model")
+        return
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        yield Finding("ok", f"GPU {pynvml.nvmlDeviceGetName(handle)}, {memory.free / _GIB:.1f} GiB free")
+    except pynvml.NVMLError as error:
+        yield Finding("error", f'hardware.device = "cuda", but no GPU answers ({error}); use "auto" or "cpu"')
+        return
+    if "+cpu" in metadata.version("torch"):
+        yield Finding(
+            "warning", "PyTorch is a CPU build and won't use the GPU; install the CUDA build: make setup CUDA=1"
+        )
+
+
+def _models(inputs: Inputs) -> Iterator[Finding]:
+    for role, model in (("teacher", inputs.teacher), ("student", inputs.student)):
+        yield Finding(
+            "ok",
+            f"{role} {model.name}: {model.architecture}, {model.quantization}, {model.size_bytes / _GIB:.2f} GiB, "
+            f"context {model.context_length}",
+        )
+    style = inputs.prompt_style
+    if style == "chat" and not inputs.teacher.has_chat_template:
+        yield Finding("error", 'teacher has no chat template; set teacher.prompt_style = "completion"')
+    else:
+        yield Finding("ok", f"the teacher is asked in {style} style")
+
+
+def _data(inputs: Inputs) -> Iterator[Finding]:
+    counts = ", ".join(f"{len(inputs.data.rows[split])} {split}" for split in Split)
+    yield Finding("ok", f"rows: {counts}")
+    if inputs.labels:
+        seeds = Counter(row.answer for row in inputs.data.rows[Split.TRAIN])
+        yield Finding("ok", "seeds by label: " + ", ".join(f"{label} {seeds[label]}" for label in inputs.labels))
+        without = [label for label in inputs.labels if not seeds[label]]
+        if without:
+            yield Finding("warning", f"no seeds for {', '.join(without)}: the student can hardly learn them")
+    if not inputs.data.rows[Split.TEST]:
+        yield Finding("warning", "no test file: there will be no figure to believe; set data.test")
+    for text in inputs.data.findings:
+        yield Finding("warning", text)
+
+
+def _memory(inputs: Inputs) -> Iterator[Finding]:
+    plan = memory_plan(inputs)
+    text = (
+        f"memory of the {plan.device}: teacher about {plan.teacher_bytes / _GIB:.1f} GiB, student about "
+        f"{plan.student_bytes / _GIB:.1f} GiB, {plan.free_bytes / _GIB:.1f} GiB free: "
+    )
+    largest = max(plan.teacher_bytes, plan.student_bytes)
+    if largest > plan.free_bytes:
+        yield Finding("warning", text + "too little; take a smaller model, context_length or micro_batch_size")
+    else:
+        yield Finding("ok", text + ("both stay loaded" if plan.keeps_both else "they take turns"))
+
+
+def _disk(inputs: Inputs) -> Iterator[Finding]:
+    student, config = inputs.student, inputs.config
+    # Rank-r matrices beside 7 linear layers of a block, with a feed-forward width of about 3 times the hidden one.
+    lora_parameters = config.student.lora_rank * student.n_layers * student.n_embd * 20
+    adapters = 4 * lora_parameters * (config.loop.iterations + 1)
+    needed = adapters + 2 * _CHECKPOINT_BYTES_PER_PARAMETER * lora_parameters
+    free = shutil.disk_usage(inputs.workspace).free
+    text = f"disk: about {needed / _GIB:.2f} GiB for adapters and checkpoints, {free / _GIB:.1f} GiB free"
+    yield Finding("ok" if needed < free else "error", text)
+
+
+def _store(inputs: Inputs) -> Iterator[Finding]:
+    if not os.access(inputs.workspace, os.W_OK):
+        yield Finding("error", f"{inputs.workspace}: can't be written to; the store and the adapters go there")
+        return
+    if not (inputs.workspace / STORE_NAME).exists():
+        yield Finding("ok", f"a store will be made: {inputs.workspace / STORE_NAME}")
+        return
+    try:
+        with open_reader(inputs.workspace) as connection:
+            n = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+        yield Finding("ok", f"store {inputs.workspace / STORE_NAME} has {n} runs")
+    except Llm2LlmError as error:
+        yield Finding("error", " – ".join(str(error).splitlines()))

@@ -1,0 +1,82 @@
+"""Where an example came from, to the prompt and the model's hash; and what the student gets wrong."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import StoreError
+from .plain import plain
+
+
+def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str, Any]]:
+    """The example and its ancestors, the seed last; each a record of everything that is known about its making.
+
+    Raises StoreError when there is no such example.
+    """
+    chain: list[dict[str, Any]] = []
+    wanted: int | None = example_id
+    while wanted is not None:
+        row = connection.execute(
+            "SELECT e.id AS example_id, e.run_id, e.key, e.split, e.origin, e.question, e.answer, e.source, e.line, "
+            "l.candidate_id, l.teacher_call_id, l.parent_example_id, l.failed_iteration, l.predicted_answer, "
+            "l.first_trained_iteration, t.attempt, t.prompt, t.sampling, t.rng_seed, t.output_text, t.finish_reason, "
+            "m.name AS model_name, m.sha256 AS model_sha256 "
+            "FROM examples e LEFT JOIN lineage l ON l.example_id = e.id "
+            "LEFT JOIN teacher_calls t ON t.id = l.teacher_call_id LEFT JOIN models m ON m.id = t.model_id "
+            "WHERE e.id = ?",
+            [wanted],
+        ).fetchone()
+        if row is None:
+            raise StoreError(
+                f"there is no example {example_id}", "Find one: llm2llm query 'SELECT id, question FROM examples'"
+            )
+        record = {key: row[key] for key in row.keys() if row[key] is not None}  # noqa: SIM118 - a Row isn't a dict
+        record["verdicts"] = [
+            dict(verdict)
+            for verdict in connection.execute(
+                "SELECT check_name, verdict, reason, score FROM verdicts WHERE candidate_id = ? ORDER BY id",
+                [row["candidate_id"]],
+            )
+        ]
+        record["trained_iterations"] = [
+            trained[0]
+            for trained in connection.execute(
+                "SELECT iteration FROM training_set_examples WHERE example_id = ? ORDER BY iteration", [wanted]
+            )
+        ]
+        chain.append(record)
+        wanted = row["parent_example_id"]
+    return chain
+
+
+def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
+    """For a terminal: the example first, then what it was made from."""
+    for record in chain:
+        yield f"example {record['example_id']} ({record['origin']}, {record['key']}, run {record['run_id']})"
+        yield f"  question: {plain(record['question'])}"
+        yield f"  answer:   {plain(record['answer'])}"
+        if record["trained_iterations"]:
+            yield f"  trained in iterations: {', '.join(str(n) for n in record['trained_iterations'])}"
+        if record["origin"] == "seed":
+            yield f"  from {plain(record['source'])}:{record['line']}"
+            continue
+        for verdict in record["verdicts"]:
+            yield f"  check {verdict['check_name']}: {verdict['verdict']} {plain(verdict['reason'])}".rstrip()
+        yield f"  written by {plain(record['model_name'])}, sha256 {record['model_sha256']}"
+        yield f"  sampling {record['sampling']}, rng_seed {record['rng_seed']}, attempt {record['attempt']}"
+        yield "  prompt:"
+        for line in _prompt_text(record["prompt"]).splitlines():
+            yield f"    | {plain(line)}"
+        yield f"  reply: {plain(record['output_text'])}"
+        predicted = plain(record["predicted_answer"]) if "predicted_answer" in record else "nothing readable"
+        yield f"because in iteration {record['failed_iteration']} the student answered {predicted!r} to"
+
+
+def _prompt_text(prompt: str) -> str:
+    content = json.loads(prompt)
+    if isinstance(content, str):
+        return content
+    return "\n".join(f"[{message['role']}] {message['content']}" for message in content)

@@ -1,0 +1,42 @@
+"""What is in the models folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserInputError
+from ..model_files import BadModel, content_hash, list_models
+from .plain import plain
+
+
+def model_records(folder: Path) -> list[dict[str, Any]]:
+    """A record for each model, with its content hash or with what is wrong with it."""
+    if not folder.is_dir():
+        raise UserInputError(
+            f"{folder}: no such folder", "Name the folder that holds the models: llm2llm models FOLDER"
+        )
+    return [
+        dataclasses.asdict(model)
+        if isinstance(model, BadModel)
+        else {**dataclasses.asdict(model), "sha256": content_hash(model.path)}
+        for model in list_models(folder)
+    ]
+
+
+def model_lines(records: Sequence[dict[str, Any]]) -> list[str]:
+    """For a terminal: two lines a model."""
+    lines = []
+    for record in records:
+        lines.append(plain(str(record["path"])))
+        if "error" in record:
+            lines.append(f"    can't be used: {plain(str(record['error']))}")
+            continue
+        role = "teacher" if record["kind"] == "gguf" else "student"
+        lines.append(
+            f"    {role}: {record['architecture']}, {record['quantization']}, {record['size_bytes'] / 2**20:.0f} MiB, "
+            f"context {record['context_length']}, sha256 {record['sha256']}"
+        )
+    return lines or ["no models there; see models/README.md"]

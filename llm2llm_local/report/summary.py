@@ -1,0 +1,132 @@
+"""The figures of a run, iteration by iteration: the table that `run` and `report` end with."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+STAGES = ("train", "predict", "grade", "augment", "check")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """`n_correct` of `n`, with the Wilson score interval at 95% (Wilson 1927): `low` to `high`, as shares."""
+
+    n: int
+    n_correct: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        return self.n_correct / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class IterationSummary:
+    """One row of the table. `seconds`: wall time by stage. `truncated`: test answers cut off at the token limit."""
+
+    iteration: int
+    training_examples: int
+    failures: int
+    candidates: int
+    accepted: int
+    rejected: int
+    accuracy: dict[str, Accuracy]
+    truncated: int
+    unparsed: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """How many candidates a check refused for a reason, with one of them to look at."""
+
+    check_name: str
+    reason: str
+    n: int
+    sample: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run at a glance."""
+
+    run_id: int
+    status: str
+    status_detail: str
+    teacher: str
+    student: str
+    iterations: tuple[IterationSummary, ...]
+    rejections: tuple[Rejection, ...]
+
+
+def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
+    """The summary of a run that exists."""
+    run = connection.execute(
+        "SELECT r.status, r.status_detail, t.name || ' ' || t.quantization AS teacher, "
+        "s.name || ' ' || json_extract(r.config, '$.\"student.quantization\"') AS student "
+        "FROM runs r JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
+        "WHERE r.run_id = ?",
+        [run_id],
+    ).fetchone()
+    iterations = connection.execute(
+        "SELECT iteration FROM iterations WHERE run_id = ? ORDER BY iteration", [run_id]
+    ).fetchall()
+    return RunSummary(
+        run_id=run_id,
+        status=run["status"],
+        status_detail=run["status_detail"],
+        teacher=run["teacher"],
+        student=run["student"],
+        iterations=tuple(_iteration(connection, run_id, row["iteration"]) for row in iterations),
+        rejections=_rejections(connection, run_id),
+    )
+
+
+def wilson(n_correct: int, n: int) -> Accuracy:
+    """`n` > 0."""
+    interval = binomtest(n_correct, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return Accuracy(n, n_correct, float(interval.low), float(interval.high))
+
+
+def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int) -> IterationSummary:
+    where = [run_id, iteration]
+
+    def count(sql: str) -> int:
+        return int(connection.execute(sql, where).fetchone()[0])
+
+    accuracy = connection.execute(
+        "SELECT split, n, n_correct FROM accuracy_by_iteration WHERE run_id = ? AND iteration = ?", where
+    )
+    outcome = "SELECT count(*) FROM predictions WHERE run_id = ? AND iteration = ? AND split = 'test' AND outcome = "
+    verdict = "SELECT count(*) FROM candidates WHERE run_id = ? AND iteration = ? AND verdict = "
+    seconds = connection.execute(
+        "SELECT stage, sum(seconds) AS seconds FROM stages WHERE run_id = ? AND iteration = ? GROUP BY stage", where
+    )
+    return IterationSummary(
+        iteration=iteration,
+        training_examples=count("SELECT count(*) FROM training_set_examples WHERE run_id = ? AND iteration = ?"),
+        failures=count("SELECT count(*) FROM failures WHERE run_id = ? AND iteration = ?"),
+        candidates=count("SELECT count(*) FROM candidates WHERE run_id = ? AND iteration = ?"),
+        accepted=count(verdict + "'accept'"),
+        rejected=count(verdict + "'reject'"),
+        accuracy={row["split"]: wilson(row["n_correct"], row["n"]) for row in accuracy},
+        truncated=count(outcome + "'truncated'"),
+        unparsed=count(outcome + "'unparsed'"),
+        seconds={row["stage"]: row["seconds"] for row in seconds},
+    )
+
+
+def _rejections(connection: sqlite3.Connection, run_id: int) -> tuple[Rejection, ...]:
+    rows = connection.execute(
+        "SELECT r.check_name, r.reason, sum(r.n) AS n, "
+        "(SELECT coalesce(c.question, c.output_text) FROM verdicts v JOIN candidates c ON c.id = v.candidate_id "
+        " WHERE v.run_id = r.run_id AND v.check_name = r.check_name AND v.reason = r.reason "
+        " ORDER BY v.id LIMIT 1) AS sample "
+        "FROM rejections r WHERE r.run_id = ? GROUP BY r.check_name, r.reason ORDER BY n DESC, r.reason",
+        [run_id],
+    )
+    return tuple(Rejection(row["check_name"], row["reason"], row["n"], row["sample"]) for row in rows)

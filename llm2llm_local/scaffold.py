@@ -1,0 +1,172 @@
+"""`llm2llm init`: a commented configuration with data files beside it, to be changed into one's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from .config import FieldDoc, field_docs
+from .errors import UserInputError
+
+CONFIG_NAME = "llm2llm.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What `init` writes: field values that differ from the defaults, and the data files."""
+
+    description: str
+    values: dict[str, str]
+    files: dict[str, str]
+
+
+def _jsonl(rows: list[tuple[str, str]]) -> str:
+    return "".join(json.dumps({"question": q, "answer": a}, ensure_ascii=False) + "\n" for q, a in rows)
+
+
+_CLASSIFICATION = Template(
+    description="Sort short texts into classes.",
+    values={
+        "task.family": '"classification"',
+        "task.instruction": '"Sort customer reviews of a bakery by what they are about."',
+        "task.question_name": '"Review"',
+        "task.answer_name": '"Topic"',
+        "data.train": '"train.jsonl"',
+        "data.test": '"test.jsonl"',
+        "teacher.max_new_tokens": "64",
+    },
+    files={
+        "train.jsonl": _jsonl(
+            [
+                ("The rye loaf was still warm and full of flavour", "bread"),
+                ("best sourdough in town, crisp crust", "bread"),
+                ("Rolls were stale by noon", "bread"),
+                ("waited twenty minutes at the counter", "service"),
+                ("The lady at the till was lovely", "service"),
+                ("nobody said hello, they just kept chatting", "service"),
+                ("three euros for one croissant??", "price"),
+                ("Good value compared with the supermarket", "price"),
+                ("prices went up again this month", "price"),
+            ]
+        ),
+        "test.jsonl": _jsonl(
+            [
+                ("the baguette falls apart when you slice it", "bread"),
+                ("They were friendly and quick", "service"),
+                ("cheap for what you get", "price"),
+            ]
+        ),
+    },
+)
+
+_MATH = Template(
+    description="Word problems with worked solutions (GSM8K format).",
+    values={
+        "task.family": '"math"',
+        "task.instruction": '"Solve word problems step by step."',
+        "data.train": '"train.jsonl"',
+        "data.test": '"test.jsonl"',
+    },
+    files={
+        "train.jsonl": _jsonl(
+            [
+                (
+                    "A crate holds 6 jars. How many jars are in 7 crates?",
+                    "Each crate holds 6 jars, so 7 crates hold 7 * 6 = <<7*6=42>>42 jars.\n#### 42",
+                ),
+                (
+                    "Mia has 20 beads and gives away 8. She then buys 5. How many has she?",
+                    "After giving some away she has 20 - 8 = <<20-8=12>>12 beads.\n"
+                    "With the new ones she has 12 + 5 = <<12+5=17>>17 beads.\n#### 17",
+                ),
+                (
+                    "A ticket costs 4 coins, half price for children. What do 2 adults and 2 children pay?",
+                    "Adults pay 2 * 4 = <<2*4=8>>8 coins.\nA child pays 4 / 2 = <<4/2=2>>2 coins, "
+                    "two pay 2 * 2 = <<2*2=4>>4.\nTogether that is 8 + 4 = <<8+4=12>>12 coins.\n#### 12",
+                ),
+            ]
+        ),
+        "test.jsonl": _jsonl(
+            [("A shelf has 3 rows of 9 books. 4 are lent out. How many are left?", "3 * 9 = 27, 27 - 4 = 23.\n#### 23")]
+        ),
+    },
+)
+
+
+def _demo() -> Template:
+    """The bundled task, with what suits the small default models on a CPU."""
+    folder = resources.files("llm2llm_local") / "demo"
+    return Template(
+        description="The bundled demo: messages of tenants to a housing cooperative, sorted into 7 queues.",
+        values={
+            "task.family": '"classification"',
+            "task.instruction": '"Messages from tenants to the office of a housing cooperative."',
+            "task.question_name": '"Message"',
+            "task.answer_name": '"Queue"',
+            "data.train": '"train.jsonl"',
+            "data.dev": '"dev.jsonl"',
+            "data.test": '"test.jsonl"',
+            "teacher.prompt_style": '"completion"',
+            "teacher.temperature": "0.8",
+            "teacher.min_p": "0.05",
+            "teacher.max_new_tokens": "48",
+            "teacher.context_length": "1024",
+        },
+        files={
+            name: (folder / name).read_text(encoding="utf-8") for name in ("train.jsonl", "dev.jsonl", "test.jsonl")
+        },
+    )
+
+
+TEMPLATES = {"classification": lambda: _CLASSIFICATION, "math": lambda: _MATH, "demo": _demo}
+
+
+def write_workspace(folder: Path, task: str, models: Path) -> list[Path]:
+    """Write the files of a template into `folder`; the paths written.
+
+    `models` is where the default models lie. Raises UserInputError, writing nothing, when a file is there
+    already or the folder can't be made.
+    """
+    template = TEMPLATES[task]()
+    contents = {CONFIG_NAME: render_config(template, models.resolve()), **template.files}
+    existing = [name for name in contents if (folder / name).exists()]
+    if existing:
+        raise UserInputError(f"{folder / existing[0]}: is there already", "Choose another folder; nothing was written.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserInputError(f"{folder}: can't be written to: {error.strerror}") from None
+    return [folder / name for name in contents]
+
+
+def render_config(template: Template, models: Path) -> str:
+    """A TOML file with every field: those that the template sets, and the others commented out."""
+    values = {
+        "teacher.model": json.dumps(str(models / "SmolLM2-135M-Instruct.Q4_1.gguf"), ensure_ascii=False),
+        "student.model": json.dumps(str(models / "SmolLM2-135M-Instruct"), ensure_ascii=False),
+        **template.values,
+    }
+    lines = [f"# {template.description}", "# Every field is here; a commented one has its default value."]
+    section = ""
+    for doc in field_docs():
+        name, key = doc.name.split(".")
+        if name != section:
+            section = name
+            lines += ["", f"[{section}]"]
+        lines += [f"# {line}" for line in _wrapped(doc)]
+        if doc.name in values:
+            lines.append(f"{key} = {values[doc.name]}")
+        else:
+            lines.append(f"# {key} = {'…' if doc.default == 'not set' else doc.default}")
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(doc: FieldDoc) -> list[str]:
+    import textwrap
+
+    allowed = f" [{doc.range}]" if doc.range else f" [{doc.type}]" if "|" in doc.type else ""
+    return textwrap.wrap(doc.description + allowed, width=100)
