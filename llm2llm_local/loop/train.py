@@ -87,7 +87,8 @@ def _adapter(run: Run, iteration: int) -> Path:
 
 
 def _delete_steps(run: Run, iteration: int, keep: Path | None) -> None:
-    """Checkpoints that a later one has replaced, and those of a complete training, are of no use any more."""
-    for folder in _folder(run, iteration).glob("step-*"):
-        if folder != keep:
-            shutil.rmtree(folder)
+    """Checkpoints that a later one has replaced, and what killed writers left, are of no use any more."""
+    for pattern in ("step-*", "adapter.part-*"):
+        for folder in _folder(run, iteration).glob(pattern):
+            if folder != keep:
+                shutil.rmtree(folder, ignore_errors=True)

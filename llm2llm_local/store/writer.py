@@ -133,7 +133,9 @@ class Store:
             schema.migrate(self._connection)
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise StoreError(f"{path}: {error}") from None
+            if error.sqlite_errorcode & 0xFF in _ENVIRONMENT_ERRORS:
+                raise DiskError(f"{path}: {error}", "Make room or free the file, then try again.") from error
+            raise StoreError(f"{path}: {error}", "It is damaged, or not a store of llm2llm; move it away.") from None
 
     def close(self) -> None:
         self._connection.close()
@@ -319,6 +321,9 @@ class RunStore:
 
     def add_data(self, split: Split, rows: Sequence[DataRow]) -> None:
         for position, row in enumerate(rows):
+            source = Path(row.source)
+            if source.is_relative_to(self.workspace.resolve()):
+                source = source.relative_to(self.workspace.resolve())
             self._store.insert(
                 "examples",
                 run_id=self.run_id,
@@ -327,7 +332,7 @@ class RunStore:
                 origin=Origin.SEED,
                 question=row.question,
                 answer=row.answer,
-                source=row.source,
+                source=str(source),
                 line=row.line,
             )
 

@@ -28,8 +28,8 @@ _TENSORS, _SCALARS = "trainer_state.safetensors", "trainer_state.json"
 @contextmanager
 def complete_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder to fill, which becomes `folder` only when the block ends well. Raises DiskError."""
-    temporary = folder.with_name(folder.name + ".part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    # The process id keeps apart a writer whose parent was just killed and the one that redoes its work.
+    temporary = folder.with_name(f"{folder.name}.part-{os.getpid()}")
     temporary.mkdir(parents=True, mode=0o700)
     try:
         yield temporary

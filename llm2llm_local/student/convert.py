@@ -56,9 +56,8 @@ def convert_gguf_student(gguf: Path, folder: Path) -> None:
     tokenizer.model_max_length = context_length
     with _without_progress_bars():
         model = _load_model(header)
-        for config in (model.config, model.generation_config):
-            config.eos_token_id = tokenizer.eos_token_id
-            config.pad_token_id = tokenizer.pad_token_id
+        # The end token comes with the file, the padding may not.
+        model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
         model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     for written in (*partial.iterdir(), partial):

@@ -17,6 +17,7 @@ from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
 from ..records import FinishReason, Reply
@@ -54,7 +55,7 @@ class LoraStudent:
     """A base model, loaded once; adapters come and go. Raises ModelError when it can't be loaded."""
 
     def __init__(self, settings: StudentSettings) -> None:
-        self._settings = settings
+        transformers_logging.disable_progress_bar()
         torch.set_num_threads(settings.threads)
         self._device = _device(settings.device)
         self._dtype = _compute_dtype(self._device)
@@ -83,6 +84,11 @@ class LoraStudent:
         self._end = int(self._tokenizer.eos_token_id)
         limit = getattr(base.config, "max_position_embeddings", settings.max_length)
         self._max_length = min(settings.max_length, limit)
+        for module in base.modules():
+            # On CPUs with AVX512-BF16 bitsandbytes would repack the weights at the first prediction, for a kernel
+            # in bf16 that has no gradient: trainings after it in the same process would silently learn less.
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
         base.config.use_cache = False
         self._model: Any = get_peft_model(
             base,

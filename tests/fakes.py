@@ -1,0 +1,72 @@
+"""A teacher and a student without models, by the real protocols, for tests of the loop itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from llm2llm_local.records import FinishReason, Reply
+from llm2llm_local.student.protocol import (
+    PredictionBatch,
+    Progress,
+    SegmentResult,
+    StudentAnswer,
+    TrainingExample,
+    TrainingSegment,
+)
+from llm2llm_local.teacher.protocol import TeacherRequest
+
+
+@dataclass
+class FakeTeacher:
+    """Writes what `write` makes of a request; remembers all requests."""
+
+    write: Callable[[TeacherRequest], str] = lambda request: f" message number {request.rng_seed}"
+    requests: list[TeacherRequest] = field(default_factory=list)
+
+    def generate(self, group: Sequence[TeacherRequest], progress: Progress) -> list[Reply]:
+        self.requests += group
+        return [Reply(self.write(request), FinishReason.STOP, 7, 3, 0.01) for request in group]
+
+    def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
+        return 10
+
+
+@dataclass
+class FakeStudent:
+    """Learns by heart what `learns` says it does, and answers `choices[0]` to everything else."""
+
+    learns: Callable[[TrainingExample, TrainingSegment], bool]
+    segments: list[TrainingSegment] = field(default_factory=list)
+    batches: list[PredictionBatch] = field(default_factory=list)
+
+    def train(self, segment: TrainingSegment, progress: Progress) -> SegmentResult:
+        self.segments.append(segment)
+        learnt = {example.prompt: example.completion for example in segment.examples if self.learns(example, segment)}
+        segment.output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(learnt, sort_keys=True)
+        (segment.output / "learnt.json").write_text(text)
+        steps = range(segment.start_step, segment.stop_step)
+        losses = tuple(1.0 / (step + 1) for step in steps)
+        return SegmentResult(losses, hashlib.sha256(text.encode()).hexdigest(), 8 * len(steps), ())
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        self.batches.append(batch)
+        learnt = json.loads((batch.adapter / "learnt.json").read_text())
+        return [
+            StudentAnswer(
+                Reply(learnt.get(prompt, batch.completions[0]).strip(), FinishReason.SCORED, 5, 0, 0.001),
+                0.9 if prompt in learnt else 0.4,
+            )
+            for prompt in batch.prompts
+        ]
+
+    def check_lengths(self, examples: tuple[TrainingExample, ...], progress: Progress) -> int:
+        return 12
+
+
+def stable_number(text: str) -> int:
+    """The same for the same text in every process, unlike `hash`."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
