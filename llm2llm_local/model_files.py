@@ -96,11 +96,14 @@ def content_hash(path: Path) -> str:
     with _reading(path):
         if not path.is_dir():
             return _file_hash(path)
-        digest = hashlib.sha256()
-        for file in sorted(path.iterdir()):
-            if file.name in _HASHED_NAMES or file.name.endswith(_HASHED_SUFFIXES):
-                digest.update(f"{file.name}\0{_file_hash(file)}\n".encode())
-        return digest.hexdigest()
+        lines = [
+            f"{file.name}\0{_file_hash(file)}\n"
+            for file in sorted(path.iterdir())
+            if file.name in _HASHED_NAMES or file.name.endswith(_HASHED_SUFFIXES)
+        ]
+    if not lines:
+        raise ModelError(f"{path}: no model in this folder", "Name a GGUF file, or a folder with config.json.")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _candidates(folder: Path, depth: int) -> Iterator[Path]:
@@ -134,7 +137,7 @@ def _reading(path: Path) -> Iterator[None]:
 # The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 _MAGIC = b"GGUF"
-_VERSIONS = (2, 3)  # 1 had 32-bit lengths and was in use for two months of 2023; llama.cpp refuses it too
+_VERSIONS = (2, 3)  # 1, with its 32-bit lengths, is refused by llama.cpp too
 _SCALARS = {
     code: struct.Struct(f"<{letter}")
     for code, letter in {

@@ -32,6 +32,7 @@ _EVENTS_OF_INTERRUPTIONS = (
     "run_failed",
     "worker_started",
     "worker_died",
+    "memory_short",
     "command_pause",
     "command_resume",
     "command_stop",

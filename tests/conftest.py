@@ -8,6 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
+    from workspaces import Workspace
 
 TEXTS = (
     "The old bridge crosses the river near the station.",
@@ -40,6 +41,8 @@ TEXTS = (
     "The court finds that the contract was never signed.",
     "The owner must repair the roof within 30 days.",
     "Yes, that is right.\nNo, that is wrong.",
+    "Examples:\n\n1. Where is the harbour?\n\n2. Who sang the song?\n\n3. How old is the bridge?",
+    "Kinds:\n\nplace\n\nperson\n\nnumber",
 )
 
 
@@ -49,3 +52,14 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     from tiny_models import make_tiny_models  # torch and transformers: seconds that most tests need not wait
 
     return make_tiny_models(tmp_path_factory.mktemp("models"), TEXTS)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with one finished run of two iterations, for looking at; copy it to change it."""
+    from workspaces import make_workspace
+
+    workspace = make_workspace(tmp_path_factory.mktemp("finished") / "workspace", tiny_models)
+    process = workspace.start("run")
+    assert process.wait() == 0, workspace.error_output()
+    return workspace

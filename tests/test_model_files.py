@@ -93,6 +93,13 @@ def test_every_head_has_its_own_keys_when_the_file_does_not_say(tiny_models: Tin
     assert inspect_gguf(path).n_head_kv == 4
 
 
+def test_of_numbers_given_for_each_layer_the_largest_counts(tiny_models: TinyModels, tmp_path: Path) -> None:
+    from tiny_models import rewrite_gguf
+
+    path = rewrite_gguf(tiny_models.teacher, tmp_path / "a.gguf", {"llama.attention.head_count": [2, 4]})
+    assert inspect_gguf(path).n_head == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -100,6 +107,8 @@ def test_every_head_has_its_own_keys_when_the_file_does_not_say(tiny_models: Tin
         ({"tokenizer.ggml.tokens": None}, "holds no tokenizer"),
         ({"llama.context_length": None}, "llama.context_length is not in its header"),
         ({"split.count": 3}, "split over several files"),
+        ({"general.alignment": 0}, "damaged: general.alignment is 0"),
+        ({"general.alignment": "wide"}, "damaged: general.alignment is 'wide'"),
     ],
 )
 def test_a_gguf_that_is_no_whole_language_model_is_refused(
@@ -135,6 +144,7 @@ def test_a_gguf_cut_short_in_its_weights_says_how_much_is_missing(tiny_models: T
     ("spoil", "message"),
     [
         (lambda whole: b"", "the file is empty"),
+        (lambda whole: struct.pack("<4sIQQ", b"GGUF", 3, 0, 0), "holds no weights"),
         (lambda whole: whole[:3], "not a GGUF file"),
         (lambda whole: b"PK\3\4" + whole[4:], "not a GGUF file"),
         (lambda whole: whole[:4] + struct.pack("<I", 1) + whole[8:], "GGUF version 1 is not supported"),
@@ -371,13 +381,15 @@ def test_the_hash_of_a_folder_covers_what_affects_results(tiny_models: TinyModel
 
 
 def test_the_hash_of_a_folder_covers_which_file_is_which(tiny_models: TinyModels, student: Path) -> None:
-    (student / "tokenizer.json").rename(student / "vocab.json")
+    (student / "tokenizer.json").rename(student / "tokenizer.model")  # the order of the files stays the same
     assert content_hash(student) != content_hash(tiny_models.student)
 
 
 def test_the_hash_of_a_missing_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"absent: can't be read"):
         content_hash(tmp_path / "absent")
+    with pytest.raises(ModelError, match="no model in this folder"):
+        content_hash(tmp_path)
 
 
 def test_importing_the_module_is_light() -> None:

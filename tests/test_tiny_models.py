@@ -55,6 +55,7 @@ def student_logits(folder: Path, tokens: list[int]) -> torch.Tensor:
 
 
 def test_the_same_texts_give_the_same_bytes(tiny_models: TinyModels, tmp_path: Path) -> None:
+    torch.manual_seed(1)  # whatever was drawn before
     again = make_tiny_models(tmp_path, TEXTS)
     assert content_hash(again.teacher) == content_hash(tiny_models.teacher)
     assert content_hash(again.student) == content_hash(tiny_models.student)
@@ -80,27 +81,35 @@ def test_teacher_and_student_compute_alike(tiny_models: TinyModels) -> None:
 
 def test_what_the_teacher_writes_is_varied_and_can_be_read(tiny_models: TinyModels) -> None:
     teacher = open_teacher(tiny_models.teacher)
-    written = [
-        teacher(text, max_tokens=40, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, repeat_penalty=1.0, seed=number)
-        for number, text in enumerate(TEXTS)
-    ]
-    texts = [reply["choices"][0]["text"] for reply in written]
+    teacher.set_seed(1)
+    ended, texts = 0, []
+    for prompt in TEXTS:
+        written: list[int] = []
+        for token in teacher.generate(teacher_tokens(teacher, prompt), temp=1.0, top_k=0, top_p=1.0, min_p=0.0):
+            if token == teacher.token_eos():
+                ended += 1
+                break
+            if len(written) == 30:
+                break
+            written.append(token)
+        texts.append(teacher.detokenize(written).decode(errors="replace"))
     everything = "".join(texts)
-    assert sum(character.isprintable() or character == "\n" for character in everything) > 0.95 * len(everything)
-    assert "\ufffd" not in everything
-    assert len(set(texts)) == len(texts)
+    readable = sum(character.isascii() and (character.isprintable() or character == "\n") for character in everything)
+    assert readable > 0.98 * len(everything)
     assert len(set(everything)) > 30
-    assert {reply["choices"][0]["finish_reason"] for reply in written} == {"stop", "length"}
+    assert len(set(texts)) > 0.9 * len(texts)
+    assert 0.1 < ended / len(texts) < 0.9
 
 
 def test_converting_the_teacher_gives_the_student_back(tiny_models: TinyModels, tmp_path: Path) -> None:
     folder = tmp_path / "converted"
     (tmp_path / "converted.part").mkdir()  # an interrupted earlier try
-    (tmp_path / "converted.part" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "converted.part" / "vocab.json").write_bytes(b"half")
 
     convert_gguf_student(tiny_models.teacher, folder)
 
     assert [path.name for path in tmp_path.iterdir()] == ["converted"]
+    assert {path.name for path in folder.iterdir()} == {path.name for path in tiny_models.student.iterdir()}
     converted = AutoModelForCausalLM.from_pretrained(folder)
     original = AutoModelForCausalLM.from_pretrained(tiny_models.student)
     assert converted.dtype == torch.float16
@@ -123,7 +132,11 @@ def test_converting_the_teacher_gives_the_student_back(tiny_models: TinyModels, 
 
 def test_padding_is_the_end_token_when_the_file_names_none(tiny_models: TinyModels, tmp_path: Path) -> None:
     path = rewrite_gguf(tiny_models.teacher, tmp_path / "a.gguf", {"tokenizer.ggml.padding_token_id": None})
-    assert load_gguf_tokenizer(read_gguf_header(path)).pad_token == "<|im_end|>"
+    convert_gguf_student(path, tmp_path / "converted")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "converted")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "converted")
+    assert tokenizer.pad_token == "<|im_end|>"
+    assert model.config.pad_token_id == model.generation_config.pad_token_id == tokenizer.eos_token_id
 
 
 def test_a_split_like_gpt2_keeps_blank_lines_and_numbers_as_llama_cpp_does(

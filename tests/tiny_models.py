@@ -37,9 +37,9 @@ class TinyModels:
 
 
 def make_tiny_models(folder: Path, texts: Sequence[str]) -> TinyModels:
-    """Writes tiny.gguf and tiny/ into `folder`: about 400 tokens learnt from `texts`, 2 layers, 115,000 weights.
+    """Writes tiny.gguf and tiny/ into `folder`: about 400 tokens learnt from `texts`, 2 layers, 125,248 weights.
 
-    The same texts give the same bytes. Takes a second once torch and transformers are imported.
+    The same texts give the same bytes. Takes 0.1 s once torch and transformers are imported.
     """
     tokenizer = _train_tokenizer(texts)
     model = _random_model(tokenizer)
@@ -100,6 +100,7 @@ def _random_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         for token_id in range(len(tokenizer)):
             if token_id != tokenizer.eos_token_id and not _is_readable(tokenizer.decode([token_id])):
                 model.lm_head.weight[token_id] = 0
+        model.lm_head.weight[tokenizer.eos_token_id].mul_(1.5)  # about one text in three ends within 30 tokens
     # float16 as in a converted student; the GGUF holds the very same values.
     return model.eval().to(torch.float16)
 

@@ -54,10 +54,10 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> Path:
             run.watcher.within,
         )
         seconds = time.monotonic() - began
-        for note in result.notes:
-            run.watcher.message(note)
-
         def write() -> int:
+            for note in result.notes:
+                run.store.add_event("training_note", note, iteration)
+                run.watcher.message(note)
             if start == 0:
                 run.store.set_training_set(iteration, training_set)
             for offset, loss in enumerate(result.losses):

@@ -107,8 +107,15 @@ class WorkerPool:
             return
         for other in others:
             self._end(other)
-        deadline = time.monotonic() + _FREEING_SECONDS
-        while free_bytes(self._plan.device) < self._plan.needed_bytes(role) and time.monotonic() < deadline:
+        needed, deadline = self._plan.needed_bytes(role), time.monotonic() + _FREEING_SECONDS
+        while (free := free_bytes(self._plan.device)) < needed:
+            if time.monotonic() > deadline:
+                self._report(
+                    "memory_short",
+                    f"the {role} is estimated to need {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free "
+                    f"{_FREEING_SECONDS:g} s after the other worker ended; trying all the same",
+                )
+                return
             time.sleep(0.1)
 
     def _end(self, role: Role) -> None:
