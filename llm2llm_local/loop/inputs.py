@@ -10,7 +10,10 @@ from typing import Any
 from ..config import Config, load_config
 from ..datasets.reader import LoadedData, load_splits
 from ..errors import ConfigError
-from ..model_files import ModelFile, content_hash, inspect_folder, inspect_gguf
+from ..model_files.catalogue import content_hash
+from ..model_files.folder import inspect_folder
+from ..model_files.gguf_file import inspect_gguf
+from ..model_files.model import ModelFile
 from ..records import Split
 from ..store.writer import ModelRow
 from ..tasks.base import PromptStyle, Task

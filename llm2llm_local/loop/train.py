@@ -54,6 +54,7 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> Path:
             run.watcher.within,
         )
         seconds = time.monotonic() - began
+
         def write() -> int:
             for note in result.notes:
                 run.store.add_event("training_note", note, iteration)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserInputError
-from ..model_files import BadModel, content_hash, list_models
+from ..model_files.catalogue import content_hash, list_models
+from ..model_files.model import BadModel
 from .plain import plain
 
 

@@ -27,7 +27,8 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..model_files import COPY_AGAIN, GgufHeader, inspect_gguf, read_gguf_header
+from ..model_files.gguf_file import GgufHeader, inspect_gguf, read_gguf_header
+from ..model_files.model import COPY_AGAIN
 
 USE_THE_FOLDER = "Use the Hugging Face folder (safetensors) of this model as the student instead."
 

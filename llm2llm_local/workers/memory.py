@@ -7,7 +7,7 @@ from typing import Literal
 
 import psutil
 
-from ..model_files import ModelFile
+from ..model_files.model import ModelFile
 
 Device = Literal["cpu", "cuda"]
 

@@ -1,0 +1,174 @@
+"""Hugging Face folders: config.json, a tokenizer, safetensors weights."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from .model import COPY_AGAIN, ModelFile, incomplete, reading
+
+# The same quantity under the names that model families give it, the usual one first.
+_CONTEXT_LENGTH = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
+_N_LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
+_N_EMBD = ("hidden_size", "n_embd", "d_model")
+_N_HEAD = ("num_attention_heads", "n_head", "n_heads")
+_N_HEAD_KV = ("num_key_value_heads", "num_kv_heads")
+
+_TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("spiece.model",), ("vocab.json", "merges.txt"))
+_PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+_SAFETENSORS_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def inspect_folder(path: Path) -> ModelFile:
+    """What the Hugging Face folder at `path` is.
+
+    Raises ModelError when it has no readable config.json, no tokenizer, no safetensors weights (pickles are refused),
+    weights that are incomplete, or code of its own.
+    """
+    with reading(path):
+        config = _folder_config(path)
+        tokenizer_config = _optional_json(path / "tokenizer_config.json")
+        _refuse_unusable(path, config, tokenizer_config)
+        types: Counter[str] = Counter()
+        weights = _weight_files(path)
+        for file in weights:
+            types.update(_safetensors_bytes_by_type(file))
+        size_bytes = sum(file.stat().st_size for file in weights)
+    # Models with more than text keep the language model's numbers in a section of their own.
+    text_config = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+    n_head = _number(path, text_config, _N_HEAD)
+    has_kv_heads = any(isinstance(text_config.get(name), int) for name in _N_HEAD_KV)
+    return ModelFile(
+        path=path,
+        kind="folder",
+        name=path.resolve().name,
+        architecture=str(config.get("model_type", "")),
+        quantization=types.most_common(1)[0][0],
+        size_bytes=size_bytes,
+        context_length=_number(path, text_config, _CONTEXT_LENGTH),
+        n_layers=_number(path, text_config, _N_LAYERS),
+        n_embd=_number(path, text_config, _N_EMBD),
+        n_head=n_head,
+        n_head_kv=_number(path, text_config, _N_HEAD_KV) if has_kv_heads else n_head,
+        vocab_size=_number(path, text_config, ("vocab_size",)),
+        has_chat_template="chat_template" in tokenizer_config
+        or any((path / name).is_file() for name in ("chat_template.jinja", "chat_template.json")),
+    )
+
+
+def _refuse_unusable(path: Path, config: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> None:
+    for name, content in (("config.json", config), ("tokenizer_config.json", tokenizer_config)):
+        if "auto_map" in content:
+            raise ModelError(
+                f"{path / name}: the model brings code of its own (auto_map)",
+                "Code from models is never run: use a model whose architecture transformers has built in.",
+            )
+    if not any(all((path / name).is_file() for name in names) for names in _TOKENIZERS):
+        raise ModelError(
+            f"{path}: no tokenizer (neither tokenizer.json nor tokenizer.model)",
+            "Copy the tokenizer's files of the same model into the folder.",
+        )
+
+
+def _folder_config(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise ModelError(f"{path}: no such folder")
+    file = path / "config.json"
+    if file.is_file():
+        return _read_json(file)
+    ggufs = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".gguf")
+    if len(ggufs) == 1:
+        remedy = f"It holds {ggufs[0]}: name that file instead of the folder."
+    elif ggufs:
+        remedy = f"It holds GGUF files: name one of them instead of the folder ({', '.join(ggufs)})."
+    elif (path / "adapter_config.json").is_file():
+        remedy = "It holds an adapter: name the folder of the model that the adapter belongs to."
+    else:
+        remedy = "Name a GGUF file, or a folder with config.json, tokenizer and safetensors weights."
+    raise ModelError(f"{path}: no config.json in this folder", remedy)
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    return _read_json(path) if path.is_file() else {}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ModelError(f"{path}: not valid JSON: {error}", COPY_AGAIN) from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: a JSON object is expected", COPY_AGAIN)
+    return content
+
+
+def _number(path: Path, config: Mapping[str, Any], names: Sequence[str]) -> int:
+    for name in names:
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    raise ModelError(f"{path / 'config.json'}: no {names[0]}", "The folder must hold a language model.")
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The safetensors files that make up the model, by the rules that transformers finds them with."""
+    single = path / "model.safetensors"
+    if single.is_file():
+        return [single]
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        shard_of = _read_json(index).get("weight_map")
+        if not isinstance(shard_of, dict) or not shard_of:
+            raise ModelError(f"{index}: no weight_map", COPY_AGAIN)
+        shards = sorted({str(name) for name in shard_of.values()})
+        missing = [name for name in shards if not (path / name).is_file()]
+        if missing:
+            raise ModelError(
+                f"{path}: {len(missing)} of {len(shards)} weight files missing: {', '.join(missing)}", COPY_AGAIN
+            )
+        return [path / name for name in shards]
+    pickles = sorted(entry.name for entry in path.iterdir() if entry.suffix in _PICKLE_SUFFIXES)
+    if pickles:
+        raise ModelError(
+            f"{path}: weights only as a pickle ({pickles[0]}), which can run code when it is loaded",
+            'If you trust its source, convert it: python -c "from transformers import AutoModelForCausalLM as M; '
+            f"M.from_pretrained('{path}').save_pretrained('{path}')\"",
+        )
+    raise ModelError(
+        f"{path}: no weights (neither model.safetensors nor model.safetensors.index.json)",
+        "Copy the safetensors files of the model into the folder.",
+    )
+
+
+def _safetensors_bytes_by_type(path: Path) -> dict[str, int]:
+    """Bytes of weights of each type ("float16"); ModelError when the file is damaged or cut short.
+
+    The format: 8 bytes with the header's length, a JSON header, the data, nothing else
+    (https://github.com/huggingface/safetensors#format).
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        header_size = int.from_bytes(start, "little")
+        if len(start) < 8 or 8 + header_size > size:
+            raise incomplete(path, 8 + header_size if len(start) == 8 else 8, size)
+        try:
+            header = json.loads(file.read(header_size))
+            types: Counter[str] = Counter()
+            end = 0
+            for name, tensor in header.items():
+                if name != "__metadata__":
+                    first, after = tensor["data_offsets"]
+                    types[_SAFETENSORS_TYPES.get(tensor["dtype"], tensor["dtype"].lower())] += after - first
+                    end = max(end, after)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ModelError(f"{path}: damaged: its header can't be read", COPY_AGAIN) from None
+    if 8 + header_size + end > size:
+        raise incomplete(path, 8 + header_size + end, size)
+    if not types:
+        raise ModelError(f"{path}: holds no weights", COPY_AGAIN)
+    return types
