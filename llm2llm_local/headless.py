@@ -60,7 +60,7 @@ class HeadlessWatcher:
         self._began, self._rows, self._first_done = time.monotonic(), 0, done
         self._units = (done, total)
         if self._progress is None:
-            self._console.print(Text(f"{self._where}: {total - done} {_UNITS[stage]}"))
+            self._line(f"{self._where}: {total - done} {_UNITS[stage]}")
             self._printed = time.monotonic()
             return
         if self._task is not None:
@@ -83,7 +83,10 @@ class HeadlessWatcher:
         self._accepted = f"+ {shortened(question, 48)} → {shortened(answer, 16)}"
 
     def message(self, text: str) -> None:
-        self._console.print(Text("\n".join(plain(line) for line in text.splitlines())))
+        self._line("\n".join(plain(line) for line in text.splitlines()))
+
+    def _line(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
 
     def _show(self, completed: float) -> None:
         elapsed = time.monotonic() - self._began
@@ -94,5 +97,5 @@ class HeadlessWatcher:
         elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and done > self._first_done:
             left = elapsed / (done - self._first_done) * (total - done)
             line = f"{self._where}: {done}/{total}  {rate}  {left:.0f} s left  {self._accepted}"
-            self._console.print(Text(line.rstrip()))
+            self._line(line.rstrip())
             self._printed = time.monotonic()

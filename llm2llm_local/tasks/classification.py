@@ -75,7 +75,8 @@ class ClassificationTask:
         show_student_answer: bool,
     ) -> TeacherPrompt:
         name, label = self.prompts.question_name, failure.example.answer
-        shown = [*(item.question for item in demonstrations), failure.example.question, *(new.question for new in kept)]
+        # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
+        shown = [*(new.question for new in kept), *(item.question for item in demonstrations), failure.example.question]
         heading = f"{name}s whose {self.prompts.answer_name} is {label}"
         if show_student_answer and failure.predicted_answer is not None:
             heading += f" (the last is easily mistaken for {failure.predicted_answer})"

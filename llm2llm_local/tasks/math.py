@@ -100,11 +100,12 @@ class MathTask:
         failing = self.prompts.example(failure.example.question, failure.example.answer)
         if show_student_answer and failure.predicted_answer is not None:
             failing = f"A student answered the following wrongly with {failure.predicted_answer}:\n\n{failing}"
+        # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
         blocks = [
             *filter(None, [self.instruction.strip()]),
+            *(self.prompts.example(new.question, new.answer) for new in kept),
             *(self.prompts.example(shown.question, shown.answer) for shown in demonstrations),
             failing,
-            *(self.prompts.example(new.question, new.answer) for new in kept),
         ]
         if style == "completion":
             text = "\n\n".join([*blocks, f"{question_name}:"])
