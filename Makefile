@@ -15,13 +15,15 @@ help:
 	@echo "make test      set up, then run all checks and tests"
 	@echo "make setup     the virtual environment in .venv (CUDA=1: with llama.cpp for an NVIDIA GPU)"
 	@echo "make models    the default teacher and student in models/"
-	@echo "make check     format, lint, types, import rules and the quick tests"
+	@echo "make lint      format, lint, types and import rules"
+	@echo "make check     the same, and the quick tests"
 	@echo "make torture   kill runs at random moments and compare what they become (KILLS=200)"
 	@echo "make clean     remove .venv, caches and the demo's workspace; models stay"
 
 demo: models
 	@test -f $(DEMO)/llm2llm.toml || $(BIN)/llm2llm init $(DEMO) --task demo --models models
-	$(BIN)/llm2llm -C $(DEMO) run
+	@if $(BIN)/llm2llm -C $(DEMO) query --csv "SELECT run_id FROM runs WHERE status != 'done'" 2>/dev/null | grep -q '^[0-9]'; \
+		then $(BIN)/llm2llm -C $(DEMO) resume; else $(BIN)/llm2llm -C $(DEMO) run; fi
 	@echo "Look around: $(BIN)/llm2llm -C $(DEMO) report | failures | query \"SELECT * FROM lineage\""
 
 test: lint models
@@ -55,8 +57,14 @@ $(READY): pyproject.toml .constraints.txt
 		|| { echo "CUDA=1 needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
 	@echo "Setting up .venv: packages (a few minutes), then compiling llama.cpp (about 10 minutes on 2 cores) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(if $(filter 1,$(CUDA)),CMAKE_ARGS="-DGGML_CUDA=on" )$(BIN)/python -m pip install -q \
-		$(if $(filter 1,$(CUDA)),--no-binary llama-cpp-python )-c .constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install -q -c .constraints.txt -e ".[dev]"
+ifeq ($(CUDA),1)
+	@echo "Compiling llama.cpp again, for the GPU (10 to 30 minutes) …"
+	@! $(BIN)/python -c 'import torch, sys; sys.exit(torch.version.cuda is not None)' || \
+		$(BIN)/python -m pip install -q --force-reinstall --no-deps -c .constraints.txt torch
+	CMAKE_ARGS="-DGGML_CUDA=on" $(BIN)/python -m pip install -q --force-reinstall --no-deps --no-cache-dir \
+		--no-binary llama-cpp-python -c .constraints.txt llama-cpp-python
+endif
 	@touch $@
 
 clean:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import sysconfig
 import traceback
+from pathlib import Path
 from typing import Any
 
 from .errors import NetworkRefusedError
@@ -22,6 +24,9 @@ _OFFLINE = {
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+_STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib"))
+_PACKAGES = Path(sysconfig.get_path("purelib"))
 
 _REFUSED = frozenset(
     {
@@ -49,8 +54,16 @@ def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
     if arguments and isinstance(arguments[0], socket.socket) and arguments[0].family == socket.AF_UNIX:
         return
     culprit = next(
-        (frame for frame in reversed(traceback.extract_stack()) if frame.filename not in (__file__, socket.__file__)),
+        (frame for frame in reversed(traceback.extract_stack()) if not _is_go_between(frame.filename)),
         None,
     )
     where = f"{culprit.filename}:{culprit.lineno}" if culprit else "unknown code"
     raise NetworkRefusedError(f"network access refused: {event} from {where}", "This program works without a network.")
+
+
+def _is_go_between(filename: str) -> bool:
+    """Whether a frame is the standard library's or this module's: the culprit is who called it."""
+    path = Path(filename)
+    if filename.startswith("<frozen") or filename == __file__:
+        return True
+    return path.is_relative_to(_STANDARD_LIBRARY) and not path.is_relative_to(_PACKAGES)

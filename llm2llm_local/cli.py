@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from . import __version__, airgap
-from .errors import EXIT_FAILED, EXIT_RESUMABLE, EXIT_USER_INPUT, Llm2LlmError
+from .errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
 
 _RUN = click.argument("run", type=click.IntRange(min=1), required=False)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -37,7 +37,7 @@ def main() -> None:
         error.show()
         sys.exit(EXIT_USER_INPUT)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", EXIT_RESUMABLE)
+        _fail("interrupted", EXIT_FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
@@ -240,13 +240,14 @@ def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("models"))
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
 @_JSON
-def models(folder: Path, as_json: bool) -> None:
+@click.pass_obj
+def models(workspace: Path, folder: Path | None, as_json: bool) -> None:
     """The models in FOLDER (models by default) with architecture, quantization, size, context and hash."""
     from .report.models import model_lines, model_records
 
-    records = model_records(folder)
+    records = model_records(folder or workspace / "models")
     click.echo(_json(records) if as_json else "\n".join(model_lines(records)))
 
 
@@ -269,14 +270,13 @@ class _ConfigHelp(click.Command):
     """Adds every field to the command's help."""
 
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        from .config import field_docs
+        from .config_reference import terminal_reference
 
-        for doc in field_docs():
-            extent = ", ".join(part for part in (doc.type, doc.range, f"default {doc.default}") if part)
+        for heading, description in terminal_reference():
             formatter.write_paragraph()
-            formatter.write_text(f"{doc.name}  ({extent})")
+            formatter.write_text(heading)
             with formatter.indentation():
-                formatter.write_text(doc.description)
+                formatter.write_text(description)
 
 
 @cli.command(cls=_ConfigHelp)

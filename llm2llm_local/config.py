@@ -71,7 +71,10 @@ class DataConfig(Section):
     test: PathField | None = Field(None, description="Rows for the final figures; never trained on. Optional.")
     question_column: str = Field("question", min_length=1, description="Column or JSON key of the question.")
     answer_column: str = Field("answer", min_length=1, description="Column or JSON key of the answer.")
-    sample: SampleConfig | None = Field(None, description="Use a random part of the seeds: {n = 60, rng_seed = 0}.")
+    sample: SampleConfig | None = Field(
+        None,
+        description="Use a random part of the seeds: {n = 60, rng_seed = 0} takes 60 rows, which ones by rng_seed.",
+    )
     dev_sample: SampleConfig | None = Field(None, description="Use a random part of dev.")
     test_sample: SampleConfig | None = Field(None, description="Use a random part of test.")
 
@@ -96,7 +99,10 @@ class TeacherConfig(Section):
     )
     show_student_answer: bool = Field(False, description="Tell the teacher what the student answered wrongly.")
     attempts: int = Field(
-        3, ge=1, le=100, description="Rounds in which a failure's missing or rejected examples are asked for again."
+        3,
+        ge=1,
+        le=100,
+        description="Rounds of asking in an iteration; from the second on, for what is still missing only.",
     )
     grammar: PathField | None = Field(None, description="A GBNF grammar file that every reply must follow. Optional.")
     group_size: int = Field(

@@ -6,14 +6,15 @@ hashes all stages before it: equal fingerprints mean equal results, since every 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 from ..config import Config, affects_results, flatten
-from ..tasks.base import PROMPT_VERSION
 
 _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
 """Files: what is in them counts, not where they lie."""
@@ -35,15 +36,16 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
         "loop.fine_tune",
         "loop.rng_seed",
         "hardware.",
+        "code.student",
     ),
     "predict": ("student.predict_batch_size", "student.max_new_tokens", "task.predict", "loop.augment_from"),
     "grade": (),
-    "augment": ("teacher.", "task.instruction", "loop.augmentations_per_failure"),
-    "check": ("checks.",),
+    "augment": ("teacher.", "task.instruction", "loop.augmentations_per_failure", "code.teacher"),
+    "check": ("checks.", "code.checks"),
 }
 """Which fields a stage reads beside those of the stages before it; by prefix of the name."""
 
-_ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.")
+_ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
 
 
 def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str]) -> dict[str, Any]:
@@ -57,13 +59,35 @@ def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str
             fields[name] = hashes.get(name)
     fields["task.labels"] = list(labels)
     fields["hardware.threads"] = threads(config)
-    fields["code.prompt_version"] = PROMPT_VERSION
+    for part in ("tasks", "checks", "student", "teacher"):
+        fields[f"code.{part}"] = _code_digest(part)
     return fields
 
 
 def threads(config: Config) -> int:
     """CPU threads of a model: as configured, or one for each core this process may use."""
     return config.hardware.threads or len(os.sched_getaffinity(0))
+
+
+def _code_digest(part: str) -> str:
+    """Of the code that writes prompts, grades, checks or computes: comments, docstrings and layout don't count.
+
+    So a person who changes how a task is graded is told that an unfinished run was graded otherwise.
+    """
+    folder = resources.files("llm2llm_local") / part
+    trees = {
+        file.name: ast.dump(_without_docstrings(ast.parse(file.read_text(encoding="utf-8"))))
+        for file in folder.iterdir()
+        if file.name.endswith(".py")
+    }
+    return digest(trees)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

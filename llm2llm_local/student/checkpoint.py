@@ -30,8 +30,8 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder to fill, which becomes `folder` only when the block ends well. Raises DiskError."""
     # The process id keeps apart a writer whose parent was just killed and the one that redoes its work.
     temporary = folder.with_name(f"{folder.name}.part-{os.getpid()}")
-    temporary.mkdir(parents=True, mode=0o700)
     try:
+        temporary.mkdir(parents=True, mode=0o700)
         yield temporary
         for file in [*temporary.iterdir(), temporary]:
             _sync(file)
@@ -73,9 +73,8 @@ def save_state(folder: Path, optimizer: torch.optim.Optimizer, scalars: dict[str
                 tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
             else:
                 plain[f"{index}.{name}"] = value
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    device = next(iter(optimizer.param_groups[0]["params"])).device.type
+    tensors |= {f"rng.{name}": state for name, state in random_states(device).items()}
     save_file(tensors, folder / _TENSORS)
     (folder / _SCALARS).write_text(json.dumps({**scalars, "optimizer": plain}, sort_keys=True))
 
@@ -94,10 +93,23 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer) -> dict[str, Any]
         index, _, name = key.partition(".")
         entries.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": entries})
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    set_random_states({key.removeprefix("rng."): state for key, state in tensors.items() if key.startswith("rng.")})
     return scalars
+
+
+def random_states(device: str) -> dict[str, torch.Tensor]:
+    """The states of the random generators that a training on `device` draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_states(states: dict[str, torch.Tensor]) -> None:
+    """Restore what `random_states` returned."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def _sync(path: Path) -> None:

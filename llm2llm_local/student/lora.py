@@ -14,15 +14,24 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
 from ..records import FinishReason, Reply
 from .batching import epoch_batches, learning_rate_factor
-from .checkpoint import ADAPTER_WEIGHTS, complete_folder, load_state, save_adapter, save_state
+from .checkpoint import (
+    ADAPTER_WEIGHTS,
+    complete_folder,
+    load_state,
+    random_states,
+    save_adapter,
+    save_state,
+    set_random_states,
+)
 from .protocol import (
     PredictionBatch,
     Progress,
@@ -61,7 +70,7 @@ class LoraStudent:
         self._dtype = _compute_dtype(self._device)
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(settings.model, local_files_only=True)
-            base = AutoModelForCausalLM.from_pretrained(
+            base, loading = AutoModelForCausalLM.from_pretrained(
                 settings.model,
                 dtype=self._dtype,
                 device_map={"": self._device},
@@ -69,14 +78,18 @@ class LoraStudent:
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise ModelError(
                     f"{settings.model}: does not fit into the memory of {self._device}",
                     'Set student.quantization = "nf4", free memory, or take a smaller student.',
                 ) from None
             raise ModelError(f"{settings.model}: transformers can't load it: {error}") from error
+        if loading["missing_keys"]:  # transformers would go on with random numbers in their place
+            names = ", ".join(sorted(loading["missing_keys"]))
+            raise ModelError(f"{settings.model}: weights are missing: {names}", "Copy the model again.")
         if self._tokenizer.eos_token_id is None:
             raise ModelError(
                 f"{settings.model}: the tokenizer has no end-of-text token", "Set eos_token in its config."
@@ -90,6 +103,8 @@ class LoraStudent:
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
         base.config.use_cache = False
+        # What the folder recommends for chatting (repetition penalties, suppressed tokens) has no place in grading.
+        base.generation_config = GenerationConfig()
         self._model: Any = get_peft_model(
             base,
             LoraConfig(
@@ -162,15 +177,20 @@ class LoraStudent:
     def _step_with_fitting_micro_batch(self, batch: Sequence[Tokens], max_grad_norm: float, notes: list[str]) -> float:
         """One optimizer step; out of memory halves the micro-batch for the rest of the training."""
         while True:
-            rng_state = torch.get_rng_state()
+            random_state = random_states(self._device)
             try:
                 return self._step(batch, max_grad_norm)
             except RuntimeError as error:
-                if not _is_out_of_memory(error) or self._micro_batch_size == 1:
+                if not _is_out_of_memory(error):
                     raise
+            if self._micro_batch_size == 1:
+                raise ModelError(
+                    f"out of memory on {self._device} with a single example at a time",
+                    "Lower student.max_length, shorten the data, or take a smaller student.",
+                )
             self._micro_batch_size = max(1, self._micro_batch_size // 2)
             notes.append(f"out of memory: micro-batch lowered to {self._micro_batch_size}")
-            torch.set_rng_state(rng_state)
+            set_random_states(random_state)
             if self._device == "cuda":
                 torch.cuda.empty_cache()
 
@@ -219,10 +239,18 @@ class LoraStudent:
         self._model.eval()
         prompts = [self._prompt_ids(prompt) for prompt in batch.prompts]
         padded = left_padded(prompts, self._end, self._device)
-        if batch.completions:
-            answers = self._scored(padded, batch.completions)
-        else:
-            answers = self._written(padded, batch.max_new_tokens)
+        try:
+            if batch.completions:
+                answers = self._scored(padded, batch.completions)
+            else:
+                answers = self._written(padded, batch.max_new_tokens)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"out of memory on {self._device} while predicting {len(prompts)} examples at once",
+                "Lower student.predict_batch_size and go on with: llm2llm fork",
+            ) from None
         progress(len(prompts), len(prompts))
         seconds = (time.monotonic() - started) / len(prompts)
         return [

@@ -1,8 +1,8 @@
 """What every task family answers, and the one place where an example becomes text.
 
-Everything here and in the families is a function of its arguments: no model, no clock, no disk. A change
-of any text that a model sees must raise `PROMPT_VERSION`, since results made with another text can't be
-continued.
+Everything here and in the families is a function of its arguments: no model, no clock, no disk. The code of
+this package is part of a run's fingerprint: a run that was begun with other prompts or another way of grading
+is not continued.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ..records import DataRow, Example, Failure, Grade, NewExample, Reply, TeacherPrompt, Unparsed
-
-PROMPT_VERSION = 1
 
 PromptStyle = Literal["chat", "completion"]
 

@@ -6,17 +6,26 @@ the request alone.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import llama_cpp
+from jinja2 import TemplateError
 from llama_cpp import Llama, LlamaGrammar
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from ..errors import ModelError
 from ..records import FinishReason, Reply, TeacherPrompt
 from .protocol import Progress, TeacherRequest, TeacherSettings
+
+_RANDOM_SEED = 2**32 - 1
+"""The one 32-bit number that llama.cpp takes for "draw a seed yourself"; all below it are seeds."""
+
+_FIXED_DATE = datetime(2024, 7, 1)
+"""What templates that print the date are told, so that a run goes on the same on another day."""
 
 
 class LlamaTeacher:
@@ -34,8 +43,14 @@ class LlamaTeacher:
                 n_threads=settings.threads,
                 n_threads_batch=settings.threads,
                 n_gpu_layers=settings.gpu_layers,
+                split_mode=llama_cpp.LLAMA_SPLIT_MODE_NONE,  # one GPU, the one that the memory plan measured
+                main_gpu=0,
                 verbose=True,
             )
+        except TemplateError as error:  # raised while loading, whether or not the template is ever used
+            raise ModelError(
+                f"{settings.model}: its chat template is not valid: {error}", "Take another file of this model."
+            ) from None
         except ValueError as error:
             raise ModelError(
                 f"{settings.model}: llama.cpp can't load it: {error}",
@@ -59,24 +74,35 @@ class LlamaTeacher:
         started = time.monotonic()
         tokens = self._tokens(request)
         self._llama.reset()
-        completion: Any = self._llama.create_completion(
-            prompt=tokens,
-            max_tokens=request.max_tokens,
-            temperature=request.sampling.temperature,
+        self._llama.set_seed(request.rng_seed % _RANDOM_SEED)
+        stops = [stop.encode() for stop in request.prompt.stop]
+        written: list[int] = []
+        text, finish_reason = b"", FinishReason.LENGTH
+        for token in self._llama.generate(
+            tokens,
+            temp=request.sampling.temperature,
             top_p=request.sampling.top_p,
             min_p=request.sampling.min_p,
             top_k=0,  # off: only the configured filters apply
             repeat_penalty=1.0,
-            seed=request.rng_seed,
-            stop=list(request.prompt.stop),
             grammar=LlamaGrammar.from_string(request.grammar, verbose=False) if request.grammar else None,
-        )
-        choice, usage = completion["choices"][0], completion["usage"]
+        ):
+            if llama_cpp.llama_vocab_is_eog(self._llama._model.vocab, token):
+                finish_reason = FinishReason.STOP
+                break
+            written.append(token)
+            text = self._llama.detokenize(written, prev_tokens=tokens)
+            cuts = [text.index(stop) for stop in stops if stop in text]
+            if cuts:
+                text, finish_reason = text[: min(cuts)], FinishReason.STOP
+                break
+            if len(written) == request.max_tokens:
+                break
         return Reply(
-            text=choice["text"],
-            finish_reason=FinishReason(choice["finish_reason"]),
-            input_tokens=usage["prompt_tokens"],
-            output_tokens=usage["completion_tokens"],
+            text=text.decode(errors="ignore"),  # the token limit may cut a character in two
+            finish_reason=finish_reason,
+            input_tokens=len(tokens),
+            output_tokens=len(written),
             seconds=time.monotonic() - started,
         )
 
@@ -84,7 +110,7 @@ class LlamaTeacher:
         if request.grammar:
             self._check_grammar(request.grammar)
         tokens: list[int] = self._llama.tokenize(
-            self._text(request.prompt).encode(), add_bos=self._chat is None, special=True
+            self._text(request.prompt).encode(), add_bos=not request.prompt.messages, special=True
         )
         if len(tokens) + request.max_tokens > self._context_length:
             raise ModelError(
@@ -100,7 +126,13 @@ class LlamaTeacher:
         if self._chat is None:
             raise ModelError(f"{self._path}: has no chat template", 'Set teacher.prompt_style = "completion".')
         messages: Any = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        return str(self._chat(messages=messages).prompt)
+        try:
+            return str(self._chat(messages=messages).prompt)
+        except (TemplateError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"{self._path}: its chat template can't render the prompt: {error}",
+                'Set teacher.prompt_style = "completion".',
+            ) from None
 
     def _chat_formatter(self, template: str) -> Jinja2ChatFormatter:
         """The file's own chat template, rendered in Jinja's sandbox."""
@@ -108,14 +140,19 @@ class LlamaTeacher:
         def token_text(token: int) -> str:
             return self._llama._model.token_get_text(token) if token != -1 else ""
 
-        return Jinja2ChatFormatter(
+        formatter = Jinja2ChatFormatter(
             template=template,
             bos_token=token_text(self._llama.token_bos()),
             eos_token=token_text(self._llama.token_eos()),
         )
+        formatter.strftime_now = _FIXED_DATE.strftime
+        return formatter
 
     def _check_grammar(self, grammar: str) -> None:
         """Adding an invalid grammar to a sampler chain would crash the process, so it is tried alone first."""
+        repetitions = re.findall(r"\{(\d+),(\d+)\}", grammar)
+        if any(int(most) < int(least) for least, most in repetitions):  # llama.cpp would fill all memory
+            raise ModelError("teacher.grammar: a repetition {m,n} has n below m", "Correct the grammar file.")
         sampler = llama_cpp.llama_sampler_init_grammar(self._llama._model.vocab, grammar.encode(), b"root")
         if not sampler:
             raise ModelError(

@@ -39,9 +39,10 @@ def main(role: str, descriptor: int) -> None:
             answer: Returned | Refused = Returned(value)
         except Llm2LlmError as error:
             answer = Refused(error)
-        except Exception as error:
-            connection.send(Crashed(f"{type(error).__name__}: {error}", traceback.format_exc()))
-            raise
+        except Exception as error:  # noqa: BLE001 - the parent decides what an engine's defect means
+            traceback.print_exc()  # before the answer, since the parent then ends this process
+            connection.send(Crashed(f"{type(error).__name__}: {error}"))
+            return
         connection.send(answer)
 
 

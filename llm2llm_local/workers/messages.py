@@ -42,10 +42,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The engine raised something unforeseen; the worker ends."""
+    """The engine raised something unforeseen; the worker ends, its traceback in its log."""
 
     summary: str
-    trace: str
 
 
 Answer = Progressed | Returned | Refused | Crashed

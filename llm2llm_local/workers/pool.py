@@ -70,6 +70,11 @@ class WorkerPool:
                 self._end(role)
                 last = str(error)
                 self._report("worker_died", f"{last}; attempt {attempt + 1} of {self._retries + 1}")
+            except BaseException:
+                worker = self._workers.get(role)
+                if worker is not None and worker.is_in_call:
+                    self._end(role)  # its late answer would be taken for that of the next call
+                raise
         raise WorkerError(
             f"{last} ({self._retries + 1} times at the same work)",
             f"What was finished is safe. See {self._logs / f'{role}.log'}; then: llm2llm resume",

@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 
-from ..errors import Llm2LlmError
 from .messages import Answer, Call, Crashed, Progressed, Refused, Returned
 
 _POLL_SECONDS = 0.2
@@ -40,6 +39,8 @@ class WorkerProcess:
         self._log = log
         self._timeout_seconds = timeout_seconds
         self._interrupted = interrupted
+        self.is_in_call = False
+        """Whether an answer is still to come: after an abandoned call the worker can't be used any more."""
         here, there = _pipe()
         with log.open("ab") as noise:
             self._process = subprocess.Popen(
@@ -70,24 +71,22 @@ class WorkerProcess:
         """
         try:
             self._connection.send(Call(method, arguments))
-            while True:
-                answer = self._receive()
-                match answer:
-                    case Progressed(done, total):
-                        if progress is not None:
-                            progress(done, total)
-                    case Returned(value):
-                        return value
-                    case Refused(error):
-                        raise error
-                    case Crashed(summary, trace):
-                        with self._log.open("a") as log:
-                            log.write(trace)
-                        raise WorkerDiedError(f"the {self._role} worker failed: {summary}")
-        except (EOFError, OSError) as error:
-            if isinstance(error, Llm2LlmError):
-                raise
+        except OSError:
             raise WorkerDiedError(self._how_it_died()) from None
+        self.is_in_call = True
+        while True:
+            match self._receive():
+                case Progressed(done, total):
+                    if progress is not None:
+                        progress(done, total)
+                case Returned(value):
+                    self.is_in_call = False
+                    return value
+                case Refused(error):
+                    self.is_in_call = False
+                    raise error
+                case Crashed(summary):
+                    raise WorkerDiedError(f"the {self._role} worker failed: {summary}; see {self._log}")
 
     def stop(self) -> None:
         """End the worker and wait until it is gone, with all its memory."""
@@ -99,17 +98,24 @@ class WorkerProcess:
         self._process.stdin.close()
 
     def memory_bytes(self) -> int:
-        """Resident memory of the worker."""
-        return int(psutil.Process(self.pid).memory_info().rss)
+        """Resident memory of the worker; 0 when it is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return 0
 
     def _receive(self) -> Answer:
         deadline = time.monotonic() + self._timeout_seconds
-        while not self._connection.poll(_POLL_SECONDS):
+        while True:
             self._interrupted()
+            try:
+                if self._connection.poll(_POLL_SECONDS):
+                    answer: Answer = self._connection.recv()
+                    return answer
+            except (EOFError, OSError):
+                raise WorkerDiedError(self._how_it_died()) from None
             if time.monotonic() > deadline:
                 raise WorkerDiedError(f"the {self._role} worker said nothing for {self._timeout_seconds:g} s")
-        answer: Answer = self._connection.recv()
-        return answer
 
     def _how_it_died(self) -> str:
         try:

@@ -1,0 +1,436 @@
+"""The teacher's reply is a function of the request alone, and ends where the request says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import gguf
+import llama_cpp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from jinja2.exceptions import SecurityError
+from llama_cpp import llama_chat_format
+from tiny_models import TinyModels, rewrite_gguf
+from transformers import AutoTokenizer
+
+from llm2llm_local.errors import ModelError
+from llm2llm_local.records import FinishReason, Message, Reply, TeacherPrompt
+from llm2llm_local.teacher.llama import LlamaTeacher
+from llm2llm_local.teacher.protocol import Sampling, TeacherRequest, TeacherSettings
+
+pytestmark = pytest.mark.model
+
+CONTEXT_LENGTH = 512
+TEXTS = (
+    "question: Where is the library?",
+    "The old bridge",
+    "Write one new question of the same kind.",
+    "Anna has 12 apples and gives 5 of them to Ben.",
+    "question: Where is the market?",
+)
+CHAT = (Message("system", "You write questions."), Message("user", "Write one about a bridge, please."))
+
+
+def quiet(done: int, total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def load(path: Path, context_length: int = CONTEXT_LENGTH) -> LlamaTeacher:
+    return LlamaTeacher(TeacherSettings(path, context_length, threads=1, gpu_layers=0))
+
+
+def request(
+    text: str = TEXTS[0],
+    *,
+    messages: tuple[Message, ...] = (),
+    stop: tuple[str, ...] = (),
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    grammar: str | None = None,
+    rng_seed: int = 1,
+    max_tokens: int = 24,
+) -> TeacherRequest:
+    prompt = TeacherPrompt(messages, "" if messages else text, stop)
+    return TeacherRequest(prompt, Sampling(temperature, top_p, min_p), grammar, rng_seed, max_tokens)
+
+
+def ask(teacher: LlamaTeacher, *requests: TeacherRequest) -> list[Reply]:
+    """The replies, without the times."""
+    return [dataclasses.replace(reply, seconds=0.0) for reply in teacher.generate(requests, quiet)]
+
+
+def ask_one(teacher: LlamaTeacher, wanted: TeacherRequest) -> Reply:
+    (reply,) = ask(teacher, wanted)
+    return reply
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_models: TinyModels) -> LlamaTeacher:
+    """One teacher for all tests: what it was asked before makes no difference."""
+    return load(tiny_models.teacher)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_models: TinyModels) -> Any:
+    """What the teacher's tokens are, said by another library."""
+    return AutoTokenizer.from_pretrained(tiny_models.student)
+
+
+def with_metadata(tiny_models: TinyModels, folder: Path, changes: Mapping[str, Any]) -> Path:
+    return rewrite_gguf(tiny_models.teacher, folder / "changed.gguf", changes)
+
+
+def always_writes(tiny_models: TinyModels, folder: Path, token: str) -> Path:
+    """The tiny teacher with weights that make one token the likeliest everywhere."""
+    reader = gguf.GGUFReader(tiny_models.teacher)
+    weights: dict[str, npt.NDArray[np.float32]] = {
+        tensor.name: np.zeros_like(tensor.data)
+        for tensor in reader.tensors
+        if tensor.name.endswith(("attn_output.weight", "ffn_down.weight")) or tensor.name == "output.weight"
+    }
+    for tensor in reader.tensors:
+        if tensor.name in ("token_embd.weight", "output_norm.weight"):
+            weights[tensor.name] = np.ones_like(tensor.data)
+    weights["output.weight"][reader.fields["tokenizer.ggml.tokens"].contents().index(token)] = 1
+    return rewrite_gguf(tiny_models.teacher, folder / "constant.gguf", more_tensors=weights)
+
+
+# --- a function of the request alone ---
+
+
+def test_a_reply_does_not_depend_on_the_group(tiny_models: TinyModels, teacher: LlamaTeacher) -> None:
+    """Not on the others in it, their order, what came before, or on the process."""
+    requests = [request(text, rng_seed=number) for number, text in enumerate(TEXTS)]
+    requests.append(request(TEXTS[0], rng_seed=9, grammar="root ::= [a-z ]+"))
+    requests.append(request(TEXTS[0], temperature=0))
+    expected = ask(teacher, *requests)
+    assert len({reply.text for reply in expected}) == len(requests)
+
+    assert [ask_one(teacher, wanted) for wanted in requests] == expected
+    assert ask(teacher, *reversed(requests)) == list(reversed(expected))
+    assert ask(teacher, requests[2], requests[2], requests[0]) == [expected[2], expected[2], expected[0]]
+    assert ask(load(tiny_models.teacher), *requests[1:]) == expected[1:]
+
+
+def test_a_prompt_that_continues_another_is_read_anew(
+    teacher: LlamaTeacher, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama-cpp-python keeps the last prompt's keys and values; using them would change the arithmetic."""
+    evaluated: list[int] = []
+    evaluate = llama_cpp.Llama.eval
+
+    def spy(model: Any, tokens: Sequence[int]) -> None:
+        evaluated.append(len(tokens))
+        evaluate(model, tokens)
+
+    first = request("question: Where", temperature=0, max_tokens=4)
+    longer = "question: Where" + ask_one(teacher, first).text + " is the harbour?"
+    monkeypatch.setattr(llama_cpp.Llama, "eval", spy)
+    for text in (longer, longer, "question: Where"):
+        evaluated.clear()
+        ask_one(teacher, request(text))
+        assert evaluated[0] == len(tokenizer(text).input_ids)
+
+
+def test_the_rng_seed_makes_the_difference(teacher: LlamaTeacher) -> None:
+    replies = ask(teacher, *(request(rng_seed=rng_seed) for rng_seed in range(10)))
+    assert len({reply.text for reply in replies}) == 10
+
+
+@pytest.mark.parametrize("rng_seed", [0, 1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1])
+def test_every_rng_seed_of_32_bits_gives_one_reply(teacher: LlamaTeacher, rng_seed: int) -> None:
+    """To llama.cpp 2**32 - 1 means: take a random one."""
+    replies = ask(teacher, *[request(rng_seed=rng_seed)] * 4)
+    assert len(set(replies)) == 1
+
+
+def test_temperature_0_takes_the_likeliest_token(tiny_models: TinyModels, teacher: LlamaTeacher) -> None:
+    model = llama_cpp.Llama(
+        str(tiny_models.teacher), n_ctx=CONTEXT_LENGTH, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False
+    )
+    for text in TEXTS[:3]:
+        tokens = model.tokenize(text.encode(), add_bos=False, special=True)
+        written: list[int] = []
+        for _ in range(16):
+            model.reset()
+            model.eval([*tokens, *written])
+            written.append(int(np.argmax(model.scores[len(tokens) + len(written) - 1])))
+        greedy = [request(text, temperature=0, rng_seed=rng_seed, max_tokens=16) for rng_seed in (1, 2)]
+        expected = model.detokenize(written[: written.index(2)] if 2 in written else written).decode(errors="ignore")
+        assert [reply.text for reply in ask(teacher, *greedy)] == [expected, expected]
+
+
+def test_sampling_is_as_asked_for(teacher: LlamaTeacher) -> None:
+    """Filters that leave only the likeliest token are greedy; a higher temperature strays further from it."""
+    (greedy,) = ask(teacher, request(temperature=0))
+    assert ask_one(teacher, request(min_p=1.0)).text == greedy.text
+    assert ask_one(teacher, request(top_p=1e-6)).text == greedy.text
+
+    def first_tokens(temperature: float) -> int:
+        requests = [request(temperature=temperature, rng_seed=rng_seed, max_tokens=1) for rng_seed in range(200)]
+        return len({reply.text for reply in ask(teacher, *requests)})
+
+    assert first_tokens(0.05) < first_tokens(1.0) < first_tokens(5.0)
+    assert first_tokens(5.0) > 50  # llama-cpp-python's own default leaves the 40 likeliest
+
+
+def test_progress_is_told_after_each_reply(teacher: LlamaTeacher) -> None:
+    heard: list[tuple[int, int]] = []
+    teacher.generate([request(max_tokens=1)] * 3, lambda done, total: heard.append((done, total)))
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
+# --- where a reply ends ---
+
+
+def test_a_stop_string_cuts_the_reply(teacher: LlamaTeacher) -> None:
+    whole = ask_one(teacher, request(temperature=0))
+    assert whole.finish_reason is FinishReason.LENGTH
+    for start in range(2, len(whole.text) - 3, 3):
+        stop = whole.text[start : start + 3]
+        cut = ask_one(teacher, request(temperature=0, stop=(stop,)))
+        assert cut.text == whole.text[: whole.text.index(stop)]
+        assert cut.finish_reason is FinishReason.STOP
+        assert cut.output_tokens <= whole.output_tokens
+
+
+def test_a_stop_string_that_does_not_come_changes_nothing(teacher: LlamaTeacher) -> None:
+    assert ask_one(teacher, request(stop=("\u2603",))) == ask_one(teacher, request())
+
+
+def test_of_two_stop_strings_the_first_in_the_text_counts(tiny_models: TinyModels, tmp_path: Path) -> None:
+    """Also when one token brings both."""
+    teacher = load(always_writes(tiny_models, tmp_path, "Ġthe"))
+    for stop in (("t", "h"), ("h", "t")):
+        assert ask_one(teacher, request(temperature=0, stop=stop)).text == " "
+
+
+def test_max_tokens_bounds_the_reply(teacher: LlamaTeacher) -> None:
+    whole = ask_one(teacher, request(temperature=0, max_tokens=20))
+    for max_tokens in (1, 7, 20):
+        reply = ask_one(teacher, request(temperature=0, max_tokens=max_tokens))
+        assert reply.finish_reason is FinishReason.LENGTH
+        assert reply.output_tokens == max_tokens
+        assert whole.text.startswith(reply.text)
+
+
+def test_max_tokens_bounds_a_reply_that_is_no_text(tiny_models: TinyModels, tmp_path: Path) -> None:
+    """The first byte of a character of four, again and again: llama-cpp-python waits for the other three."""
+    teacher = load(always_writes(tiny_models, tmp_path, "ð"))
+    reply = ask_one(teacher, request(temperature=0, max_tokens=10))
+    assert (reply.text, reply.finish_reason, reply.output_tokens) == ("", FinishReason.LENGTH, 10)
+
+
+def test_the_end_token_ends_the_reply(tiny_models: TinyModels, tmp_path: Path, tokenizer: Any) -> None:
+    teacher = load(always_writes(tiny_models, tmp_path, "<|im_end|>"))
+    n_tokens = len(tokenizer(TEXTS[0]).input_ids)
+    assert ask_one(teacher, request(TEXTS[0])) == Reply("", FinishReason.STOP, n_tokens, 0, 0.0)
+
+
+def test_tokens_are_counted(teacher: LlamaTeacher, tokenizer: Any) -> None:
+    for text in TEXTS:
+        (reply,) = teacher.generate([request(text, grammar="root ::= [a-z]{3}")], quiet)
+        assert reply.finish_reason is FinishReason.STOP
+        assert reply.input_tokens == len(tokenizer(text).input_ids)
+        assert 1 <= reply.output_tokens <= 3  # the end token is none of the reply
+        assert reply.seconds > 0
+    longest = max(len(tokenizer(text).input_ids) for text in TEXTS)
+    assert teacher.check_prompts([request(text) for text in TEXTS], quiet) == longest
+
+
+# --- grammars ---
+
+
+def test_a_grammar_is_obeyed(teacher: LlamaTeacher) -> None:
+    requests = [request(grammar='root ::= "yes" | "no"', rng_seed=seed, temperature=3) for seed in range(30)]
+    replies = ask(teacher, *requests)
+    assert {reply.text for reply in replies} == {"yes", "no"}
+    assert {reply.finish_reason for reply in replies} == {FinishReason.STOP}
+
+
+def test_a_grammar_with_several_rules_is_obeyed_from_root(teacher: LlamaTeacher) -> None:
+    grammar = 'word ::= [a-z]+\nroot ::= "question: " word (" " word)? "?\\n" "answer: " ("place" | "person")\n'
+    for reply in ask(teacher, *(request(grammar=grammar, rng_seed=seed, max_tokens=80) for seed in range(5))):
+        if reply.finish_reason is FinishReason.STOP:
+            question, answer = reply.text.split("\n")
+            assert question.startswith("question: ") and question.endswith("?")
+            assert answer in ("answer: place", "answer: person")
+        else:
+            assert reply.text.startswith("question: ")
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'root ::= "yes',
+        'root :: "yes"',
+        'answer ::= "yes"',
+        "root ::= answer",
+        'root ::= root "yes"',
+        "root ::= [",
+        "yes or no",
+        "\n",
+    ],
+)
+def test_an_invalid_grammar_is_an_error(teacher: LlamaTeacher, grammar: str) -> None:
+    """llama.cpp would crash on it, were it not tried alone first."""
+    for call in (teacher.generate, teacher.check_prompts):
+        with pytest.raises(ModelError, match=r"teacher\.grammar"):
+            call([request(grammar=grammar)], quiet)
+    assert ask_one(teacher, request(grammar='root ::= "no"')).text == "no"
+
+
+# --- the context ---
+
+
+def test_a_prompt_and_its_reply_must_fit_into_the_context(teacher: LlamaTeacher, tokenizer: Any) -> None:
+    n_tokens = len(tokenizer(TEXTS[0]).input_ids)
+    fits = request(max_tokens=CONTEXT_LENGTH - n_tokens)
+    too_long = request(max_tokens=CONTEXT_LENGTH - n_tokens + 1)
+    assert teacher.check_prompts([fits], quiet) == n_tokens
+    for call in (teacher.generate, teacher.check_prompts):
+        with pytest.raises(ModelError, match=f"a prompt of {n_tokens} tokens and a reply of up to") as caught:
+            call([too_long], quiet)
+        assert "teacher.context_length" in caught.value.remedy
+        assert str(CONTEXT_LENGTH) in caught.value.message
+
+
+def test_a_reply_may_fill_the_context(tiny_models: TinyModels, tmp_path: Path, tokenizer: Any) -> None:
+    teacher = load(always_writes(tiny_models, tmp_path, "a"), context_length=256)
+    n_tokens = len(tokenizer(TEXTS[0]).input_ids)
+    reply = ask_one(teacher, request(temperature=0, max_tokens=256 - n_tokens))
+    assert (reply.finish_reason, reply.output_tokens) == (FinishReason.LENGTH, 256 - n_tokens)
+
+
+# --- chat ---
+
+
+def test_messages_are_put_into_the_files_own_template(teacher: LlamaTeacher, tokenizer: Any) -> None:
+    text = tokenizer.apply_chat_template(
+        [{"role": message.role, "content": message.content} for message in CHAT],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert text.startswith("<|im_start|>system\nYou write questions.<|im_end|>")
+    chat, same = ask(teacher, request(messages=CHAT), request(text))
+    assert chat == same
+    assert chat.input_tokens == len(tokenizer(text).input_ids)
+    assert chat.text != ask_one(teacher, request(CHAT[1].content)).text
+
+
+def test_another_template_gives_another_prompt(tiny_models: TinyModels, tmp_path: Path, teacher: LlamaTeacher) -> None:
+    template = "{{ bos_token }}{% for message in messages %}[{{ message.content }}]{{ eos_token }}{% endfor %}"
+    other = load(with_metadata(tiny_models, tmp_path, {"tokenizer.chat_template": template}))
+    rendered = f"<|im_start|>[{CHAT[0].content}]<|im_end|>[{CHAT[1].content}]<|im_end|>"
+    assert ask_one(other, request(messages=CHAT)) == ask_one(teacher, request(rendered))
+
+
+def test_messages_without_a_template_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
+    teacher = load(with_metadata(tiny_models, tmp_path, {"tokenizer.chat_template": None}))
+    for call in (teacher.generate, teacher.check_prompts):
+        with pytest.raises(ModelError, match="has no chat template") as caught:
+            call([request(messages=CHAT)], quiet)
+        assert "teacher.prompt_style" in caught.value.remedy
+    assert ask_one(teacher, request()).output_tokens > 0
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ raise_exception.__globals__['__builtins__']['open']('/etc/passwd').read() }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{{ messages.append(messages) }}",
+    ],
+)
+def test_a_template_that_reaches_out_is_stopped(tiny_models: TinyModels, tmp_path: Path, template: str) -> None:
+    teacher = load(with_metadata(tiny_models, tmp_path, {"tokenizer.chat_template": template}))
+    with pytest.raises((SecurityError, ModelError), match=r"unsafe|not safe"):
+        teacher.generate([request(messages=CHAT)], quiet)
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no system role') }}", "{{ messages[9].content }}"])
+def test_a_template_that_refuses_the_messages_is_an_error(
+    tiny_models: TinyModels, tmp_path: Path, template: str
+) -> None:
+    teacher = load(with_metadata(tiny_models, tmp_path, {"tokenizer.chat_template": template}))
+    for call in (teacher.generate, teacher.check_prompts):
+        with pytest.raises(ModelError, match="chat template"):
+            call([request(messages=CHAT)], quiet)
+
+
+def test_a_template_that_is_no_template_is_an_error(tiny_models: TinyModels, tmp_path: Path) -> None:
+    path = with_metadata(tiny_models, tmp_path, {"tokenizer.chat_template": "{% for message in %}"})
+    with pytest.raises(ModelError, match="chat template"):
+        load(path)
+
+
+def test_the_date_is_not_part_of_a_prompt(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some templates (Llama 3.2's) put it there; a run resumed on the next day would get other replies."""
+    template = "{{ strftime_now('%d %b %Y') if strftime_now is defined }}{{ messages[0].content }}"
+    teacher = load(with_metadata(tiny_models, tmp_path, {"tokenizer.chat_template": template}))
+    replies = []
+    for day in (datetime(2025, 1, 1), datetime(2026, 12, 31)):
+        monkeypatch.setattr(llama_chat_format, "datetime", clock_at(day))
+        replies.append(ask_one(teacher, request(messages=CHAT)))
+    assert replies[0] == replies[1]
+
+
+def clock_at(day: datetime) -> type[datetime]:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return day
+
+    return Clock
+
+
+@pytest.mark.parametrize("has_template", [True, False])
+def test_a_text_to_continue_begins_as_the_file_says(
+    tiny_models: TinyModels, tmp_path: Path, tokenizer: Any, has_template: bool
+) -> None:
+    """With the token that texts of this model begin with, whether or not the file could chat, too."""
+    changes: dict[str, Any] = {"tokenizer.ggml.add_bos_token": True}
+    if not has_template:
+        changes["tokenizer.chat_template"] = None
+    teacher = load(with_metadata(tiny_models, tmp_path, changes))
+    assert ask_one(teacher, request()).input_tokens == 1 + len(tokenizer(TEXTS[0]).input_ids)
+
+
+def test_a_chat_begins_once(tiny_models: TinyModels, tmp_path: Path, teacher: LlamaTeacher) -> None:
+    """The template writes the first token itself."""
+    other = load(with_metadata(tiny_models, tmp_path, {"tokenizer.ggml.add_bos_token": True}))
+    assert ask_one(other, request(messages=CHAT)) == ask_one(teacher, request(messages=CHAT))
+
+
+# --- files that can't be used ---
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_file_that_is_cut_short_is_named(tiny_models: TinyModels, tmp_path: Path, share: float) -> None:
+    path = tmp_path / "cut.gguf"
+    whole = tiny_models.teacher.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    assert str(path) in caught.value.message
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nothing\.gguf"):
+        load(tmp_path / "nothing.gguf")
+
+
+def test_a_group_is_refused_as_a_whole(teacher: LlamaTeacher) -> None:
+    """One request that can't be answered: an error, not fewer replies."""
+    group: Sequence[TeacherRequest] = [request(), request(max_tokens=CONTEXT_LENGTH), request()]
+    with pytest.raises(ModelError):
+        teacher.generate(group, quiet)
