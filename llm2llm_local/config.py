@@ -20,13 +20,16 @@ from .errors import ConfigError
 
 NO_EFFECT_ON_RESULTS: dict[str, Any] = {"affects_results": False}
 
+LARGEST_RNG_SEED = 2**63 - 1
+"""What an SQLite integer can hold."""
+
 PathField = Annotated[Path, Field(strict=False)]
 
 
 class Section(BaseModel):
     """A TOML table: unknown keys are errors, values keep their TOML type, nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class TaskConfig(Section):
@@ -60,7 +63,9 @@ class SampleConfig(Section):
     """A random part of a file."""
 
     n: int = Field(ge=1, description="Rows to take; all of them when the file has fewer.")
-    rng_seed: int = Field(0, ge=0, description="Which random part; the same number takes the same rows.")
+    rng_seed: int = Field(
+        0, ge=0, le=LARGEST_RNG_SEED, description="Which random part; the same number takes the same rows."
+    )
 
 
 class DataConfig(Section):
@@ -156,7 +161,12 @@ class LoopConfig(Section):
     fine_tune: Literal["scratch", "continue"] = Field(
         "scratch", description="Start each training from the base model (the paper's finding) or from the last adapter."
     )
-    rng_seed: int = Field(0, ge=0, description="Start of every random draw: the same number gives the same run.")
+    rng_seed: int = Field(
+        0,
+        ge=0,
+        le=LARGEST_RNG_SEED,
+        description="Start of every random draw: the same number gives the same run.",
+    )
 
 
 class ChecksConfig(Section):
@@ -257,6 +267,8 @@ def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
         raise ConfigError("\n".join(lines), "All fields: llm2llm config --help") from None
     if config.task.family == "classification" and len(config.task.labels) == 1:
         raise ConfigError(f"{source}: task.labels: 1 label; classification needs 2 to 200")
+    if not all(label.strip() for label in config.task.labels):
+        raise ConfigError(f"{source}: task.labels: an empty label")
     repeated = sorted({label for label in config.task.labels if config.task.labels.count(label) > 1})
     if repeated:
         raise ConfigError(f"{source}: task.labels: {repeated[0]!r} is there more than once")
@@ -330,6 +342,8 @@ def _explain(item: Any, document: dict[str, Any]) -> str:
     if item["type"] == "missing":
         return f"{location}: missing; it has no default"
     value = item["input"]
+    if item["type"] == "model_type":
+        return f"{location} = {_toml_text(value)}: must be a table, such as [{location}] with its keys below"
     return f"{location} = {_toml_text(value)}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 

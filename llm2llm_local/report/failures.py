@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TypedDict
 
+from ..errors import StoreError
 from .plain import shortened
 
 
@@ -22,13 +23,29 @@ class FailureRecord(TypedDict):
 
 
 def failures_of(connection: sqlite3.Connection, run_id: int, iteration: int | None) -> list[FailureRecord]:
-    """Of one iteration; of the newest in which the student has answered when None."""
+    """Of one iteration; of the newest in which the student has answered when None.
+
+    Raises StoreError when the student has not answered in that iteration: no answers aren't no failures.
+    """
+    answered = [
+        row[0]
+        for row in connection.execute(
+            "SELECT DISTINCT iteration FROM predictions WHERE run_id = ? AND split = 'train' ORDER BY iteration",
+            [run_id],
+        )
+    ]
+    if not answered:
+        raise StoreError(f"in run {run_id} the student has not answered yet", f"llm2llm status {run_id}")
+    if iteration is None:
+        iteration = answered[-1]
+    if iteration not in answered:
+        known = ", ".join(map(str, answered))
+        raise StoreError(f"in iteration {iteration} the student has not answered", f"It has in: {known}")
     rows = connection.execute(
         "SELECT f.iteration, f.example_id, f.question, f.answer, f.predicted_answer, f.confidence, "
         "(SELECT count(*) FROM predictions p WHERE p.example_id = f.example_id AND p.is_correct = 0) AS times_wrong "
-        "FROM failures f WHERE f.run_id = :run AND f.iteration = coalesce(:iteration, "
-        "(SELECT max(iteration) FROM predictions WHERE run_id = :run)) ORDER BY f.example_id",
-        {"run": run_id, "iteration": iteration},
+        "FROM failures f WHERE f.run_id = ? AND f.iteration = ? ORDER BY f.example_id",
+        [run_id, iteration],
     )
     return [FailureRecord(**dict(row)) for row in rows]  # type: ignore[typeddict-item]
 

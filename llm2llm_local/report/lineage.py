@@ -20,20 +20,23 @@ def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str
     wanted: int | None = example_id
     while wanted is not None:
         row = connection.execute(
-            "SELECT e.id AS example_id, e.run_id, e.key, e.split, e.origin, e.question, e.answer, e.source, e.line, "
-            "l.candidate_id, l.teacher_call_id, l.parent_example_id, l.failed_iteration, l.predicted_answer, "
-            "l.first_trained_iteration, t.attempt, t.prompt, t.sampling, t.rng_seed, t.output_text, t.finish_reason, "
-            "m.name AS model_name, m.sha256 AS model_sha256 "
-            "FROM examples e LEFT JOIN lineage l ON l.example_id = e.id "
-            "LEFT JOIN teacher_calls t ON t.id = l.teacher_call_id LEFT JOIN models m ON m.id = t.model_id "
-            "WHERE e.id = ?",
+            "SELECT id AS example_id, run_id, key, split, origin, question, answer, source, line, candidate_id, "
+            "parent_example_id FROM examples WHERE id = ?",
             [wanted],
         ).fetchone()
         if row is None:
             raise StoreError(
                 f"there is no example {example_id}", "Find one: llm2llm query 'SELECT id, question FROM examples'"
             )
-        record = {key: row[key] for key in row.keys() if row[key] is not None}  # noqa: SIM118 - a Row isn't a dict
+        making = connection.execute(
+            "SELECT l.teacher_call_id, l.failed_iteration, l.predicted_answer, l.first_trained_iteration, t.attempt, "
+            "t.prompt, t.sampling, t.rng_seed, t.output_text, t.finish_reason, m.name AS model_name, "
+            "m.sha256 AS model_sha256 FROM lineage l JOIN teacher_calls t ON t.id = l.teacher_call_id "
+            "JOIN models m ON m.id = t.model_id WHERE l.example_id = ?",
+            [wanted],
+        ).fetchone()
+        known = {**dict(row), **(dict(making) if making else {})}
+        record = {key: value for key, value in known.items() if value is not None}
         record["verdicts"] = [
             dict(verdict)
             for verdict in connection.execute(

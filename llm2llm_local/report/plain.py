@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 
-_SHOWN_AS_CODE = frozenset({"Cc", "Cs", "Co", "Cn"})
-_BIDI_CONTROLS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories: controls, format characters (direction, no width), halves of pairs, unassigned, separators."""
+
+_JOINERS = frozenset("\u200c\u200d")
+"""Format characters that several scripts and emoji need; they neither turn nor hide anything."""
 
 
 def plain(text: str) -> str:
@@ -20,7 +23,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def _shown(character: str) -> str:
-    if unicodedata.category(character) in _SHOWN_AS_CODE or character in _BIDI_CONTROLS:
-        code = ord(character)
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    return character
+    if unicodedata.category(character) not in _SHOWN_AS_CODE or character in _JOINERS:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -19,6 +19,12 @@ STORE_NAME = "llm2llm.db"
 SCHEMA_VERSION = 1
 """Number of migrations in `schema`; a store with more was made by a newer version."""
 
+MIGRATIONS_TABLE = "_sqlite_migrations"
+"""Made by sqlite-utils before our own tables: a file that has it is ours, if only half made."""
+
+_MOST_VALUES = 2_000_000
+"""Values (rows × columns) of a query's result: a few hundred megabytes at most."""
+
 _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
@@ -58,7 +64,8 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: made by a newer version of llm2llm (schema {version}, this version knows {SCHEMA_VERSION})",
             "Install the newer version; the store was not touched.",
         )
-    if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None:
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if tables and MIGRATIONS_TABLE not in tables:
         raise StoreError(f"{path}: not a store of llm2llm", "Move the file away; it was not touched.")
 
 
@@ -77,11 +84,14 @@ def run_query(connection: sqlite3.Connection, sql: str, timeout_seconds: float) 
     connection would allow. Raises StoreError.
     """
     deadline = time.monotonic() + timeout_seconds
-    ran_out = False
+    ran_out = was_denied = False
 
     def authorize(action: int, *_: object) -> int:
-        allowed = action in _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES
-        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+        nonlocal was_denied
+        if action in _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES:
+            return sqlite3.SQLITE_OK
+        was_denied = True
+        return sqlite3.SQLITE_DENY
 
     def out_of_time() -> int:
         nonlocal ran_out
@@ -92,19 +102,24 @@ def run_query(connection: sqlite3.Connection, sql: str, timeout_seconds: float) 
     connection.set_progress_handler(out_of_time, _STEPS_BETWEEN_TIME_CHECKS)
     try:
         cursor = connection.execute(sql)
-        rows = [tuple(row) for row in cursor.fetchall()]
+        most_rows = _MOST_VALUES // max(1, len(cursor.description or ()))
+        rows = [tuple(row) for row in cursor.fetchmany(most_rows + 1)]
     except (sqlite3.Error, sqlite3.Warning) as error:
         if ran_out:
             raise StoreError(
                 f"the query took longer than {timeout_seconds:g} s and was ended",
                 "Narrow it with WHERE run_id = …, or allow more: --timeout SECONDS",
             ) from None
-        if "authoriz" in str(error) or "prohibited" in str(error):
+        if was_denied:
             raise StoreError("only SELECT is allowed here: the history can't be changed") from None
         raise StoreError(f"SQL: {error}") from None
     finally:
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
+    if len(rows) > most_rows:
+        raise StoreError(
+            f"the result has more than {most_rows:,} rows", "Take it in parts, with WHERE, or with LIMIT and OFFSET."
+        )
     if cursor.description is None:
         raise StoreError("the query is empty", 'For example: llm2llm query "SELECT * FROM accuracy_by_iteration"')
     return QueryResult(tuple(column[0] for column in cursor.description), rows)

@@ -275,4 +275,6 @@ def migrate(connection: sqlite3.Connection) -> None:
     database = Database(connection)
     if migrations.pending(database):
         migrations.apply(database)
-        connection.execute(f"PRAGMA user_version = {len(migrations.applied(database))}")
+    applied = len(migrations.applied(database))
+    if connection.execute("PRAGMA user_version").fetchone()[0] != applied:
+        connection.execute(f"PRAGMA user_version = {applied}")

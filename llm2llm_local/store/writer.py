@@ -6,6 +6,7 @@ are committed together or not at all; the database syncs to disk at every commit
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -126,11 +127,15 @@ class Store:
         self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         try:
-            check_version(self._connection, path)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            schema.migrate(self._connection)
+            with _alone_in(workspace):
+                check_version(self._connection, path)
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute("PRAGMA foreign_keys = ON")
+                schema.migrate(self._connection)
+        except StoreError:
+            self._connection.close()
+            raise
         except sqlite3.DatabaseError as error:
             self._connection.close()
             if error.sqlite_errorcode & 0xFF in _ENVIRONMENT_ERRORS:
@@ -579,6 +584,17 @@ class RunStore:
     def _one(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._store.execute(sql, [self.run_id, *parameters]).fetchone()
         return row
+
+
+@contextmanager
+def _alone_in(workspace: Path) -> Iterator[None]:
+    """Lock the folder: switching to WAL and migrating don't wait for each other by themselves."""
+    folder = os.open(workspace, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def run_folder(workspace: Path, run_id: int) -> Path:
