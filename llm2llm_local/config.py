@@ -388,7 +388,7 @@ def _range_text(field: FieldInfo) -> str:
         f"{sign} {getattr(constraint, name)}"
         for constraint in field.metadata
         for name, sign in signs.items()
-        if hasattr(constraint, name)
+        if hasattr(constraint, name) and getattr(constraint, name) != LARGEST_RNG_SEED
     )
 
 

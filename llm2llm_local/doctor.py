@@ -18,7 +18,6 @@ from .loop.inputs import Inputs, memory_plan, read_inputs
 from .records import Split
 from .report.plain import plain
 from .store.reader import STORE_NAME, open_reader
-from .workers.memory import find_device
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
@@ -47,10 +46,14 @@ def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
     try:
         inputs = read_inputs(config_path, overrides)
     except Llm2LlmError as error:
-        return [*findings, Finding("error", " – ".join(str(error).splitlines()))]
+        return [*findings, _error(error)]
     for check in (_hardware, _models, _data, _memory, _disk, _store):
         findings += check(inputs)
     return findings
+
+
+def _error(error: Llm2LlmError) -> Finding:
+    return Finding("error", " – ".join(str(error).splitlines()))
 
 
 def _software() -> Iterator[Finding]:
@@ -66,20 +69,16 @@ def _software() -> Iterator[Finding]:
 
 
 def _hardware(inputs: Inputs) -> Iterator[Finding]:
-    device = find_device(inputs.config.hardware.device)
-    if device == "cpu":
+    if inputs.device == "cpu":
         yield Finding("ok", f"no GPU in use: {threads(inputs.config)} CPU threads for each model")
         return
     import pynvml
 
-    try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-        yield Finding("ok", f"GPU {pynvml.nvmlDeviceGetName(handle)}, {memory.free / _GIB:.1f} GiB free")
-    except pynvml.NVMLError as error:
-        yield Finding("error", f'hardware.device = "cuda", but no GPU answers ({error}); use "auto" or "cpu"')
-        return
+    pynvml.nvmlInit()
+    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    yield Finding("ok", f"GPU {pynvml.nvmlDeviceGetName(handle)}, {memory.free / _GIB:.1f} GiB free")
+    pynvml.nvmlShutdown()
     if "+cpu" in metadata.version("torch"):
         yield Finding(
             "warning", "PyTorch is a CPU build and won't use the GPU; install the CUDA build: make setup CUDA=1"
@@ -151,4 +150,4 @@ def _store(inputs: Inputs) -> Iterator[Finding]:
             n = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
         yield Finding("ok", f"store {inputs.workspace / STORE_NAME} has {n} runs")
     except Llm2LlmError as error:
-        yield Finding("error", " – ".join(str(error).splitlines()))
+        yield _error(error)

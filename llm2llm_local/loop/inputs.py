@@ -18,7 +18,7 @@ from ..records import Split
 from ..store.writer import ModelRow
 from ..tasks.base import PromptStyle, Task
 from ..tasks.families import make_task
-from ..workers.memory import MemoryPlan, find_device, plan_memory
+from ..workers.memory import Device, MemoryPlan, find_device, plan_memory
 from .fingerprint import run_fields
 
 
@@ -35,6 +35,7 @@ class Inputs:
     teacher: ModelFile
     student: ModelFile
     grammar: str | None
+    device: Device
 
     @property
     def workspace(self) -> Path:
@@ -62,6 +63,7 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     """Read the configuration, the data and the models' headers. Raises UserInputError of every kind."""
     config_path = config_path.resolve()
     config = load_config(config_path, overrides)
+    device = find_device(config.hardware.device)
     teacher = inspect_gguf(config.teacher.model)
     student = inspect_folder(config.student.model)
     _check_context(config, teacher)
@@ -72,7 +74,18 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
         for row in rows:
             task.validate(row)
     labels = getattr(task, "labels", ())
-    return Inputs(config_path, tuple(overrides), config, data, task, tuple(labels), teacher, student, _grammar(config))
+    return Inputs(
+        config_path=config_path,
+        overrides=tuple(overrides),
+        config=config,
+        data=data,
+        task=task,
+        labels=tuple(labels),
+        teacher=teacher,
+        student=student,
+        grammar=_grammar(config),
+        device=device,
+    )
 
 
 def hash_inputs(inputs: Inputs) -> HashedInputs:
@@ -89,7 +102,7 @@ def memory_plan(inputs: Inputs) -> MemoryPlan:
     """What the models need of this machine's memory, and whether both stay loaded."""
     config = inputs.config
     return plan_memory(
-        find_device(config.hardware.device),
+        inputs.device,
         inputs.teacher,
         inputs.student,
         context_length=config.teacher.context_length,

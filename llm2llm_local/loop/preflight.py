@@ -28,7 +28,8 @@ def check_prompts_fit(run: Run) -> None:
 
 def _check_teacher(run: Run) -> None:
     """With the longest seeds as failures, demonstrations and kept examples: longer prompts hardly come."""
-    teacher = run.config.teacher
+    teacher, loop = run.config.teacher, run.config.loop
+    n_kept = min(teacher.demonstrations, loop.augmentations_per_failure * loop.iterations - 1)
     seeds = sorted(run.store.examples(Split.TRAIN), key=lambda seed: len(seed.question) + len(seed.answer))
     requests = []
     for seed in seeds[-_LONGEST:]:
@@ -36,7 +37,7 @@ def _check_teacher(run: Run) -> None:
         prompt = run.task.teacher_prompt(
             Failure(seed, seed.answer),
             similar[len(similar) - teacher.demonstrations :] if teacher.demonstrations else (),
-            [NewExample(seed.question, seed.answer)] * teacher.demonstrations,
+            [NewExample(seed.question, seed.answer)] * n_kept,
             run.prompt_style,
             show_student_answer=teacher.show_student_answer,
         )

@@ -116,10 +116,13 @@ def _work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher,
                 with run.transaction():
                     run.set_status(Status.RUNNING)
                 if is_new:
-                    _check_or_undo(context)
+                    check_prompts_fit(context)
                 ending = llm2llm(context)
             except BaseException as error:
-                _record_end(run, error)
+                if isinstance(error, UserInputError) and is_new and not run.has_begun():
+                    _undo(run)
+                else:
+                    _record_end(run, error)
                 raise
             with run.transaction():
                 run.set_status(Status.DONE, ending)
@@ -210,15 +213,11 @@ def _refuse_changes(row: RunRow, hashed: HashedInputs) -> None:
         )
 
 
-def _check_or_undo(context: Run) -> None:
+def _undo(run: RunStore) -> None:
     """A run whose inputs turn out not to fit the models leaves nothing behind."""
-    try:
-        check_prompts_fit(context)
-    except UserInputError:
-        with context.store.transaction():
-            context.store.delete()
-        shutil.rmtree(context.store.folder, ignore_errors=True)
-        raise
+    with run.transaction():
+        run.delete()
+    shutil.rmtree(run.folder, ignore_errors=True)
 
 
 def _record_end(run: RunStore, error: BaseException) -> None:

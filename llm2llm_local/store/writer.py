@@ -250,6 +250,10 @@ class RunStore:
     def row(self) -> RunRow:
         return self._store.run(self.run_id)
 
+    def has_begun(self) -> bool:
+        """Whether its first iteration was opened."""
+        return self._one("SELECT 1 FROM iterations WHERE run_id = ?", []) is not None
+
     def delete(self) -> None:
         """Remove the run and everything that belongs to it from the tables."""
         self._store.execute("DELETE FROM runs WHERE run_id = ?", [self.run_id])

@@ -7,6 +7,7 @@ from typing import Literal
 
 import psutil
 
+from ..errors import ConfigError
 from ..model_files.model import ModelFile
 
 Device = Literal["cpu", "cuda"]
@@ -70,19 +71,27 @@ def free_bytes(device: Device) -> int:
 
 
 def find_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
-    """The device that "auto" means on this machine: a GPU when the NVIDIA driver reports one."""
-    if wanted != "auto":
-        return wanted
+    """The device that `wanted` means on this machine; "auto" is a GPU when the NVIDIA driver reports one.
+
+    Raises ConfigError when a GPU is wanted and none answers.
+    """
+    if wanted == "cpu":
+        return "cpu"
     import pynvml
 
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return "cpu"
-    try:
-        return "cuda" if pynvml.nvmlDeviceGetCount() else "cpu"
-    finally:
+        n_gpus = int(pynvml.nvmlDeviceGetCount())
         pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        n_gpus, reason = 0, str(error)
+    else:
+        reason = "the driver reports none"
+    if n_gpus:
+        return "cuda"
+    if wanted == "cuda":
+        raise ConfigError(f'hardware.device = "cuda", but there is no NVIDIA GPU ({reason})', 'Set "auto" or "cpu".')
+    return "cpu"
 
 
 def _kv_cache_bytes(model: ModelFile, context_length: int) -> int:
