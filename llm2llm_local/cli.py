@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,16 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead
 _SET = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a field; can be repeated."
 )
-_HEADLESS = click.option("--headless", is_flag=True, help="Progress as lines on standard error (the only way so far).")
+_HEADLESS = click.option("--headless", is_flag=True, help="Progress as plain lines, in a terminal too.")
 
 
 def main() -> None:
     """Entry point: no user's mistake ends in a traceback."""
     airgap.enforce()
     os.umask(0o077)  # what we write is the owner's alone
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character is no reason to fail
     try:
         cli.main(standalone_mode=False)
     except Llm2LlmError as error:
@@ -41,6 +46,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
+    except OSError as error:
+        _fail(f"{error.filename or 'standard output'}: {error.strerror}", EXIT_FAILED)
 
 
 def _fail(message: str, code: int) -> None:
@@ -80,9 +87,10 @@ def init(folder: Path, task: str, models: Path) -> None:
 
     for path in write_workspace(folder, task, models):
         click.echo(path)
-    click.echo(
-        f"Change them into yours, then: llm2llm doctor {folder}/llm2llm.toml && llm2llm run {folder}/llm2llm.toml"
-    )
+    place = shlex.quote(str(folder))
+    click.echo(f"Change them into yours, then: llm2llm -C {place} doctor && llm2llm -C {place} run")
+    if not models.is_dir():
+        click.echo(f"There is no folder {models}: set teacher.model and student.model to where your models are.")
 
 
 @cli.command()
@@ -93,11 +101,11 @@ def init(folder: Path, task: str, models: Path) -> None:
 @click.pass_obj
 def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Start a run of CONFIG (llm2llm.toml by default) and work it to its end."""
-    from .headless import headless_watcher
+    from .headless import headless_watcher, line_watcher
     from .loop.start import start_run
 
-    path = config or workspace / "llm2llm.toml"
-    with headless_watcher() as watcher:
+    path = _config_path(workspace, config)
+    with line_watcher() if headless else headless_watcher() as watcher:
         run_id = start_run(path, overrides, watcher)
     _print_report(path.resolve().parent, run_id, as_json)
 
@@ -109,10 +117,10 @@ def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, ove
 @click.pass_obj
 def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> None:
     """Continue RUN, by default the newest unfinished one, where it was interrupted."""
-    from .headless import headless_watcher
+    from .headless import headless_watcher, line_watcher
     from .loop.start import resume_run
 
-    with headless_watcher() as watcher:
+    with line_watcher() if headless else headless_watcher() as watcher:
         run_id = resume_run(workspace, run, watcher)
     _print_report(workspace, run_id, as_json)
 
@@ -129,13 +137,13 @@ def fork(
 ) -> None:
     """Start a new run that takes over what RUN has finished and what is unchanged since.
 
-    The configuration is that of RUN, read anew, or CONFIG; --set replaces RUN's overrides.
+    The configuration is that of RUN, read anew, with RUN's overrides and then --set; or CONFIG with --set.
     """
-    from .headless import headless_watcher
+    from .headless import headless_watcher, line_watcher
     from .loop.start import fork_run
 
-    with headless_watcher() as watcher:
-        run_id = fork_run(workspace, run, config, overrides, watcher)
+    with line_watcher() if headless else headless_watcher() as watcher:
+        run_id = fork_run(workspace, run, config and workspace / config, overrides, watcher)
     _print_report(workspace, run_id, as_json)
 
 
@@ -155,7 +163,7 @@ def status(workspace: Path, run: int | None, as_json: bool) -> None:
     if as_json:
         import dataclasses
 
-        click.echo(json.dumps([dataclasses.asdict(item) for item in statuses], ensure_ascii=False))
+        click.echo(_json([dataclasses.asdict(item) for item in statuses]))
     else:
         click.echo("\n".join(status_lines(statuses)) or "no runs yet")
 
@@ -191,9 +199,7 @@ def report(workspace: Path, run: int | None, as_json: bool) -> None:
 
 @cli.command()
 @_RUN
-@click.option(
-    "--iteration", type=click.IntRange(min=0), help="Of which student; by default the newest that has answered."
-)
+@click.option("--iteration", type=click.IntRange(min=0), help="Of which student; by default the newest that is graded.")
 @_JSON
 @click.pass_obj
 def failures(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
@@ -228,7 +234,7 @@ def lineage(workspace: Path, example: int, as_json: bool) -> None:
 @click.pass_obj
 def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float) -> None:
     """Run a SELECT on the history; it can't change anything."""
-    from .report.query import csv_text, json_text, table_text
+    from .report.query import csv_text, for_terminal, json_text, table_text
     from .store.reader import open_reader, run_query
 
     if as_json and as_csv:
@@ -236,7 +242,8 @@ def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float
     with open_reader(workspace) as connection:
         result = run_query(connection, sql, timeout)
     render = json_text if as_json else csv_text if as_csv else table_text
-    click.echo(render(result), nl=False)
+    text = render(result)
+    click.echo(for_terminal(text) if sys.stdout.isatty() else text, nl=False, color=True)
 
 
 @cli.command()
@@ -247,7 +254,7 @@ def models(workspace: Path, folder: Path | None, as_json: bool) -> None:
     """The models in FOLDER (models by default) with architecture, quantization, size, context and hash."""
     from .report.models import model_lines, model_records
 
-    records = model_records(folder or workspace / "models")
+    records = model_records(workspace / (folder or "models"))
     click.echo(_json(records) if as_json else "\n".join(model_lines(records)))
 
 
@@ -259,7 +266,7 @@ def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
     """Whether this machine can run CONFIG; one line a finding, with what to do."""
     from .doctor import diagnose
 
-    findings = diagnose(config or workspace / "llm2llm.toml", overrides)
+    findings = diagnose(_config_path(workspace, config), overrides)
     for finding in findings:
         click.echo(finding.line())
     if any(finding.is_error for finding in findings):
@@ -287,22 +294,33 @@ def config(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
     """Print CONFIG as it is understood, defaults filled in. --help lists every field."""
     from .config import flatten, load_config
 
-    for name, value in flatten(load_config(config or workspace / "llm2llm.toml", overrides)).items():
+    for name, value in flatten(load_config(_config_path(workspace, config), overrides)).items():
         click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
 
 
+def _config_path(workspace: Path, config: Path | None) -> Path:
+    return workspace / (config or "llm2llm.toml")
+
+
 def _command(workspace: Path, run: int | None, word: str) -> None:
-    """Leave a command for a living run process."""
+    """Leave a command for a living run process: that of `run`, or the only one there is."""
     from .errors import UserInputError
     from .store.lock import holder
     from .store.reader import open_reader, require_run
-    from .store.writer import Store, run_folder
+    from .store.rows import run_folder
+    from .store.writer import Store
 
     with open_reader(workspace) as connection:
-        run_id = require_run(connection, run)
-    process = holder(run_folder(workspace, run_id))
-    if process is None:
-        raise UserInputError(f"run {run_id} is not being worked on", f"Where it stands: llm2llm status {run_id}")
+        newest = require_run(connection, run)
+        every = [row[0] for row in connection.execute("SELECT run_id FROM runs")]
+    candidates = every if run is None else [run]
+    alive = {run_id: process for run_id in candidates if (process := holder(run_folder(workspace, run_id)))}
+    if not alive:
+        message = "no run is being worked on" if run is None else f"run {run} is not being worked on"
+        raise UserInputError(message, f"Where it stands: llm2llm status {newest}")
+    if len(alive) > 1:
+        raise UserInputError(f"several runs are being worked on: {', '.join(map(str, alive))}", f"llm2llm {word} RUN")
+    ((run_id, process),) = alive.items()
     with Store(workspace) as store:
         store.of_run(run_id).add_command(word)
     click.echo(f"run {run_id} will {word} after its current unit of work (process {process}); nothing is lost")
@@ -327,4 +345,7 @@ def _print_report(workspace: Path, run_id: int, as_json: bool) -> None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    from .report.query import for_terminal
+
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    return for_terminal(text) if sys.stdout.isatty() else text

@@ -265,16 +265,28 @@ def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
     except ValidationError as error:
         lines = [f"{source}: {_explain(item, document)}" for item in error.errors()]
         raise ConfigError("\n".join(lines), "All fields: llm2llm config --help") from None
-    if config.task.family == "classification" and len(config.task.labels) == 1:
-        raise ConfigError(f"{source}: task.labels: 1 label; classification needs 2 to 200")
-    if not all(label.strip() for label in config.task.labels):
-        raise ConfigError(f"{source}: task.labels: an empty label")
-    repeated = sorted({label for label in config.task.labels if config.task.labels.count(label) > 1})
-    if repeated:
-        raise ConfigError(f"{source}: task.labels: {repeated[0]!r} is there more than once")
+    _check_task(config.task, source)
     if config.data.question_column == config.data.answer_column:
         raise ConfigError(f"{source}: data.question_column and data.answer_column are the same")
     return _with_absolute_paths(config, base)
+
+
+def _check_task(task: TaskConfig, source: str) -> None:
+    """What the types alone can't say."""
+    if task.family == "classification" and len(task.labels) == 1:
+        raise ConfigError(f"{source}: task.labels: 1 label; classification needs 2 to 200")
+    for label in task.labels:
+        if not label or label != label.strip():
+            raise ConfigError(f"{source}: task.labels: {label!r} is empty or has blanks around it")
+    for name in ("question_name", "answer_name"):
+        text = getattr(task, name)
+        if not text.strip() or "\n" in text:
+            raise ConfigError(f"{source}: task.{name} = {_toml_text(text)}: must be a word or a few on one line")
+    if task.question_name == task.answer_name:
+        raise ConfigError(f"{source}: task.question_name and task.answer_name are the same")
+    repeated = sorted({label for label in task.labels if task.labels.count(label) > 1})
+    if repeated:
+        raise ConfigError(f"{source}: task.labels: {repeated[0]!r} is there more than once")
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -360,6 +372,9 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
     changed = {}
     for section_name, section in config:
         paths = {key: base / value for key, value in section if isinstance(value, Path)}
+        for key, path in paths.items():
+            if "\0" in str(path):
+                raise ConfigError(f"{section_name}.{key}: a path can't hold a NUL character")
         if paths:
             changed[section_name] = section.model_copy(update=paths)
     return config.model_copy(update=changed)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from .report.plain import plain, shortened
@@ -18,17 +18,24 @@ _ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "r
 _SECONDS_BETWEEN_LINES = 15.0
 
 
+class _Console(Console):
+    """A console whose reader may go away: the run then goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 @contextmanager
 def headless_watcher() -> Iterator[HeadlessWatcher]:
     """A watcher fit for standard error as it is; restores the terminal at the end."""
-    console = Console(stderr=True, highlight=False)
-    if not sys.stderr.isatty():
+    console = _console()
+    if not console.is_terminal:
         yield HeadlessWatcher(console, None)
         return
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
         TextColumn("{task.fields[accepted]}", markup=False),
@@ -36,6 +43,16 @@ def headless_watcher() -> Iterator[HeadlessWatcher]:
     )
     with progress:
         yield HeadlessWatcher(console, progress)
+
+
+@contextmanager
+def line_watcher() -> Iterator[HeadlessWatcher]:
+    """A watcher that writes plain lines, in a terminal too."""
+    yield HeadlessWatcher(_console(), None)
+
+
+def _console() -> Console:
+    return _Console(stderr=True, highlight=False, quiet=sys.stderr is None)
 
 
 class HeadlessWatcher:
@@ -48,36 +65,43 @@ class HeadlessWatcher:
         self._stage = ""
         self._where = ""
         self._began = 0.0
-        self._rows = 0
-        self._first_done = 0
-        self._units: tuple[int, int] = (0, 0)
-        self._accepted = ""
         self._printed = 0.0
+        self._total = 0
+        self._first = 0.0  # units that were done before this process began to work on the stage
+        self._done = 0  # units committed
+        self._rows = 0  # rows of the units committed since then
+        self._steps: tuple[int, int, int] | None = None  # of a training: first seen, done, in all
+        self._accepted = ""
 
     def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
         self._stage = stage
         self._where = f"iteration {iteration} {stage}" + (f" (attempt {attempt + 1})" if attempt else "")
-        self._began, self._rows, self._first_done = time.monotonic(), 0, done
-        self._units = (done, total)
+        self._began = time.monotonic()
+        self._total, self._first, self._done = total, float(done), done
+        self._rows, self._steps = 0, None
         if self._progress is None:
             self._line(f"{self._where}: {total - done} {_UNITS[stage]}")
             self._printed = time.monotonic()
             return
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(self._where, total=total, completed=done, rate="", accepted=self._accepted)
+        self._task = self._progress.add_task(
+            self._where, total=total, completed=done, count=self._count(), rate="", accepted=self._accepted
+        )
 
     def unit(self, done: int, total: int, rows: int) -> None:
         self._rows += rows
-        self._units = (done, total)
+        self._done = done
         self._show(float(done))
 
     def within(self, done: int, total: int) -> None:
-        finished, _ = self._units
-        if self._stage == "augment":
-            self._show(finished + done / total)
+        if self._stage == "train":  # tells the steps of the whole training
+            first = self._steps[0] if self._steps else done - 1
+            self._steps = (first, done, total)
+            self._first = max(self._first, first / total * self._total)
+            self._show(done / total * self._total)
         else:
-            self._show(float(finished))
+            self._show(self._done + done / total)
 
     def accepted(self, question: str, answer: str) -> None:
         self._accepted = f"+ {shortened(question, 48)} → {shortened(answer, 16)}"
@@ -86,16 +110,27 @@ class HeadlessWatcher:
         self._line("\n".join(plain(line) for line in text.splitlines()))
 
     def _line(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
+        try:
+            self._console.print(Text(text), soft_wrap=True)
+        except OSError:  # the terminal is gone, or the log's disk is full: no reason to lose a night
+            self._console.quiet = True
 
     def _show(self, completed: float) -> None:
+        """`completed`: units, with the part of the one in progress."""
         elapsed = time.monotonic() - self._began
-        rate = f"{self._rows / elapsed:.1f} {_ROWS[self._stage]}/s" if self._rows and elapsed > 0 else ""
-        done, total = self._units
+        rows = self._steps[1] - self._steps[0] if self._steps else self._rows
+        rate = f"{rows / elapsed:.1f} {_ROWS[self._stage]}/s" if rows and elapsed > 0 else ""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=completed, rate=rate, accepted=self._accepted)
-        elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and done > self._first_done:
-            left = elapsed / (done - self._first_done) * (total - done)
-            line = f"{self._where}: {done}/{total}  {rate}  {left:.0f} s left  {self._accepted}"
+            self._progress.update(
+                self._task, completed=completed, count=self._count(), rate=rate, accepted=self._accepted
+            )
+        elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and completed > self._first:
+            left = elapsed / (completed - self._first) * (self._total - completed)
+            line = f"{self._where}: {self._count()}  {rate}  {left:.0f} s left  {self._accepted}"
             self._line(line.rstrip())
             self._printed = time.monotonic()
+
+    def _count(self) -> str:
+        if self._steps:
+            return f"{self._steps[1]}/{self._steps[2]} steps"
+        return f"{self._done}/{self._total} {_UNITS[self._stage]}"

@@ -78,7 +78,7 @@ class Example:
     """A question with its gold answer, as stored.
 
     `key` names the example within its run and stays the same from run to run of the same data
-    ("train/17", "augmented/2/train-17/1"); every random draw that concerns the example is derived from it.
+    ("train/17", "augmented/2/train/17/0.1"); every random draw that concerns the example is derived from it.
     """
 
     id: int

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from llm2llm_local.file_digest import folder_digest
 from llm2llm_local.records import FinishReason, Reply
 from llm2llm_local.student.protocol import (
     PredictionBatch,
@@ -50,7 +51,7 @@ class FakeStudent:
         (segment.output / "learnt.json").write_text(text)
         steps = range(segment.start_step, segment.stop_step)
         losses = tuple(1.0 / (step + 1) for step in steps)
-        return SegmentResult(losses, hashlib.sha256(text.encode()).hexdigest(), 8 * len(steps), ())
+        return SegmentResult(losses, folder_digest(segment.output), 8 * len(steps), ())
 
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
         self.batches.append(batch)

@@ -34,10 +34,6 @@ def contents(rows: Sequence[DataRow]) -> list[tuple[str, str]]:
     return [(row.question, row.answer) for row in rows]
 
 
-def accept(row: DataRow) -> None:
-    """A task that takes every row."""
-
-
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     def write_file(name: str, content: bytes) -> Path:
@@ -290,7 +286,7 @@ def numbered(count: int, start: int = 0) -> bytes:
 
 def test_splits_and_hashes_of_the_configured_files(write: Write) -> None:
     train, test = write("train.jsonl", b"\xef\xbb\xbf\r\n" + numbered(2)), write("test.csv", b"question,answer\nt,a\n")
-    loaded = load_splits(DataConfig(train=train, test=test), accept)
+    loaded = load_splits(DataConfig(train=train, test=test))
     assert {split: contents(rows) for split, rows in loaded.rows.items()} == {
         Split.TRAIN: [("q0", "a"), ("q1", "a")],
         Split.DEV: [],
@@ -305,7 +301,7 @@ def test_splits_and_hashes_of_the_configured_files(write: Write) -> None:
 
 def test_configured_columns_are_read(write: Write) -> None:
     train = write("train.csv", b"text,label\nq,a\n")
-    loaded = load_splits(DataConfig(train=train, question_column="text", answer_column="label"), accept)
+    loaded = load_splits(DataConfig(train=train, question_column="text", answer_column="label"))
     assert contents(loaded.rows[Split.TRAIN]) == [("q", "a")]
 
 
@@ -318,14 +314,14 @@ def test_each_sample_is_its_own_random_part_in_file_order(write: Write) -> None:
         dev_sample=SampleConfig(n=20, rng_seed=3),
     )
     random.seed(1)
-    once = load_splits(config, accept).rows
+    once = load_splits(config).rows
     random.seed(2)
-    assert load_splits(config, accept).rows == once
+    assert load_splits(config).rows == once
     assert [len(once[split]) for split in Split] == [10, 20, 100]
     lines = [row.line for row in once[Split.TRAIN]]
     assert lines == sorted(set(lines))
     assert lines != list(range(1, 11))
-    other = load_splits(config.model_copy(update={"sample": SampleConfig(n=10, rng_seed=4)}), accept).rows
+    other = load_splits(config.model_copy(update={"sample": SampleConfig(n=10, rng_seed=4)})).rows
     assert other[Split.TRAIN] != once[Split.TRAIN]
     assert other[Split.DEV] == once[Split.DEV]
 
@@ -333,31 +329,8 @@ def test_each_sample_is_its_own_random_part_in_file_order(write: Write) -> None:
 def test_sample_as_large_as_the_file_is_the_file(write: Write) -> None:
     train = write("train.jsonl", numbered(3))
     for n in (3, 4):
-        loaded = load_splits(DataConfig(train=train, sample=SampleConfig(n=n)), accept)
+        loaded = load_splits(DataConfig(train=train, sample=SampleConfig(n=n)))
         assert contents(loaded.rows[Split.TRAIN]) == [("q0", "a"), ("q1", "a"), ("q2", "a")]
-
-
-def test_kept_rows_and_no_others_are_validated(write: Write) -> None:
-    config = DataConfig(
-        train=write("train.jsonl", numbered(50)),
-        dev=write("dev.jsonl", numbered(2, start=50)),
-        test=write("test.jsonl", numbered(2, start=60)),
-        sample=SampleConfig(n=5),
-    )
-    validated: list[DataRow] = []
-    rows = load_splits(config, validated.append).rows
-    assert validated == [row for split in Split for row in rows[split]]
-    assert len(validated) == 9
-
-
-def test_error_of_the_task_passes_through(write: Write) -> None:
-    def refuse(row: DataRow) -> None:
-        raise DataError(f"{row.source}:{row.line}: not of this task")
-
-    train = write("train.jsonl", b"\n" + GOOD)
-    with pytest.raises(DataError, match="not of this task") as caught:
-        load_splits(DataConfig(train=train), refuse)
-    assert caught.value.message.startswith(f"{train}:2: ")
 
 
 # --- repeats ---
@@ -417,9 +390,9 @@ def test_questions_in_both_dev_and_test_are_counted() -> None:
 def test_findings_are_about_the_rows_taken(write: Write) -> None:
     train = write("train.jsonl", numbered(40))
     same = DataConfig(train=train, test=train)
-    assert load_splits(same, accept).findings == (
+    assert load_splits(same).findings == (
         f"40 test questions are also seeds (first: {train}:1 and {train}:1): "
         "their accuracy says nothing about new text",
     )
     part = same.model_copy(update={"sample": SampleConfig(n=1), "test_sample": SampleConfig(n=1, rng_seed=1)})
-    assert load_splits(part, accept).findings == ()
+    assert load_splits(part).findings == ()

@@ -14,13 +14,16 @@ from comparison import differences
 from fakes import FakeStudent, FakeTeacher, stable_number
 
 from llm2llm_local.config import Config, parse_config
-from llm2llm_local.errors import ChangedSinceStartError, RunStoppedError
+from llm2llm_local.errors import ChangedSinceStartError, DiskError, RunFailedError, RunStoppedError
+from llm2llm_local.loop.adapters import adapter_folder, share_adapter
 from llm2llm_local.loop.context import Run, derive_rng_seed
 from llm2llm_local.loop.fingerprint import Fingerprint, run_fields
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import DataRow, Split, Status
-from llm2llm_local.store.fork import copy_unchanged
-from llm2llm_local.store.writer import ModelRow, RunStore, Store
+from llm2llm_local.store.fork import copy_stages, unchanged_stages
+from llm2llm_local.store.rows import ModelRow
+from llm2llm_local.store.run_store import RunStore
+from llm2llm_local.store.writer import Store
 from llm2llm_local.student.protocol import TrainingExample, TrainingSegment
 from llm2llm_local.tasks.families import make_task
 from llm2llm_local.teacher.protocol import TeacherRequest
@@ -80,7 +83,7 @@ def run_of(
 ) -> Iterator[Run]:
     """A new run in `workspace`, or one that goes on."""
     model = ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024)
-    fields = run_fields(config, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"})
+    fields = run_fields(config, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
     with Store(workspace) as store:
         if run_id is None:
             run_id = new_run(store, model)
@@ -106,7 +109,7 @@ def new_run(store: Store, model: ModelRow) -> int:
             "runs",
             status=Status.PENDING,
             status_detail="",
-            config_path="c",
+            config_name="c",
             overrides="[]",
             config="{}",
             fingerprint="f",
@@ -322,6 +325,17 @@ def test_stopping_is_obeyed_at_the_next_boundary_and_loses_nothing(tmp_path: Pat
     ) == [(8 * 1, 2)]
 
 
+def take_over(store: Store, chain: Fingerprint) -> int:
+    """From run 1 to run 2, as `fork_run` does."""
+    stages = unchanged_stages(store, 1, chain.advance)
+    copy_stages(store, 1, 2, stages)
+    for stage in stages:
+        if stage["stage"] == "train":
+            old, new = (adapter_folder(store.of_run(run_id), stage["iteration"]) for run_id in (1, 2))
+            share_adapter(old, new)
+    return len(stages)
+
+
 @pytest.mark.parametrize(
     ("changes", "kept_stages"),
     [
@@ -342,11 +356,11 @@ def test_a_fork_takes_over_what_is_unaffected_and_equals_a_run_from_scratch(
         llm2llm(run)
     student = FakeStudent(half_learnt)
     with run_of(forked, changed, student=student) as run:
-        fields = run_fields(changed, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"})
+        fields = run_fields(changed, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
         chain = Fingerprint(fields)
         store = Store(forked)
         with store, store.transaction():
-            n = copy_unchanged(store, 1, 2, chain.advance)
+            n = take_over(store, chain)
         assert n == len(kept_stages)
         assert [row[0] for row in rows(forked, "SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")] == kept_stages
         llm2llm(run)
@@ -361,9 +375,9 @@ def test_a_fork_with_more_iterations_goes_on_from_the_end(tmp_path: Path) -> Non
         llm2llm(run)
     student = FakeStudent(half_learnt)
     with run_of(tmp_path, longer, student=student) as run:
-        fields = run_fields(longer, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"})
+        fields = run_fields(longer, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
         with Store(tmp_path) as store, store.transaction():
-            copy_unchanged(store, 1, 2, Fingerprint(fields).advance)
+            take_over(store, Fingerprint(fields))
         llm2llm(run)
     assert {segment.output.parent.name for segment in student.segments} == {"iteration-3"}
 
@@ -380,3 +394,61 @@ def test_store_of_run(tmp_path: Path) -> None:
     with run_of(tmp_path, configuration()) as run:
         assert isinstance(run.store, RunStore)
         assert [example.key for example in run.store.examples(Split.TEST)] == [f"test/{n}" for n in range(5)]
+
+
+def test_a_damaged_adapter_is_not_predicted_with(tmp_path: Path) -> None:
+    """A wrong number that looks right is worse than a run that stops."""
+
+    def stop_before_predictions() -> None:
+        if rows(tmp_path, "SELECT 1 FROM stages WHERE stage = 'predict'"):
+            raise Crash
+
+    with run_of(tmp_path, configuration(), obey=stop_before_predictions) as run, pytest.raises(Crash):
+        llm2llm(run)
+    (run.store.folder / "iteration-0" / "adapter" / "learnt.json").write_text("{}")
+    with (
+        run_of(tmp_path, configuration(), run_id=1) as run,
+        pytest.raises(RunFailedError, match=r"iteration-0/adapter: missing, or not what was written there"),
+    ):
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT count(*) FROM predictions") == [(0,)]
+
+
+def test_a_damaged_checkpoint_is_not_trained_from(tmp_path: Path) -> None:
+    def stop_in_training() -> None:
+        if rows(tmp_path, "SELECT 1 FROM checkpoints"):
+            raise Crash
+
+    with run_of(tmp_path, configuration(), obey=stop_in_training) as run, pytest.raises(Crash):
+        llm2llm(run)
+    (run.store.folder / "iteration-0" / "step-2" / "learnt.json").write_text("{}")
+    with run_of(tmp_path, configuration(), run_id=1) as run, pytest.raises(RunFailedError, match="step-2"):
+        llm2llm(run)
+
+
+def test_a_stage_that_is_cut_differently_is_refused(tmp_path: Path) -> None:
+    def stop_in_predictions() -> None:
+        if rows(tmp_path, "SELECT 1 FROM predictions"):
+            raise Crash
+
+    with run_of(tmp_path, configuration(), obey=stop_in_predictions) as run, pytest.raises(Crash):
+        llm2llm(run)
+    with Store(tmp_path) as store:
+        store.execute("UPDATE stages SET units_total = 9 WHERE stage = 'predict'")
+    with (
+        run_of(tmp_path, configuration(), run_id=1) as run,
+        pytest.raises(ChangedSinceStartError, match="cut into 9 units of work and now is into"),
+    ):
+        llm2llm(run)
+
+
+def test_a_store_that_is_deleted_during_a_run_is_noticed_at_the_next_commit(tmp_path: Path) -> None:
+    def delete_the_store() -> None:
+        if rows(tmp_path, "SELECT 1 FROM predictions"):
+            (tmp_path / "llm2llm.db").unlink()
+
+    with (
+        run_of(tmp_path, configuration(), obey=delete_the_store) as run,
+        pytest.raises(DiskError, match="deleted or replaced"),
+    ):
+        llm2llm(run)

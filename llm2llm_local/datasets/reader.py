@@ -56,10 +56,10 @@ class LoadedData:
     findings: tuple[str, ...]
 
 
-def load_splits(config: DataConfig, validate: Callable[[DataRow], None]) -> LoadedData:
-    """Read the configured files, take the configured samples, and `validate` every row taken.
+def load_splits(config: DataConfig) -> LoadedData:
+    """Read the configured files and take the configured samples.
 
-    Raises DataError for a file that can't be used (see `read_rows`); what `validate` raises passes through.
+    Raises DataError for a file that can't be used (see `read_rows`).
     """
     rows: dict[Split, tuple[DataRow, ...]] = dict.fromkeys(Split, ())
     sha256: dict[str, str] = {}
@@ -72,8 +72,6 @@ def load_splits(config: DataConfig, validate: Callable[[DataRow], None]) -> Load
             continue
         every_row, sha256[f"data.{split}"] = _read(path, config.question_column, config.answer_column)
         rows[split] = _sampled(every_row, sample)
-        for row in rows[split]:
-            validate(row)
     return LoadedData(rows, sha256, describe_repeats(rows))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..records import Example, Failure, NewExample, Split, TeacherPrompt, Unparsed
-from ..store.writer import TeacherCall
+from ..store.rows import TeacherCall
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run, derive_rng_seed, work_through
 

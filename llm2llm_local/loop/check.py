@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
 from ..records import Decision, NewExample, Split, Unparsed
-from ..store.writer import CandidateRow
+from ..store.rows import CandidateRow
 from .context import Run, work_through
 
 _GROUP_SIZE = 64

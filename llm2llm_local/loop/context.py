@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from ..config import Config
 from ..errors import ChangedSinceStartError
-from ..store.writer import RunStore, StageRow
+from ..store.rows import StageRow
+from ..store.run_store import RunStore
 from ..student.protocol import Student
 from ..tasks.base import PromptStyle, Task
 from ..teacher.protocol import Teacher
@@ -76,6 +77,12 @@ def work_through(
     if known is not None and known["fingerprint"] != fingerprint:
         raise ChangedSinceStartError(
             f"iteration {iteration}, {stage}: begun under other conditions ({_difference(known, fields)})",
+            f"Start a new run from there: llm2llm fork {run.store.run_id}",
+        )
+    if known is not None and known["units_total"] != len(units):
+        raise ChangedSinceStartError(
+            f"iteration {iteration}, {stage}: was cut into {known['units_total']} units of work and now is into "
+            f"{len(units)}",
             f"Start a new run from there: llm2llm fork {run.store.run_id}",
         )
     row = run.store.open_stage(iteration, stage, attempt, fingerprint, fields, len(units))

@@ -14,7 +14,7 @@ from types import FrameType
 
 from ..errors import RunStoppedError
 from ..records import Status
-from ..store.writer import RunStore
+from ..store.run_store import RunStore
 
 _POLL_SECONDS = 0.3
 
@@ -25,7 +25,8 @@ class Control:
     def __init__(self, store: RunStore, say: Callable[[str], None]) -> None:
         self._store = store
         self._say = say
-        self._interrupts = 0
+        self._signals: list[str] = []
+        self._answered = False
 
     @contextmanager
     def listening_to_signals(self) -> Iterator[None]:
@@ -44,8 +45,8 @@ class Control:
         """
         paused = False
         while True:
-            if self._interrupts:
-                raise RunStoppedError("stopped by Ctrl-C")
+            if self._signals:
+                raise self._stopped(f"stopped by {self._signals[0]}")
             command = self._store.next_command()
             if command is None:
                 if not paused:
@@ -62,17 +63,23 @@ class Control:
                 elif word == "resume":
                     self._store.set_status(Status.RUNNING)
             if word == "stop":
-                raise RunStoppedError("stopped")
+                raise self._stopped("stopped")
             if paused:
                 free_device()
                 self._say(f"paused; go on with: llm2llm resume {self._store.run_id}")
 
-    def raise_if_impatient(self) -> None:
-        """Called while a unit is worked on: two interrupts abandon it."""
-        if self._interrupts > 1:
-            raise RunStoppedError("stopped at once by a second Ctrl-C; the unit of work in progress will be redone")
+    def look(self) -> None:
+        """Called a few times a second while a unit is worked on: a second signal abandons it."""
+        if self._signals and not self._answered:
+            self._answered = True
+            self._say("stopping after this unit of work; Ctrl-C again stops at once (both are resumable)")
+        if len(self._signals) > 1:
+            raise self._stopped(f"stopped at once by {self._signals[1]}; the unit in progress will be done again")
+
+    def _stopped(self, how: str) -> RunStoppedError:
+        return RunStoppedError(
+            f"run {self._store.run_id} {how}", f"Nothing is lost. Continue: llm2llm resume {self._store.run_id}"
+        )
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._interrupts += 1
-        if self._interrupts == 1:
-            self._say("stopping after this unit of work; Ctrl-C again stops at once (both are resumable)")
+        self._signals.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)

@@ -11,13 +11,29 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from importlib import resources
+from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 from ..config import Config, affects_results, flatten
 
 _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
 """Files: what is in them counts, not where they lie."""
+
+_CODE: Mapping[str, tuple[str, ...]] = {
+    "tasks": ("tasks/*", "loop/llm2llm", "loop/context", "loop/grade"),
+    "checks": ("checks/*", "loop/check"),
+    "student": ("student/lora", "student/scoring", "student/batching", "student/checkpoint", "loop/train"),
+    "predict": ("loop/predict",),
+    "teacher": ("teacher/*", "loop/augment"),
+}
+"""Which modules' code can change results, by the part of the fingerprint that tells of it."""
+
+_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "student": ("torch", "transformers", "peft", "bitsandbytes"),
+    "teacher": ("llama-cpp-python",),
+}
+"""Which packages' versions can, likewise."""
 
 _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -37,10 +53,23 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
         "loop.rng_seed",
         "hardware.",
         "code.student",
+        "version.student",
     ),
-    "predict": ("student.predict_batch_size", "student.max_new_tokens", "task.predict", "loop.augment_from"),
+    "predict": (
+        "student.predict_batch_size",
+        "student.max_new_tokens",
+        "task.predict",
+        "loop.augment_from",
+        "code.predict",
+    ),
     "grade": (),
-    "augment": ("teacher.", "task.instruction", "loop.augmentations_per_failure", "code.teacher"),
+    "augment": (
+        "teacher.",
+        "task.instruction",
+        "loop.augmentations_per_failure",
+        "code.teacher",
+        "version.teacher",
+    ),
     "check": ("checks.", "code.checks"),
 }
 """Which fields a stage reads beside those of the stages before it; by prefix of the name."""
@@ -48,10 +77,11 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
 _ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
 
 
-def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str]) -> dict[str, Any]:
+def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str], device: str) -> dict[str, Any]:
     """Everything that can change a result of a run.
 
     `hashes`: content hashes by dotted name ("data.train", "teacher.model" …); they stand in for the paths.
+    `device`: what hardware.device means on this machine.
     """
     fields = {name: value for name, value in flatten(config).items() if affects_results(name)}
     for name in _BY_CONTENT & fields.keys():
@@ -59,8 +89,11 @@ def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str
             fields[name] = hashes.get(name)
     fields["task.labels"] = list(labels)
     fields["hardware.threads"] = threads(config)
-    for part in ("tasks", "checks", "student", "teacher"):
-        fields[f"code.{part}"] = _code_digest(part)
+    fields["hardware.device"] = device
+    for part, modules in _CODE.items():
+        fields[f"code.{part}"] = _code_digest(modules)
+    for part, packages in _PACKAGES.items():
+        fields[f"version.{part}"] = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
     return fields
 
 
@@ -69,16 +102,16 @@ def threads(config: Config) -> int:
     return config.hardware.threads or len(os.sched_getaffinity(0))
 
 
-def _code_digest(part: str) -> str:
-    """Of the code that writes prompts, grades, checks or computes: comments, docstrings and layout don't count.
+def _code_digest(patterns: tuple[str, ...]) -> str:
+    """Of modules' code: comments, docstrings and layout don't count.
 
     So a person who changes how a task is graded is told that an unfinished run was graded otherwise.
     """
-    folder = resources.files("llm2llm_local") / part
+    package = Path(str(resources.files("llm2llm_local")))
     trees = {
-        file.name: ast.dump(_without_docstrings(ast.parse(file.read_text(encoding="utf-8"))))
-        for file in folder.iterdir()
-        if file.name.endswith(".py")
+        str(file.relative_to(package)): ast.dump(_without_docstrings(ast.parse(file.read_text(encoding="utf-8"))))
+        for pattern in patterns
+        for file in package.glob(f"{pattern}.py")
     }
     return digest(trees)
 

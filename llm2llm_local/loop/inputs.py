@@ -15,11 +15,14 @@ from ..model_files.folder import inspect_folder
 from ..model_files.gguf_file import inspect_gguf
 from ..model_files.model import ModelFile
 from ..records import Split
-from ..store.writer import ModelRow
+from ..store.rows import ModelRow
 from ..tasks.base import PromptStyle, Task
 from ..tasks.families import make_task
 from ..workers.memory import Device, MemoryPlan, find_device, plan_memory
 from .fingerprint import run_fields
+
+_CHARACTERS_PER_TOKEN = 3
+"""Rather too few than too many, since it is used to estimate memory."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     teacher = inspect_gguf(config.teacher.model)
     student = inspect_folder(config.student.model)
     _check_context(config, teacher)
-    data = load_splits(config.data, validate=lambda row: None)
+    data = load_splits(config.data)
     # The label set comes from the seeds, so rows can be held against the task only now.
     task = make_task(config.task, data.rows[Split.TRAIN])
     for rows in data.rows.values():
@@ -95,18 +98,20 @@ def hash_inputs(inputs: Inputs) -> HashedInputs:
     hashes = {**inputs.data.sha256, "teacher.model": teacher.sha256, "student.model": student.sha256}
     if inputs.grammar is not None:
         hashes["teacher.grammar"] = content_hash(inputs.config.teacher.grammar or Path())
-    return HashedInputs(teacher, student, run_fields(inputs.config, inputs.labels, hashes))
+    return HashedInputs(teacher, student, run_fields(inputs.config, inputs.labels, hashes, inputs.device))
 
 
 def memory_plan(inputs: Inputs) -> MemoryPlan:
     """What the models need of this machine's memory, and whether both stay loaded."""
     config = inputs.config
+    longest = max(len(row.question) + len(row.answer) for row in inputs.data.rows[Split.TRAIN])
+    tokens = min(config.student.max_length, longest // _CHARACTERS_PER_TOKEN + 1)
     return plan_memory(
         inputs.device,
         inputs.teacher,
         inputs.student,
         context_length=config.teacher.context_length,
-        training_tokens=config.student.micro_batch_size * min(config.student.max_length, 256),
+        training_tokens=config.student.micro_batch_size * tokens,
         quantization=config.student.quantization,
         keep_both=config.hardware.keep_both,
     )

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from ..records import Example
 from ..student.protocol import PredictionBatch
+from .adapters import require_sound
 from .context import Run, work_through
 
 
 def predict(run: Run, iteration: int, adapter: Path, examples: Sequence[Example]) -> None:
     """Predict `examples` with the adapter of this iteration."""
+    checked: list[Path] = []
     completions = tuple(run.task.prompts.completion(choice) for choice in run.task.choices)
 
     def work(batch: Sequence[Example]) -> Callable[[], int]:
+        if not checked:
+            checked.append(require_sound(run.store, iteration))
         answers = run.student.predict(
             PredictionBatch(
                 adapter=adapter,

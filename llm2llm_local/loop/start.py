@@ -1,55 +1,49 @@
-"""Start, resume and fork a run: everything around the loop itself.
+"""Start, resume and fork a run.
 
-What always holds: nothing is written before the inputs were found sound; a run is worked on by one process,
-which holds its lock; however this process ends, the store says where the run stands.
+What always holds: nothing is written before the inputs were found sound, and a run is worked on by the one
+process that holds its lock, from before it is looked at until its last row.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from sqlite3 import Row
 from typing import Any
 
 from ..config import flatten
-from ..errors import ChangedSinceStartError, DiskError, Llm2LlmError, RunStoppedError, StoreError, UserInputError
+from ..errors import ChangedSinceStartError, StoreError, UserInputError
 from ..records import Status
-from ..store.fork import copy_unchanged
+from ..store.fork import copy_stages, unchanged_stages
 from ..store.lock import RunLock, holder
 from ..store.reader import STORE_NAME
-from ..store.writer import RunRow, RunStore, Store
-from ..student.protocol import StudentSettings
-from ..teacher.protocol import TeacherSettings
-from ..workers.pool import WorkerPool
-from .context import Run, Watcher
-from .control import Control
-from .fingerprint import Fingerprint, differing, digest, threads
-from .inputs import HashedInputs, Inputs, hash_inputs, memory_plan, read_inputs
-from .llm2llm import llm2llm
-from .preflight import check_prompts_fit
+from ..store.rows import RunRow, run_folder
+from ..store.run_store import RunStore
+from ..store.writer import Store
+from .adapters import adapter_folder, is_sound, share_adapter
+from .context import Watcher
+from .fingerprint import Fingerprint, differing, digest
+from .inputs import HashedInputs, Inputs, hash_inputs, read_inputs
+from .work import work
 
 
 def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher) -> int:
     """Start a new run and work it to its end; its id. Raises Llm2LlmError."""
-    inputs = read_inputs(config_path, overrides)
-    for finding in inputs.data.findings:
-        watcher.message(f"warning: {finding}")
+    inputs = _read(config_path, overrides, watcher)
     hashed = hash_inputs(inputs)
     with Store(inputs.workspace) as store:
         with store.transaction():
-            run_id = _insert_run(store, inputs, hashed, forked_from=None)
-            run = store.of_run(run_id)
-            for split, rows in inputs.data.rows.items():
-                run.add_data(split, rows)
-            run.add_event("run_started", f"run {run_id} started from {inputs.config_path.name}")
-        _work(run, inputs, hashed, watcher, is_new=True)
-    return run_id
+            run = _insert_run(store, inputs, hashed, forked_from=None)
+            run.add_event("run_started", f"run {run.run_id} started from {inputs.config_path.name}")
+        with RunLock(_made(run.folder), run.run_id):
+            work(run, inputs, hashed, watcher)
+    return run.run_id
 
 
 def resume_run(workspace: Path, run_id: int | None, watcher: Watcher) -> int:
-    """Continue a run (by default the newest unfinished one) to its end; its id.
+    """Continue a run (by default the newest unfinished one that no process works on) to its end; its id.
 
     A run that is paused in a living process is told to go on, and this returns. Raises ChangedSinceStartError
     when the configuration, the data or a model differ from when the run started, RunBusyError when another
@@ -57,137 +51,76 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher) -> int:
     """
     _require_store(workspace)
     with Store(workspace) as store:
-        chosen = run_id if run_id is not None else store.newest_unfinished_run()
-        if chosen is None:
-            raise StoreError("no run is unfinished", "Start one with: llm2llm run")
-        row, run = store.run(chosen), store.of_run(chosen)
+        chosen = run_id if run_id is not None else _newest_to_resume(store)
+        run = store.of_run(chosen)
         process = holder(run.folder)
-        if process is not None and row.status is Status.PENDING:
+        if process is not None and run.row().status is Status.PENDING:
             run.add_command("resume")
             watcher.message(f"run {chosen} goes on in process {process}")
             return chosen
-        if row.status is Status.DONE:
-            raise UserInputError(f"run {chosen} is finished", f"See it: llm2llm report {chosen}")
         with RunLock(_made(run.folder), chosen):
-            inputs = read_inputs(row.config_path, row.overrides)
+            row = run.row()
+            if row.status is Status.DONE:
+                raise UserInputError(f"run {chosen} is finished", f"See it: llm2llm report {chosen}")
+            with run.transaction():
+                run.cancel_commands()  # of before; what is asked for from now on is obeyed
+            inputs = _read(workspace / row.config_name, row.overrides, watcher)
             hashed = hash_inputs(inputs)
             _refuse_changes(row, hashed)
             with run.transaction():
-                run.cancel_commands()
                 run.add_event("run_resumed", f"run {chosen} resumed")
-        _work(run, inputs, hashed, watcher, is_new=False)
+            work(run, inputs, hashed, watcher)
     return chosen
 
 
 def fork_run(workspace: Path, run_id: int, config_path: Path | None, overrides: Sequence[str], watcher: Watcher) -> int:
-    """Start a new run that takes over all stages of another whose conditions are unchanged; its id."""
+    """Start a new run that takes over all stages of another whose conditions are unchanged; its id.
+
+    Without `config_path` the origin's configuration is read anew, with its overrides and, after them, `overrides`.
+    """
     _require_store(workspace)
     with Store(workspace) as store:
-        origin = store.run(run_id)
-        inputs = read_inputs(config_path or origin.config_path, overrides or origin.overrides)
+        origin = store.of_run(run_id)
+        row = origin.row()
+        if config_path is None:
+            config_path, overrides = workspace / row.config_name, (*row.overrides, *overrides)
+        inputs = _read(config_path, overrides, watcher)
         if inputs.workspace != workspace.resolve():
             raise UserInputError(f"{inputs.config_path}: lies in another workspace than run {run_id}")
         hashed = hash_inputs(inputs)
-        changed = differing(origin.fingerprint_fields, hashed.fields)
+        unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields).advance)
+        stages = _with_sound_adapters(origin, unchanged)
+        changed = differing(row.fingerprint_fields, hashed.fields)
         with store.transaction():
-            new_id = _insert_run(store, inputs, hashed, forked_from=run_id)
-            run = store.of_run(new_id)
-            chain = Fingerprint(hashed.fields)
-            for split, rows in inputs.data.rows.items():
-                run.add_data(split, rows)
-            n_stages = copy_unchanged(store, run_id, new_id, chain.advance)
+            run = _insert_run(store, inputs, hashed, forked_from=run_id)
+            copy_stages(store, run_id, run.run_id, stages)
+            for iteration in _trained(stages):
+                share_adapter(adapter_folder(origin, iteration), adapter_folder(run, iteration))
             run.add_event(
                 "run_started",
-                f"run {new_id} forked from run {run_id}: {n_stages} stages taken over, "
+                f"run {run.run_id} forked from run {run_id}: {len(stages)} stages taken over, "
                 f"changed: {', '.join(changed) or 'nothing'}",
             )
-        watcher.message(f"run {new_id}: {n_stages} finished stages of run {run_id} taken over")
-        _work(run, inputs, hashed, watcher, is_new=True)
-    return new_id
+        watcher.message(f"run {run.run_id}: {len(stages)} finished stages of run {run_id} taken over")
+        with RunLock(_made(run.folder), run.run_id):
+            work(run, inputs, hashed, watcher)
+    return run.run_id
 
 
-def _work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, *, is_new: bool) -> None:
-    """Hold the run's lock, start the workers, run the loop, and record how it ended."""
-    with RunLock(_made(run.folder), run.run_id):
-        control = Control(run, watcher.message)
-        with control.listening_to_signals(), _pool(run, inputs, watcher, control) as pool:
-            context = _context(run, inputs, hashed, watcher, control, pool)
-            try:
-                with run.transaction():
-                    run.set_status(Status.RUNNING)
-                if is_new:
-                    check_prompts_fit(context)
-                ending = llm2llm(context)
-            except BaseException as error:
-                if isinstance(error, UserInputError) and is_new and not run.has_begun():
-                    _undo(run)
-                else:
-                    _record_end(run, error)
-                raise
-            with run.transaction():
-                run.set_status(Status.DONE, ending)
-                run.add_event("run_done", ending)
-            watcher.message(f"run {run.run_id} {ending}")
+def _read(config_path: Path, overrides: Sequence[str], watcher: Watcher) -> Inputs:
+    inputs = read_inputs(config_path, overrides)
+    for finding in inputs.data.findings:
+        watcher.message(f"warning: {finding}")
+    return inputs
 
 
-def _context(
-    run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, control: Control, pool: WorkerPool
-) -> Run:
-    return Run(
-        config=inputs.config,
-        task=inputs.task,
-        store=run,
-        teacher=pool.teacher,
-        student=pool.student,
-        teacher_model_id=run.row().teacher_model_id,
-        prompt_style=inputs.prompt_style,
-        grammar=inputs.grammar,
-        fingerprint=Fingerprint(hashed.fields),
-        watcher=watcher,
-        obey=lambda: control.obey(pool.close),
-    )
-
-
-def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> WorkerPool:
-    config = inputs.config
-
-    def report(kind: str, message: str) -> None:
-        with run.transaction():
-            run.add_event(kind, message)
-        watcher.message(message)
-
-    return WorkerPool(
-        teacher=TeacherSettings(
-            model=config.teacher.model,
-            context_length=config.teacher.context_length,
-            threads=threads(config),
-            gpu_layers=0 if config.hardware.device == "cpu" else config.teacher.gpu_layers,
-        ),
-        student=StudentSettings(
-            model=config.student.model,
-            quantization=config.student.quantization,
-            lora_rank=config.student.lora_rank,
-            lora_alpha=config.student.lora_alpha,
-            lora_dropout=config.student.lora_dropout,
-            max_length=config.student.max_length,
-            device=config.hardware.device,
-            threads=threads(config),
-        ),
-        plan=memory_plan(inputs),
-        logs=run.folder,
-        timeout_seconds=config.hardware.worker_timeout_seconds,
-        retries=config.hardware.worker_retries,
-        report=report,
-        interrupted=control.raise_if_impatient,
-    )
-
-
-def _insert_run(store: Store, inputs: Inputs, hashed: HashedInputs, forked_from: int | None) -> int:
-    return store.insert(
+def _insert_run(store: Store, inputs: Inputs, hashed: HashedInputs, forked_from: int | None) -> RunStore:
+    """A new run with its data; part of a transaction."""
+    run_id = store.insert(
         "runs",
         status=Status.PENDING,
         status_detail="",
-        config_path=str(inputs.config_path),
+        config_name=inputs.config_path.name,
         overrides=json.dumps(list(inputs.overrides)),
         config=json.dumps(flatten(inputs.config)),
         fingerprint=digest(hashed.fields),
@@ -198,6 +131,44 @@ def _insert_run(store: Store, inputs: Inputs, hashed: HashedInputs, forked_from:
         student_model_id=store.add_model(hashed.student),
         forked_from_run_id=forked_from,
     )
+    _put_aside(run_folder(store.workspace, run_id))
+    run = store.of_run(run_id)
+    for split, rows in inputs.data.rows.items():
+        run.add_data(split, rows)
+    return run
+
+
+def _put_aside(folder: Path) -> None:
+    """A folder of this run's number belongs to a run that the store doesn't have: it isn't ours to delete."""
+    if folder.exists():
+        folder.rename(folder.with_name(f"{folder.name}.before-{datetime.now(UTC):%Y%m%d-%H%M%S}"))
+
+
+def _newest_to_resume(store: Store) -> int:
+    unfinished = store.unfinished_runs()
+    if not unfinished:
+        raise StoreError("no run is unfinished", "Start one with: llm2llm run")
+    free = [
+        run_id
+        for run_id in unfinished
+        if holder(run_folder(store.workspace, run_id)) is None or store.run(run_id).status is Status.PENDING
+    ]
+    return (free or unfinished)[-1]
+
+
+def _with_sound_adapters(origin: RunStore, stages: Sequence[Row]) -> Sequence[Row]:
+    """The stages before the first training whose adapter is missing or damaged."""
+    for position, stage in enumerate(stages):
+        if stage["stage"] == "train":
+            checkpoint = origin.last_checkpoint(stage["iteration"])
+            assert checkpoint is not None
+            if not is_sound(adapter_folder(origin, stage["iteration"]), checkpoint["sha256"]):
+                return stages[:position]
+    return stages
+
+
+def _trained(stages: Sequence[Row]) -> list[int]:
+    return [stage["iteration"] for stage in stages if stage["stage"] == "train"]
 
 
 def _refuse_changes(row: RunRow, hashed: HashedInputs) -> None:
@@ -211,25 +182,6 @@ def _refuse_changes(row: RunRow, hashed: HashedInputs) -> None:
             f"run {row.run_id} was started under other conditions:\n" + "\n".join(lines),
             f"Change it back, or start a new run that keeps what is unaffected: llm2llm fork {row.run_id}",
         )
-
-
-def _undo(run: RunStore) -> None:
-    """A run whose inputs turn out not to fit the models leaves nothing behind."""
-    with run.transaction():
-        run.delete()
-    shutil.rmtree(run.folder, ignore_errors=True)
-
-
-def _record_end(run: RunStore, error: BaseException) -> None:
-    """Say in the store why the run ended; when even that can't be written, the error itself still counts."""
-    with suppress(DiskError), run.transaction():
-        if isinstance(error, RunStoppedError):
-            run.set_status(Status.PENDING, error.message)
-            run.add_event("run_stopped", error.message)
-        else:
-            message = error.message if isinstance(error, Llm2LlmError) else f"{type(error).__name__}: {error}"
-            run.set_status(Status.FAILED, message)
-            run.add_event("run_failed", message)
 
 
 def _short(value: Any) -> str:

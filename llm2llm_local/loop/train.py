@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import RunFailedError
 from ..records import Example
 from ..student.batching import total_steps
 from ..student.protocol import TrainingExample, TrainingSegment
+from .adapters import adapter_folder, delete_superseded, iteration_folder, require_sound
 from .context import Run, derive_rng_seed, work_through
 
 
@@ -25,13 +24,14 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> Path:
         TrainingExample(run.task.prompts.prompt(example.question), run.task.prompts.completion(example.answer))
         for example in training_set
     )
-    start_adapter = _adapter(run, iteration - 1) if run.config.loop.fine_tune == "continue" and iteration else None
+    continues = run.config.loop.fine_tune == "continue" and iteration > 0
 
     def work(bounds: tuple[int, int]) -> Callable[[], int]:
         start, stop = bounds
-        last = run.store.last_checkpoint(iteration)
-        _delete_steps(run, iteration, keep=run.store.workspace / last["path"] if last else None)
-        output = _folder(run, iteration) / ("adapter" if stop == steps else f"step-{stop}")
+        checkpoint = require_sound(run.store, iteration) if start else None
+        delete_superseded(run.store, iteration, keep=checkpoint)
+        name = "adapter" if stop == steps else f"step-{stop}"
+        output = iteration_folder(run.store, iteration) / name
         began = time.monotonic()
         result = run.student.train(
             TrainingSegment(
@@ -47,8 +47,8 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> Path:
                 start_step=start,
                 stop_step=stop,
                 total_steps=steps,
-                start_adapter=start_adapter,
-                checkpoint=run.store.workspace / last["path"] if last else None,
+                start_adapter=require_sound(run.store, iteration - 1) if continues and not start else None,
+                checkpoint=checkpoint,
                 output=output,
             ),
             run.watcher.within,
@@ -69,27 +69,5 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> Path:
         return write
 
     work_through(run, iteration, "train", 0, segments, work)
-    _delete_steps(run, iteration, keep=None)
-    adapter = _adapter(run, iteration)
-    if not adapter.is_dir():
-        raise RunFailedError(
-            f"{adapter}: the adapter of iteration {iteration} is gone",
-            f"Put it back, or train again in a new run: llm2llm fork {run.store.run_id}",
-        )
-    return adapter
-
-
-def _folder(run: Run, iteration: int) -> Path:
-    return run.store.folder / f"iteration-{iteration}"
-
-
-def _adapter(run: Run, iteration: int) -> Path:
-    return _folder(run, iteration) / "adapter"
-
-
-def _delete_steps(run: Run, iteration: int, keep: Path | None) -> None:
-    """Checkpoints that a later one has replaced, and what killed writers left, are of no use any more."""
-    for pattern in ("step-*", "adapter.part-*"):
-        for folder in _folder(run, iteration).glob(pattern):
-            if folder != keep:
-                shutil.rmtree(folder, ignore_errors=True)
+    delete_superseded(run.store, iteration, keep=None)
+    return adapter_folder(run.store, iteration)

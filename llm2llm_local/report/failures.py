@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from ..errors import StoreError
+from .graded import graded_iterations
 from .plain import shortened
 
 
 class FailureRecord(TypedDict):
-    """A row of the view `failures`, with how often the student failed it in all iterations so far."""
+    """A row of the view `failures`; `times_wrong`: in how many iterations, up to this one, the student failed it."""
 
     iteration: int
     example_id: int
@@ -23,27 +24,27 @@ class FailureRecord(TypedDict):
 
 
 def failures_of(connection: sqlite3.Connection, run_id: int, iteration: int | None) -> list[FailureRecord]:
-    """Of one iteration; of the newest in which the student has answered when None.
+    """Of one iteration; of the newest graded one when None.
 
-    Raises StoreError when the student has not answered in that iteration: no answers aren't no failures.
+    Raises StoreError when that iteration is not graded: some of the answers, or none, aren't the student's failures.
     """
-    answered = [
-        row[0]
-        for row in connection.execute(
-            "SELECT DISTINCT iteration FROM predictions WHERE run_id = ? AND split = 'train' ORDER BY iteration",
-            [run_id],
+    graded = graded_iterations(connection, run_id)
+    if not graded:
+        raise StoreError(
+            f"run {run_id} has no graded iteration yet", f"Wait for its first grade stage: llm2llm status {run_id}"
         )
-    ]
-    if not answered:
-        raise StoreError(f"in run {run_id} the student has not answered yet", f"llm2llm status {run_id}")
     if iteration is None:
-        iteration = answered[-1]
-    if iteration not in answered:
-        known = ", ".join(map(str, answered))
-        raise StoreError(f"in iteration {iteration} the student has not answered", f"It has in: {known}")
+        iteration = graded[-1]
+    if iteration not in graded:
+        known = ", ".join(map(str, graded))
+        raise StoreError(
+            f"run {run_id}: iteration {iteration} is not graded",
+            f"Choose a graded one ({known}), or wait: llm2llm status {run_id}",
+        )
     rows = connection.execute(
         "SELECT f.iteration, f.example_id, f.question, f.answer, f.predicted_answer, f.confidence, "
-        "(SELECT count(*) FROM predictions p WHERE p.example_id = f.example_id AND p.is_correct = 0) AS times_wrong "
+        "(SELECT count(*) FROM predictions p WHERE p.example_id = f.example_id AND p.iteration <= f.iteration "
+        " AND p.is_correct = 0) AS times_wrong "
         "FROM failures f WHERE f.run_id = ? AND f.iteration = ? ORDER BY f.example_id",
         [run_id, iteration],
     )
@@ -53,7 +54,7 @@ def failures_of(connection: sqlite3.Connection, run_id: int, iteration: int | No
 def failure_lines(failures: Sequence[FailureRecord]) -> list[str]:
     """A line for each: id, gold answer, predicted answer with confidence, question."""
     if not failures:
-        return ["no failures: the student answers all of its training questions rightly"]
+        return ["no failures: the student got every training question that it was asked right"]
     lines = [f"iteration {failures[0]['iteration']}: {len(failures)} failures (example, gold → predicted, question)"]
     for failure in failures:
         predicted = "nothing readable" if failure["predicted_answer"] is None else failure["predicted_answer"]

@@ -1,4 +1,4 @@
-"""Where an example came from, to the prompt and the model's hash; and what the student gets wrong."""
+"""Where an example came from: each step back to the seed, with the prompt and the model's hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from .plain import plain
 
 
 def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str, Any]]:
-    """The example and its ancestors, the seed last; each a record of everything that is known about its making.
+    """The example and its ancestors, the seed last: records of those columns that aren't NULL.
+
+    Each has its `verdicts` and `trained_iterations`; an augmented one has the teacher's call and the answer of the
+    student that the call was about.
 
     Raises StoreError when there is no such example.
     """
@@ -58,7 +61,8 @@ def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str
 def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
     """For a terminal: the example first, then what it was made from."""
     for record in chain:
-        yield f"example {record['example_id']} ({record['origin']}, {record['key']}, run {record['run_id']})"
+        identity = f"{record['origin']}, {record['key']}, run {record['run_id']}"
+        yield f"example {record['example_id']} ({plain(identity)})"
         yield f"  question: {plain(record['question'])}"
         yield f"  answer:   {plain(record['answer'])}"
         if record["trained_iterations"]:
@@ -67,9 +71,10 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
             yield f"  from {plain(record['source'])}:{record['line']}"
             continue
         for verdict in record["verdicts"]:
-            yield f"  check {verdict['check_name']}: {verdict['verdict']} {plain(verdict['reason'])}".rstrip()
-        yield f"  written by {plain(record['model_name'])}, sha256 {record['model_sha256']}"
-        yield f"  sampling {record['sampling']}, rng_seed {record['rng_seed']}, attempt {record['attempt']}"
+            decision = f"{verdict['verdict']} {verdict['reason']}"
+            yield f"  check {plain(verdict['check_name'])}: {plain(decision)}"
+        yield f"  written by {plain(record['model_name'])}, sha256 {plain(record['model_sha256'])}"
+        yield f"  sampling {plain(record['sampling'])}, rng_seed {record['rng_seed']}, attempt {record['attempt']}"
         yield "  prompt:"
         for line in _prompt_text(record["prompt"]).splitlines():
             yield f"    | {plain(line)}"

@@ -37,7 +37,7 @@ def model_lines(records: Sequence[dict[str, Any]]) -> list[str]:
             continue
         role = "teacher" if record["kind"] == "gguf" else "student"
         lines.append(
-            f"    {role}: {record['architecture']}, {record['quantization']}, {record['size_bytes'] / 2**20:.0f} MiB, "
-            f"context {record['context_length']}, sha256 {record['sha256']}"
+            f"    {role}: {plain(record['architecture'])}, {plain(record['quantization'])}, "
+            f"{record['size_bytes'] / 2**20:.0f} MiB, context {record['context_length']}, sha256 {record['sha256']}"
         )
     return lines or ["no models there; see models/README.md"]

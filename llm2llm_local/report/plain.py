@@ -13,13 +13,18 @@ _JOINERS = frozenset("\u200c\u200d")
 
 def plain(text: str) -> str:
     """One line: white space becomes a blank, control characters become visible codes such as \\x1b."""
-    return "".join(_shown(character) for character in " ".join(text.split()))
+    return visible(" ".join(text.split()))
 
 
 def shortened(text: str, width: int) -> str:
     """`plain`, cut to `width` characters with an ellipsis."""
     line = plain(text)
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """All white space but the blank is made a code, too; `plain` is for running text."""
+    return "".join(_shown(character) for character in text)
 
 
 def _shown(character: str) -> str:

@@ -7,19 +7,19 @@ import io
 import json
 
 from ..store.reader import QueryResult
-from .plain import shortened
+from .plain import plain, shortened, visible
 
 _WIDEST_CELL = 60
 
 
 def table_text(result: QueryResult) -> str:
     """Aligned columns; long cells are cut (CSV and JSON have them whole)."""
+    names = [plain(name) for name in result.columns]
     cells = [[shortened("" if value is None else str(value), _WIDEST_CELL) for value in row] for row in result.rows]
     widths = [
-        max(len(name), *(len(row[index]) for row in cells)) if cells else len(name)
-        for index, name in enumerate(result.columns)
+        max(len(name), *(len(row[index]) for row in cells)) if cells else len(name) for index, name in enumerate(names)
     ]
-    lines = ["  ".join(name.ljust(width) for name, width in zip(result.columns, widths, strict=True)).rstrip()]
+    lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()]
     for row, values in zip(cells, result.rows, strict=True):
         aligned = [
             cell.rjust(width) if isinstance(value, int | float) else cell.ljust(width)
@@ -41,3 +41,11 @@ def json_text(result: QueryResult) -> str:
     """A list of objects."""
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     return json.dumps(rows, ensure_ascii=False, indent=2, default=repr) + "\n"
+
+
+def for_terminal(text: str) -> str:
+    """CSV or JSON as a person may see it: line ends stay, other control characters become visible codes.
+
+    Only for a terminal: a program that reads the text should get it as it is.
+    """
+    return "\n".join(visible(line) for line in text.split("\n"))

@@ -55,7 +55,7 @@ def status_lines(statuses: Sequence[RunStatus]) -> list[str]:
         accuracy = "" if status.test_accuracy is None else f"test {status.test_accuracy:.1%}"
         process = f"process {status.pid}" if status.pid else ""
         parts = [f"run {status.run_id}", status.state, where, accuracy, process, f"{_age(status.changed_at)} ago"]
-        lines.append("  ".join(part for part in parts if part))
+        lines.append("  ".join(plain(part) for part in parts if part))
         if status.detail:
             lines.append(f"    {plain(status.detail)}")
         if status.state in ("stopped", "interrupted", "failed"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
+
+from .graded import graded_iterations
 
 STAGES = ("train", "predict", "grade", "augment", "check")
 
@@ -23,20 +26,31 @@ class Accuracy:
     def share(self) -> float:
         return self.n_correct / self.n
 
+    def overlaps(self, other: Accuracy) -> bool:
+        """Whether the two intervals have a point in common."""
+        return self.low <= other.high and other.low <= self.high
+
 
 @dataclass(frozen=True, slots=True)
 class IterationSummary:
-    """One row of the table. `seconds`: wall time by stage. `truncated`: test answers cut off at the token limit."""
+    """One row of the table.
+
+    `failures`, `accuracy`, `truncated` and `unparsed` are None until the iteration is graded. The last three are by
+    split and count seeds only in `train`: `truncated` are answers cut off at the token limit, `unparsed` those
+    without a readable answer. `is_checked`: no stage of asking or checking is unfinished, no candidate waits.
+    `seconds`: wall time by stage, so far.
+    """
 
     iteration: int
     training_examples: int
-    failures: int
+    failures: int | None
     candidates: int
     accepted: int
     rejected: int
-    accuracy: dict[str, Accuracy]
-    truncated: int
-    unparsed: int
+    is_checked: bool
+    accuracy: dict[str, Accuracy] | None
+    truncated: dict[str, int] | None
+    unparsed: dict[str, int] | None
     seconds: dict[str, float]
 
 
@@ -75,13 +89,14 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
     iterations = connection.execute(
         "SELECT iteration FROM iterations WHERE run_id = ? ORDER BY iteration", [run_id]
     ).fetchall()
+    graded = graded_iterations(connection, run_id)
     return RunSummary(
         run_id=run_id,
         status=run["status"],
         status_detail=run["status_detail"],
         teacher=run["teacher"],
         student=run["student"],
-        iterations=tuple(_iteration(connection, run_id, row["iteration"]) for row in iterations),
+        iterations=tuple(_iteration(connection, run_id, row["iteration"], graded) for row in iterations),
         rejections=_rejections(connection, run_id),
     )
 
@@ -92,30 +107,40 @@ def wilson(n_correct: int, n: int) -> Accuracy:
     return Accuracy(n, n_correct, float(interval.low), float(interval.high))
 
 
-def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int) -> IterationSummary:
+def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, graded: Sequence[int]) -> IterationSummary:
     where = [run_id, iteration]
+    is_graded = iteration in graded
 
     def count(sql: str) -> int:
         return int(connection.execute(sql, where).fetchone()[0])
 
-    accuracy = connection.execute(
-        "SELECT split, n, n_correct FROM accuracy_by_iteration WHERE run_id = ? AND iteration = ?", where
-    )
-    outcome = "SELECT count(*) FROM predictions WHERE run_id = ? AND iteration = ? AND split = 'test' AND outcome = "
+    answers = connection.execute(
+        "SELECT p.split, count(*) AS n, sum(p.is_correct) AS n_correct, "
+        "count(*) FILTER (WHERE p.outcome = 'truncated') AS truncated, "
+        "count(*) FILTER (WHERE p.outcome = 'unparsed') AS unparsed "
+        "FROM predictions p JOIN examples e ON e.id = p.example_id "
+        "WHERE p.run_id = ? AND p.iteration = ? AND e.origin = 'seed' GROUP BY p.split",
+        where,
+    ).fetchall()
     verdict = "SELECT count(*) FROM candidates WHERE run_id = ? AND iteration = ? AND verdict = "
+    unfinished = (
+        "SELECT count(*) FROM stages WHERE run_id = ? AND iteration = ? AND stage IN ('augment', 'check') "
+        "AND status != 'done'"
+    )
     seconds = connection.execute(
         "SELECT stage, sum(seconds) AS seconds FROM stages WHERE run_id = ? AND iteration = ? GROUP BY stage", where
     )
     return IterationSummary(
         iteration=iteration,
         training_examples=count("SELECT count(*) FROM training_set_examples WHERE run_id = ? AND iteration = ?"),
-        failures=count("SELECT count(*) FROM failures WHERE run_id = ? AND iteration = ?"),
+        failures=count("SELECT count(*) FROM failures WHERE run_id = ? AND iteration = ?") if is_graded else None,
         candidates=count("SELECT count(*) FROM candidates WHERE run_id = ? AND iteration = ?"),
         accepted=count(verdict + "'accept'"),
         rejected=count(verdict + "'reject'"),
-        accuracy={row["split"]: wilson(row["n_correct"], row["n"]) for row in accuracy},
-        truncated=count(outcome + "'truncated'"),
-        unparsed=count(outcome + "'unparsed'"),
+        is_checked=count(unfinished) == 0 and count(verdict + "'pending'") == 0,
+        accuracy={row["split"]: wilson(row["n_correct"], row["n"]) for row in answers} if is_graded else None,
+        truncated={row["split"]: row["truncated"] for row in answers} if is_graded else None,
+        unparsed={row["split"]: row["unparsed"] for row in answers} if is_graded else None,
         seconds={row["stage"]: row["seconds"] for row in seconds},
     )
 

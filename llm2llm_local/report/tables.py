@@ -1,91 +1,159 @@
-"""The summary of a run for a terminal."""
+"""The summary of a run for a terminal. Figures are never cut: what is too wide goes into a table of its own."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from .plain import plain, shortened
-from .summary import STAGES, Accuracy, RunSummary
+from .summary import STAGES, Accuracy, IterationSummary, RunSummary
+
+_NOT_YET = "…"
+_NO_SUCH_SPLIT = "–"
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
-    console.print(_summary(summary))
+    # Not cropped: on a terminal that is narrower than two columns of figures, lines wrap.
+    console.print(_summary(summary, console.width), crop=False)
 
 
-def _summary(summary: RunSummary) -> RenderableType:
-    heading = Text(f"run {summary.run_id}: {summary.status}  teacher {plain(summary.teacher)}, ", no_wrap=False)
+def _summary(summary: RunSummary, width: int) -> RenderableType:
+    heading = Text(f"run {summary.run_id}: {plain(summary.status)}  teacher {plain(summary.teacher)}, ")
     heading.append(f"student {plain(summary.student)}")
     parts: list[RenderableType] = [heading]
     if summary.status_detail:
         parts.append(Text(plain(summary.status_detail)))
-    parts.append(_iterations(summary))
+    parts += _tables(_figures(summary), width)
+    seconds = _seconds(summary)
+    if len(seconds) > 1:
+        parts += _tables(seconds, width)
     if summary.rejections:
         parts.append(_rejections(summary))
     parts += [Text(note) for note in _notes(summary)]
     return Group(*parts)
 
 
-def _iterations(summary: RunSummary) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("iter", "training", "failures", "candidates", "accepted", "seeds", "dev", "test (95% interval)"):
-        table.add_column(name, justify="right")
-    stages = [stage for stage in STAGES if any(row.seconds.get(stage, 0) >= 0.05 for row in summary.iterations)]
-    for stage in stages:
-        table.add_column(f"{stage} s", justify="right")
-    for row in summary.iterations:
-        table.add_row(
-            str(row.iteration),
-            str(row.training_examples),
-            str(row.failures),
-            str(row.candidates),
-            str(row.accepted),
-            _percent(row.accuracy.get("train")),
-            _percent(row.accuracy.get("dev")),
-            _with_interval(row.accuracy.get("test")),
-            *(f"{row.seconds.get(stage, 0):.1f}" for stage in stages),
-        )
+def _figures(summary: RunSummary) -> list[list[str]]:
+    """The columns of the main table, each with its heading."""
+    rows = summary.iterations
+    return [
+        ["iter", *(str(row.iteration) for row in rows)],
+        ["training", *(str(row.training_examples) for row in rows)],
+        ["failures", *(_NOT_YET if row.failures is None else str(row.failures) for row in rows)],
+        ["candidates", *(str(row.candidates) for row in rows)],
+        ["accepted", *(str(row.accepted) for row in rows)],
+        ["seeds", *(_accuracy(row, "train", _percent) for row in rows)],
+        ["dev", *(_accuracy(row, "dev", _percent) for row in rows)],
+        ["test (95% interval)", *(_accuracy(row, "test", _with_interval) for row in rows)],
+    ]
+
+
+def _seconds(summary: RunSummary) -> list[list[str]]:
+    """The columns of the table of wall times: the iteration, and stages that took any time worth showing."""
+    rows = summary.iterations
+    return [
+        ["iter", *(str(row.iteration) for row in rows)],
+        *(
+            [f"{stage} s", *(f"{row.seconds.get(stage, 0):.1f}" for row in rows)]
+            for stage in STAGES
+            if any(row.seconds.get(stage, 0) >= 0.05 for row in rows)
+        ),
+    ]
+
+
+def _tables(columns: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
+    """One table, or several when it would be wider than `width`; each begins with the first column."""
+    key, *others = columns
+    taken = [key]
+    for column in others:
+        if len(taken) > 1 and sum(_width(one) + 1 for one in [*taken, column]) - 1 > width:
+            yield _table(taken)
+            taken = [key]
+        taken.append(column)
+    yield _table(taken)
+
+
+def _table(columns: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column[0], justify="right", no_wrap=True, min_width=_width(column))
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _width(cells: Sequence[str]) -> int:
+    return max(len(cell) for cell in cells)
 
 
 def _rejections(summary: RunSummary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", title="refused", title_justify="left")
-    table.add_column("n", justify="right")
+    table.add_column("n", justify="right", no_wrap=True, min_width=max(len(str(one.n)) for one in summary.rejections))
     table.add_column("check")
     table.add_column("reason")
     table.add_column("such as", overflow="fold")
     for rejection in summary.rejections:
         table.add_row(
-            str(rejection.n), rejection.check_name, Text(plain(rejection.reason)), Text(shortened(rejection.sample, 60))
+            str(rejection.n),
+            Text(plain(rejection.check_name)),
+            Text(plain(rejection.reason)),
+            Text(shortened(rejection.sample, 60)),
         )
     return table
 
 
-def _notes(summary: RunSummary) -> list[str]:
-    """What the table can't say by itself."""
-    notes = []
+def _notes(summary: RunSummary) -> Iterator[str]:
+    """What the tables can't say by themselves."""
     for row in summary.iterations:
-        if row.truncated or row.unparsed:
-            notes.append(
-                f"iteration {row.iteration}: of the test answers {row.truncated} were cut off at "
-                f"student.max_new_tokens and {row.unparsed} held no answer; they count as not correct"
+        yield from _unreadable(row)
+        if row.candidates and row.is_checked and not row.accepted:
+            yield f"iteration {row.iteration}: none of the teacher's {row.candidates} candidates was accepted"
+    yield from _gain(summary)
+
+
+def _unreadable(row: IterationSummary) -> Iterator[str]:
+    if row.truncated is None or row.unparsed is None:
+        return
+    for split, name in (("train", "seed"), ("dev", "dev"), ("test", "test")):
+        truncated, unparsed = row.truncated.get(split, 0), row.unparsed.get(split, 0)
+        if truncated or unparsed:
+            yield (
+                f"iteration {row.iteration}: of the {name} answers {truncated} were cut off at "
+                f"student.max_new_tokens and {unparsed} held no answer; they count as not correct"
             )
-        if row.candidates and not row.accepted:
-            notes.append(f"iteration {row.iteration}: none of the teacher's {row.candidates} candidates was accepted")
-    first, last = summary.iterations[:1], summary.iterations[-1:]
-    if len(summary.iterations) > 1 and "test" in first[0].accuracy and "test" in last[0].accuracy:
-        before, after = first[0].accuracy["test"], last[0].accuracy["test"]
-        notes.append(
-            f"test accuracy: seeds only {before.share:.1%}, after {last[0].iteration} rounds {after.share:.1%} "
-            f"({100 * (after.share - before.share):+.1f} points)"
-        )
-    return notes
 
 
-def _percent(accuracy: Accuracy | None) -> str:
-    return "–" if accuracy is None else f"{accuracy.share:.1%}"
+def _gain(summary: RunSummary) -> Iterator[str]:
+    """The change on test from the first to the last graded iteration, and what else than new data may explain it."""
+    tested = [(row, row.accuracy["test"]) for row in summary.iterations if row.accuracy and "test" in row.accuracy]
+    if len(tested) < 2:
+        return
+    (first, before), (last, after) = tested[0], tested[-1]
+    yield (
+        f"test accuracy: seeds only {before.share:.1%}, after {last.iteration} rounds {after.share:.1%} "
+        f"({100 * (after.share - before.share):+.1f} points)"
+    )
+    if before.overlaps(after):
+        yield "  the intervals overlap: this may be chance"
+    if first.training_examples == last.training_examples:
+        yield "  the training set is unchanged: the difference is only another random start"
+    else:
+        yield "  more examples also mean more optimizer steps"
 
 
-def _with_interval(accuracy: Accuracy | None) -> str:
-    return "–" if accuracy is None else f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})"
+def _accuracy(row: IterationSummary, split: str, shown: Callable[[Accuracy], str]) -> str:
+    if row.accuracy is None:
+        return _NOT_YET
+    accuracy = row.accuracy.get(split)
+    return _NO_SUCH_SPLIT if accuracy is None else shown(accuracy)
+
+
+def _percent(accuracy: Accuracy) -> str:
+    return f"{accuracy.share:.1%}"
+
+
+def _with_interval(accuracy: Accuracy) -> str:
+    return f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})"

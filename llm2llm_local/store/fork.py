@@ -6,31 +6,39 @@ would have made itself.
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from .writer import Store, run_folder
+from .rows import run_folder
+from .writer import Store
 
 Ids = Mapping[int, int]
+Stages = Sequence[sqlite3.Row]
 
 
-def copy_unchanged(store: Store, origin: int, target: int, advance: Callable[[int, str, int], str]) -> int:
-    """Copy rows and adapters of the longest unchanged run of stages; how many stages that were.
+def unchanged_stages(store: Store, origin: int, advance: Callable[[int, str, int], str]) -> list[sqlite3.Row]:
+    """The longest row of finished stages, from the first on, whose conditions are those of the new run.
 
-    `advance` gives the new run's fingerprint of each stage when asked in order. The new run must have its
-    data already; examples of both runs are matched by their keys. Part of a transaction.
+    `advance` gives the new run's fingerprint of each stage when asked in order.
     """
     stages = []
     for row in store.execute("SELECT * FROM stages WHERE run_id = ? ORDER BY id", [origin]).fetchall():
         if row["status"] != "done" or advance(row["iteration"], row["stage"], row["attempt"]) != row["fingerprint"]:
             break
         stages.append(row)
+    return stages
+
+
+def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:
+    """Copy what these stages made. The new run must have its data already: examples are matched by their keys.
+
+    Part of a transaction.
+    """
     copy = _Copy(store, origin, target)
     for row in stages:
         copy.stage(row)
-    return len(stages)
 
 
 class _Copy:
@@ -101,12 +109,10 @@ class _Copy:
 
     def _checkpoints(self, iteration: int) -> None:
         self._rows("checkpoints", "iteration = ?", [iteration], {})
-        old, new = (run_folder(self._store.workspace, run) for run in (self._origin, self._target))
-        folder = f"iteration-{iteration}/adapter"
-        shutil.copytree(old / folder, new / folder)
+        old, new = (run_folder(Path(), run) for run in (self._origin, self._target))
         self._store.execute(
-            "UPDATE checkpoints SET path = ? WHERE run_id = ? AND iteration = ? AND path IS NOT NULL",
-            [str((new / folder).relative_to(self._store.workspace)), self._target, iteration],
+            "UPDATE checkpoints SET path = replace(path, ?, ?) WHERE run_id = ? AND iteration = ?",
+            [f"{old}/", f"{new}/", self._target, iteration],
         )
 
     def _rows(self, table: str, where: str, parameters: list[Any], ids: Mapping[str, Ids]) -> dict[int, int]:

@@ -5,6 +5,7 @@ Standard library only, so that `status` and the terminal UI start at once.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -45,9 +46,9 @@ def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
         )
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10.0)
-        connection.row_factory = sqlite3.Row
-        check_version(connection, path)
+        connection = _connect(path)
+        if not check_version(connection, path):
+            raise StoreError(f"{path}: no runs yet", "Start one with: llm2llm run")
         yield connection
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path}: {error}") from error
@@ -56,8 +57,27 @@ def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
             connection.close()
 
 
-def check_version(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise StoreError when the store has migrations that this version doesn't know, or isn't ours."""
+def _connect(path: Path) -> sqlite3.Connection:
+    """Read-only; where the folder is read-only too, without the files that a store in use has beside it."""
+    uri = path.resolve().as_uri()
+    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10.0)
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        log = path.with_name(f"{path.name}-wal")
+        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            raise
+        connection = sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def check_version(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the store has its tables already.
+
+    Raises StoreError when it has migrations that this version doesn't know, or isn't ours.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise StoreError(
@@ -67,6 +87,7 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
     tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if tables and MIGRATIONS_TABLE not in tables:
         raise StoreError(f"{path}: not a store of llm2llm", "Move the file away; it was not touched.")
+    return "runs" in tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ _TABLES = (
         run_id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again, since adapters lie in runs/<run_id>/
         status TEXT NOT NULL,
         status_detail TEXT NOT NULL,          -- what a person should know about the status; '' when nothing
-        config_path TEXT NOT NULL,
+        config_name TEXT NOT NULL,            -- the file beside the store
         overrides TEXT NOT NULL,              -- JSON list of the --set arguments
         config TEXT NOT NULL,                 -- JSON: dotted field name -> value, defaults filled in
         fingerprint TEXT NOT NULL,            -- sha256 over all that can change a result
@@ -99,7 +99,7 @@ _TABLES = (
         step INTEGER NOT NULL,                -- optimizer steps done
         total_steps INTEGER NOT NULL,
         path TEXT,                            -- relative to the workspace; NULL once a later one replaced it
-        sha256 TEXT NOT NULL,                 -- of the adapter's weights
+        sha256 TEXT NOT NULL,                 -- of the folder's files: names and contents
         tokens INTEGER NOT NULL,              -- unpadded training tokens since the checkpoint before
         seconds REAL NOT NULL,
         created_at TEXT NOT NULL,

@@ -6,7 +6,6 @@ the final name is complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -47,8 +46,8 @@ def complete_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save_adapter(model: Any, folder: Path) -> str:
-    """Write a PEFT model's adapter in PEFT's own format; the sha256 of its weights.
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write a PEFT model's adapter in PEFT's own format.
 
     The JSON is rewritten in a fixed order (PEFT writes sets in hash order), so equal adapters have equal bytes.
     """
@@ -60,7 +59,6 @@ def save_adapter(model: Any, folder: Path) -> str:
         for key, value in json.loads(config_file.read_text()).items()
     }
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return hashlib.sha256((folder / ADAPTER_WEIGHTS).read_bytes()).hexdigest()
 
 
 def save_state(folder: Path, optimizer: torch.optim.Optimizer, scalars: dict[str, Any]) -> None:

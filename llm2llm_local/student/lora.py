@@ -6,6 +6,8 @@ scored stands at the end of every row and the vocabulary projection is computed 
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from ..errors import ModelError
+from ..errors import ModelError, RunFailedError
+from ..file_digest import folder_digest
 from ..records import FinishReason, Reply
 from .batching import epoch_batches, learning_rate_factor
 from .checkpoint import (
@@ -67,6 +70,9 @@ class LoraStudent:
         transformers_logging.disable_progress_bar()
         torch.set_num_threads(settings.threads)
         self._device = _device(settings.device)
+        if self._device == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+            torch.use_deterministic_algorithms(True, warn_only=True)
         self._dtype = _compute_dtype(self._device)
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(settings.model, local_files_only=True)
@@ -138,12 +144,18 @@ class LoraStudent:
                     step, segment.total_steps, segment.warmup_ratio
                 )
             losses.append(self._step_with_fitting_micro_batch(batch, segment.max_grad_norm, notes))
+            if not math.isfinite(losses[-1]):
+                raise RunFailedError(
+                    f"the training diverged: the loss of step {step + 1} is {losses[-1]}",
+                    "Lower student.learning_rate in a new run: llm2llm fork RUN --set student.learning_rate=…",
+                )
             tokens += sum(len(row.ids) for row in batch)
             progress(step + 1, segment.total_steps)
         with complete_folder(segment.output) as folder:
-            sha256 = save_adapter(self._model, folder)
+            save_adapter(self._model, folder)
             if segment.stop_step < segment.total_steps:
                 save_state(folder, self._optimizer, {"micro_batch_size": self._micro_batch_size})
+            sha256 = folder_digest(folder)
         self._position = _Position(segment.output, segment.stop_step)
         return SegmentResult(tuple(losses), sha256, tokens, tuple(notes))
 

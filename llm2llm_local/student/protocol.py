@@ -39,8 +39,8 @@ class TrainingExample:
 class TrainingSegment:
     """A part of a training: the optimizer steps from `start_step` (inclusive) to `stop_step` (exclusive).
 
-    The whole training is a function of the examples, the hyperparameters, `rng_seed`, `start_adapter` and
-    `segment_steps` (steps between checkpoints); a segment continues from `checkpoint`, the folder that the
+    The whole training is a function of the examples, the hyperparameters, `rng_seed` and `start_adapter`,
+    however it is cut into segments; a segment continues from `checkpoint`, the folder that the
     segment before it wrote (None for the first). `output` is the folder to write: it holds the adapter in
     PEFT's format and, unless the training is complete with this segment, the state to go on from.
     """
@@ -66,8 +66,8 @@ class TrainingSegment:
 class SegmentResult:
     """`losses`: mean cross-entropy (nats) per learnt token of each optimizer step of the segment.
 
-    `sha256`: of the adapter's weights file. `tokens`: unpadded tokens trained. `notes`: what a person should
-    know about how it went (a smaller micro-batch after memory ran out).
+    `sha256`: of the folder written (`file_digest.folder_digest`). `tokens`: unpadded tokens trained. `notes`: what
+    a person should know about how it went (a smaller micro-batch after memory ran out).
     """
 
     losses: tuple[float, ...]

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from ..errors import RunFailedError
+
 _ROWS_AT_ONCE = 128
 """Rows (prompt × completion) scored in one forward pass; bounds the copies of the prompts' KV cache."""
 
@@ -57,6 +59,11 @@ def score_completions(model: Any, prompts: Padded, completions: Sequence[Sequenc
         rest = _rest_scores(model, prompts, cache, group)
         starts = torch.tensor([completion[0] for completion in group], device=first.device)
         scores[:, start : start + len(group)] = first[:, starts] + rest
+    if not scores.isfinite().all():
+        raise RunFailedError(
+            "the student's likelihoods are not finite numbers: its training has diverged",
+            "Lower student.learning_rate in a new run: llm2llm fork RUN --set student.learning_rate=…",
+        )
     best = scores.argmax(1)
     confidence = functional.softmax(scores, dim=1)[torch.arange(n_prompts), best]
     return list(zip(best.tolist(), confidence.tolist(), strict=True))

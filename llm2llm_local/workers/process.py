@@ -41,10 +41,12 @@ class WorkerProcess:
         self._interrupted = interrupted
         self.is_in_call = False
         """Whether an answer is still to come: after an abandoned call the worker can't be used any more."""
+        log.parent.mkdir(parents=True, exist_ok=True)
         here, there = _pipe()
         with log.open("ab") as noise:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "llm2llm_local.workers.main", role, str(there)],
+                # -P: what lies in the current folder (a data folder called datasets, say) is not importable.
+                [sys.executable, "-P", "-m", "llm2llm_local.workers.main", role, str(there)],
                 stdin=subprocess.PIPE,
                 stdout=noise,
                 stderr=noise,

@@ -1,0 +1,114 @@
+"""Work a run to its end: the worker processes, the loop, and a true last word in the store."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import suppress
+
+from ..errors import DiskError, Llm2LlmError, RunStoppedError, UserInputError
+from ..records import Status
+from ..store.run_store import RunStore
+from ..student.protocol import StudentSettings
+from ..teacher.protocol import TeacherSettings
+from ..workers.pool import WorkerPool
+from .context import Run, Watcher
+from .control import Control
+from .fingerprint import Fingerprint, threads
+from .inputs import HashedInputs, Inputs, memory_plan
+from .llm2llm import llm2llm
+from .preflight import check_prompts_fit
+
+
+def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher) -> None:
+    """Do all that is left of a run; the caller holds its lock. However this ends, the store says how."""
+    control = Control(run, watcher.message)
+    with control.listening_to_signals(), _pool(run, inputs, watcher, control) as pool:
+        context = _context(run, inputs, hashed, watcher, control, pool)
+        try:
+            with run.transaction():
+                run.set_status(Status.RUNNING)
+            if not run.has_begun():
+                check_prompts_fit(context)
+            ending = llm2llm(context)
+        except BaseException as error:
+            if isinstance(error, UserInputError) and not run.has_begun():
+                _undo(run)
+            else:
+                _record_end(run, error)
+            raise
+        with run.transaction():
+            run.set_status(Status.DONE, ending)
+            run.add_event("run_done", ending)
+        watcher.message(f"run {run.run_id} {ending}")
+
+
+def _context(
+    run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, control: Control, pool: WorkerPool
+) -> Run:
+    return Run(
+        config=inputs.config,
+        task=inputs.task,
+        store=run,
+        teacher=pool.teacher,
+        student=pool.student,
+        teacher_model_id=run.row().teacher_model_id,
+        prompt_style=inputs.prompt_style,
+        grammar=inputs.grammar,
+        fingerprint=Fingerprint(hashed.fields),
+        watcher=watcher,
+        obey=lambda: control.obey(pool.close),
+    )
+
+
+def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> WorkerPool:
+    config = inputs.config
+
+    def report(kind: str, message: str) -> None:
+        with run.transaction():
+            run.add_event(kind, message)
+        watcher.message(message)
+
+    return WorkerPool(
+        teacher=TeacherSettings(
+            model=config.teacher.model,
+            context_length=config.teacher.context_length,
+            threads=threads(config),
+            gpu_layers=0 if inputs.device == "cpu" else config.teacher.gpu_layers,
+        ),
+        student=StudentSettings(
+            model=config.student.model,
+            quantization=config.student.quantization,
+            lora_rank=config.student.lora_rank,
+            lora_alpha=config.student.lora_alpha,
+            lora_dropout=config.student.lora_dropout,
+            max_length=config.student.max_length,
+            device=config.hardware.device,
+            threads=threads(config),
+        ),
+        plan=memory_plan(inputs),
+        logs=run.folder,
+        timeout_seconds=config.hardware.worker_timeout_seconds,
+        retries=config.hardware.worker_retries,
+        report=report,
+        interrupted=control.look,
+    )
+
+
+def _undo(run: RunStore) -> None:
+    """A run whose inputs turn out not to fit the models leaves nothing behind."""
+    with run.transaction():
+        run.delete()
+    shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _record_end(run: RunStore, error: BaseException) -> None:
+    """Say in the store why the run ended; when even that can't be written, the error itself still counts."""
+    with suppress(DiskError, sqlite3.Error), run.transaction():
+        if isinstance(error, RunStoppedError):
+            run.set_status(Status.PENDING, error.message)
+            run.add_event("run_stopped", error.message)
+        else:
+            message = error.message if isinstance(error, Llm2LlmError) else f"{type(error).__name__}: {error}"
+            run.set_status(Status.FAILED, message)
+            run.add_event("run_failed", message)

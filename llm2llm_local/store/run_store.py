@@ -1,0 +1,384 @@
+"""The store as one run sees it.
+
+What is read was committed; what is written needs `transaction()`, so that a unit of work and its done-mark
+are committed together or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..records import (
+    CheckVerdict,
+    DataRow,
+    Decision,
+    Example,
+    Failure,
+    Grade,
+    NewExample,
+    Origin,
+    Outcome,
+    Reply,
+    Split,
+    Status,
+)
+from .rows import CandidateRow, RunRow, StageRow, TeacherCall, now, run_folder
+
+if TYPE_CHECKING:
+    from .writer import Store
+
+
+class RunStore:
+    """One run's rows. Made by `Store.of_run`."""
+
+    def __init__(self, store: Store, run_id: int) -> None:
+        self._store = store
+        self.run_id = run_id
+        self.transaction = store.transaction
+
+    @property
+    def workspace(self) -> Path:
+        return self._store.workspace
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's adapters, logs and lock lie."""
+        return run_folder(self.workspace, self.run_id)
+
+    def row(self) -> RunRow:
+        return self._store.run(self.run_id)
+
+    def has_begun(self) -> bool:
+        """Whether its first iteration was opened."""
+        return self._one("SELECT 1 FROM iterations WHERE run_id = ?", []) is not None
+
+    def delete(self) -> None:
+        """Remove the run and everything that belongs to it from the tables."""
+        self._store.execute("DELETE FROM runs WHERE run_id = ?", [self.run_id])
+
+    def set_status(self, status: Status, detail: str = "") -> None:
+        finished = now() if status in (Status.DONE, Status.FAILED) else None
+        self._store.execute(
+            "UPDATE runs SET status = ?, status_detail = ?, finished_at = ? WHERE run_id = ?",
+            [status, detail, finished, self.run_id],
+        )
+
+    def add_event(self, kind: str, message: str, iteration: int | None = None) -> None:
+        self._store.insert("events", run_id=self.run_id, iteration=iteration, kind=kind, message=message)
+
+    # --- iterations and stages ---
+
+    def open_iteration(self, iteration: int) -> None:
+        """Mark the iteration as running; a no-op when it already is, or is done."""
+        with self.transaction():
+            known = self._one("SELECT 1 FROM iterations WHERE run_id = ? AND iteration = ?", [iteration])
+            if known is None:
+                self._store.insert("iterations", run_id=self.run_id, iteration=iteration, status=Status.RUNNING)
+                self.add_event("iteration_started", f"iteration {iteration} started", iteration)
+
+    def close_iteration(self, iteration: int) -> None:
+        with self.transaction():
+            self._store.execute(
+                "UPDATE iterations SET status = ?, finished_at = ? WHERE run_id = ? AND iteration = ? AND status = ?",
+                [Status.DONE, now(), self.run_id, iteration, Status.RUNNING],
+            )
+
+    def stage(self, iteration: int, stage: str, attempt: int) -> sqlite3.Row | None:
+        return self._one(
+            "SELECT * FROM stages WHERE run_id = ? AND iteration = ? AND stage = ? AND attempt = ?",
+            [iteration, stage, attempt],
+        )
+
+    def open_stage(
+        self, iteration: int, stage: str, attempt: int, fingerprint: str, fields: Mapping[str, Any], units: int
+    ) -> StageRow:
+        """The stage, created as running when it is new."""
+        row = self.stage(iteration, stage, attempt)
+        if row is not None:
+            return StageRow(row["id"], row["units_done"], row["status"] == Status.DONE)
+        with self.transaction():
+            stage_id = self._store.insert(
+                "stages",
+                run_id=self.run_id,
+                iteration=iteration,
+                stage=stage,
+                attempt=attempt,
+                fingerprint=fingerprint,
+                fingerprint_fields=json.dumps(fields, sort_keys=True),
+                status=Status.RUNNING,
+                units_total=units,
+                units_done=0,
+                seconds=0.0,
+            )
+        return StageRow(stage_id, 0, is_done=False)
+
+    def mark_unit_done(self, stage: StageRow, seconds: float) -> None:
+        """Part of the transaction that holds the unit's results."""
+        self._store.execute(
+            "UPDATE stages SET units_done = units_done + 1, seconds = seconds + ? WHERE id = ?", [seconds, stage.id]
+        )
+
+    def close_stage(self, stage: StageRow) -> None:
+        with self.transaction():
+            self._store.execute(
+                "UPDATE stages SET status = ?, finished_at = ? WHERE id = ?", [Status.DONE, now(), stage.id]
+            )
+
+    # --- examples ---
+
+    def add_data(self, split: Split, rows: Sequence[DataRow]) -> None:
+        for position, row in enumerate(rows):
+            source = Path(row.source)
+            if source.is_relative_to(self.workspace.resolve()):
+                source = source.relative_to(self.workspace.resolve())
+            self._store.insert(
+                "examples",
+                run_id=self.run_id,
+                key=f"{split}/{position}",
+                split=split,
+                origin=Origin.SEED,
+                question=row.question,
+                answer=row.answer,
+                source=str(source),
+                line=row.line,
+            )
+
+    def examples(self, split: Split) -> list[Example]:
+        """The person's rows of one split, in file order."""
+        return self._examples("WHERE run_id = ? AND split = ? AND origin = 'seed' ORDER BY id", [split])
+
+    def augmented(self, before_iteration: int) -> list[Example]:
+        """Accepted examples of all iterations before this one, in the order of their acceptance."""
+        return self._examples(
+            "WHERE run_id = ? AND split = 'train' AND origin = 'augmented' AND iteration < ? ORDER BY id",
+            [before_iteration],
+        )
+
+    def set_training_set(self, iteration: int, examples: Sequence[Example]) -> None:
+        for position, example in enumerate(examples):
+            self._store.execute(
+                "INSERT INTO training_set_examples (run_id, iteration, example_id, position) VALUES (?, ?, ?, ?)",
+                [self.run_id, iteration, example.id, position],
+            )
+
+    def _examples(self, tail: str, parameters: Sequence[Any]) -> list[Example]:
+        rows = self._store.execute(
+            f"SELECT id, key, split, origin, question, answer FROM examples {tail}", [self.run_id, *parameters]
+        )
+        return [
+            Example(row["id"], row["key"], Split(row["split"]), Origin(row["origin"]), row["question"], row["answer"])
+            for row in rows
+        ]
+
+    # --- training ---
+
+    def last_checkpoint(self, iteration: int) -> sqlite3.Row | None:
+        return self._one(
+            "SELECT * FROM checkpoints WHERE run_id = ? AND iteration = ? ORDER BY step DESC LIMIT 1", [iteration]
+        )
+
+    def add_checkpoint(
+        self, iteration: int, step: int, total_steps: int, path: Path, sha256: str, tokens: int, seconds: float
+    ) -> None:
+        """Record a checkpoint; those of the same training before it are superseded (their `path` is cleared)."""
+        self._store.execute(
+            "UPDATE checkpoints SET path = NULL WHERE run_id = ? AND iteration = ?", [self.run_id, iteration]
+        )
+        self._store.insert(
+            "checkpoints",
+            run_id=self.run_id,
+            iteration=iteration,
+            step=step,
+            total_steps=total_steps,
+            path=str(path.relative_to(self.workspace)),
+            sha256=sha256,
+            tokens=tokens,
+            seconds=seconds,
+        )
+
+    def add_metric(self, iteration: int, name: str, step: int, value: float) -> None:
+        self._store.insert("metrics", run_id=self.run_id, iteration=iteration, name=name, step=step, value=value)
+
+    # --- predictions ---
+
+    def add_prediction(
+        self, iteration: int, example: Example, reply: Reply, grade: Grade, confidence: float | None
+    ) -> None:
+        self._store.insert(
+            "predictions",
+            run_id=self.run_id,
+            iteration=iteration,
+            example_id=example.id,
+            split=example.split,
+            output_text=reply.text,
+            predicted_answer=grade.predicted_answer,
+            outcome=grade.outcome,
+            is_correct=int(grade.outcome is Outcome.CORRECT),
+            confidence=confidence,
+            finish_reason=reply.finish_reason,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+        )
+
+    def outcome_counts(self, iteration: int, split: Split) -> dict[Outcome, int]:
+        """How the predictions on the person's rows of `split` were graded."""
+        rows = self._store.execute(
+            "SELECT p.outcome, count(*) AS n FROM predictions p JOIN examples e ON e.id = p.example_id "
+            "WHERE p.run_id = ? AND p.iteration = ? AND p.split = ? AND e.origin = 'seed' GROUP BY p.outcome",
+            [self.run_id, iteration, split],
+        )
+        return {Outcome(row["outcome"]): row["n"] for row in rows}
+
+    def failures(self, iteration: int) -> list[Failure]:
+        """Training examples predicted wrongly, in the order in which the examples came."""
+        rows = self._store.execute(
+            "SELECT e.id, e.key, e.split, e.origin, e.question, e.answer, p.predicted_answer "
+            "FROM predictions p JOIN examples e ON e.id = p.example_id "
+            "WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' AND p.is_correct = 0 ORDER BY e.id",
+            [self.run_id, iteration],
+        )
+        return [
+            Failure(Example(row[0], row[1], Split(row[2]), Origin(row[3]), row[4], row[5]), row["predicted_answer"])
+            for row in rows
+        ]
+
+    # --- augmentation ---
+
+    def kept(self, example_id: int) -> list[NewExample]:
+        """What was accepted for this example so far, in all iterations, oldest first."""
+        rows = self._store.execute(
+            "SELECT question, answer FROM examples WHERE run_id = ? AND parent_example_id = ? ORDER BY id",
+            [self.run_id, example_id],
+        )
+        return [NewExample(row["question"], row["answer"]) for row in rows]
+
+    def accepted_counts(self, iteration: int, before_attempt: int) -> dict[int, int]:
+        """Failing example's id → candidates accepted for it in earlier rounds of this iteration."""
+        rows = self._store.execute(
+            "SELECT parent_example_id, count(*) AS n FROM candidates "
+            "WHERE run_id = ? AND iteration = ? AND verdict = 'accept' AND attempt < ? GROUP BY parent_example_id",
+            [self.run_id, iteration, before_attempt],
+        )
+        return {row["parent_example_id"]: row["n"] for row in rows}
+
+    def add_candidate(
+        self,
+        iteration: int,
+        model_id: int,
+        key: str,
+        call: TeacherCall,
+        new: NewExample | None,
+        reject_reason: str | None,
+    ) -> None:
+        """Record a teacher's reply and the candidate in it; `new` is None when it could not be parsed."""
+        call_id = self._store.insert(
+            "teacher_calls",
+            run_id=self.run_id,
+            iteration=iteration,
+            example_id=call.example_id,
+            attempt=call.attempt,
+            slot=call.slot,
+            model_id=model_id,
+            prompt=call.prompt,
+            sampling=call.sampling,
+            rng_seed=call.rng_seed,
+            output_text=call.reply.text,
+            finish_reason=call.reply.finish_reason,
+            input_tokens=call.reply.input_tokens,
+            output_tokens=call.reply.output_tokens,
+            seconds=call.reply.seconds,
+        )
+        self._store.insert(
+            "candidates",
+            run_id=self.run_id,
+            iteration=iteration,
+            attempt=call.attempt,
+            key=key,
+            teacher_call_id=call_id,
+            parent_example_id=call.example_id,
+            question=new.question if new else None,
+            answer=new.answer if new else None,
+            output_text=call.reply.text,
+            verdict="pending",
+            reject_reason=reject_reason,
+        )
+
+    def candidates(self, iteration: int, attempt: int) -> list[CandidateRow]:
+        """All candidates of one round, in the order in which they were made."""
+        rows = self._store.execute(
+            "SELECT id, key, parent_example_id, question, answer, reject_reason FROM candidates "
+            "WHERE run_id = ? AND iteration = ? AND attempt = ? ORDER BY id",
+            [self.run_id, iteration, attempt],
+        )
+        return [CandidateRow(*row) for row in rows]
+
+    def decide(self, iteration: int, candidate: CandidateRow, verdicts: Sequence[CheckVerdict]) -> Decision:
+        """Record what the checks said; an accepted candidate becomes an example. The overall decision.
+
+        The first rejection counts, then the first doubt.
+        """
+        for verdict in verdicts:
+            self._store.insert(
+                "verdicts",
+                run_id=self.run_id,
+                iteration=iteration,
+                candidate_id=candidate.id,
+                check_name=verdict.check_name,
+                verdict=verdict.decision,
+                reason=verdict.reason,
+                detail=verdict.detail,
+                score=verdict.score,
+            )
+        decisive = next((v for kind in (Decision.REJECT, Decision.DOUBT) for v in verdicts if v.decision is kind), None)
+        decision = decisive.decision if decisive else Decision.ACCEPT
+        reason = decisive.reason if decisive and decisive.decision is Decision.REJECT else None
+        self._store.execute(
+            "UPDATE candidates SET verdict = ?, reject_reason = ? WHERE id = ?", [decision, reason, candidate.id]
+        )
+        if decision is Decision.ACCEPT:
+            self._store.insert(
+                "examples",
+                run_id=self.run_id,
+                key=candidate.key,
+                split=Split.TRAIN,
+                origin=Origin.AUGMENTED,
+                question=candidate.question,
+                answer=candidate.answer,
+                parent_example_id=candidate.parent_example_id,
+                candidate_id=candidate.id,
+                iteration=iteration,
+            )
+        return decision
+
+    # --- commands ---
+
+    def next_command(self) -> tuple[int, str] | None:
+        """Id and word of the oldest command that was not obeyed yet."""
+        row = self._one(
+            "SELECT id, command FROM commands WHERE run_id = ? AND status = 'pending' ORDER BY id LIMIT 1", []
+        )
+        return None if row is None else (row["id"], row["command"])
+
+    def mark_command_done(self, command_id: int) -> None:
+        self._store.execute(
+            "UPDATE commands SET status = ?, handled_at = ? WHERE id = ?", [Status.DONE, now(), command_id]
+        )
+
+    def add_command(self, command: str) -> None:
+        with self.transaction():
+            self._store.insert("commands", run_id=self.run_id, command=command, status=Status.PENDING)
+
+    def cancel_commands(self) -> None:
+        """Commands left from before an interruption don't concern the run that now continues."""
+        self._store.execute(
+            "UPDATE commands SET status = ?, handled_at = ? WHERE run_id = ? AND status = ?",
+            [Status.CANCELLED, now(), self.run_id, Status.PENDING],
+        )
+
+    def _one(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._store.execute(sql, [self.run_id, *parameters]).fetchone()
+        return row

@@ -1,0 +1,409 @@
+"""The configuration file: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from workspaces import write_config
+
+from llm2llm_local.cli import cli
+from llm2llm_local.config import Config, FieldDoc, affects_results, field_docs, flatten, load_config, parse_config
+from llm2llm_local.errors import ConfigError
+from llm2llm_local.loop.fingerprint import run_fields
+from llm2llm_local.scaffold import CONFIG_NAME, TEMPLATES, render_config, write_workspace
+
+SMALLEST = {
+    "task.family": '"math"',
+    "data.train": '"train.jsonl"',
+    "teacher.model": '"teacher.gguf"',
+    "student.model": '"student"',
+}
+DOCS = {doc.name: doc for doc in field_docs()}
+SECTIONS = ("task", "data", "teacher", "student", "loop", "checks", "hardware")
+NO_EFFECT = {"hardware.keep_both", "hardware.worker_timeout_seconds", "hardware.worker_retries"}
+
+
+@pytest.fixture
+def smallest(tmp_path: Path) -> Path:
+    """A file with only what has no default."""
+    write_config(tmp_path / CONFIG_NAME, SMALLEST)
+    return tmp_path / CONFIG_NAME
+
+
+def parse(**overrides: Any) -> Config:
+    """The smallest configuration with sections changed: student={"epochs": 3}."""
+    document: dict[str, Any] = {
+        "task": {"family": "math"},
+        "data": {"train": "train.jsonl"},
+        "teacher": {"model": "teacher.gguf"},
+        "student": {"model": "student"},
+    }
+    for section, values in overrides.items():
+        document[section] = {**document.get(section, {}), **values}
+    return parse_config(document, "config", Path("/w"))
+
+
+def parse_field(name: str, value: Any) -> Any:
+    """The value as understood of one field that is set to `value`."""
+    section, key = name.split(".")
+    return getattr(getattr(parse(**{section: {key: value}}), section), key)
+
+
+def refusal(name: str, value: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_field(name, value)
+    return caught.value.message
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_the_smallest_file_is_enough(smallest: Path) -> None:
+    config = load_config(smallest)
+    assert (config.loop.iterations, config.teacher.temperature, config.data.test) == (3, 1.0, None)
+
+
+@pytest.mark.parametrize("name", sorted(SMALLEST))
+def test_a_field_without_default_must_be_there(tmp_path: Path, name: str) -> None:
+    write_config(tmp_path / CONFIG_NAME, {key: value for key, value in SMALLEST.items() if key != name})
+    section = name.split(".")[0]
+    with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}: {section}(\.\w+)?: missing; it has no default"):
+        load_config(tmp_path / CONFIG_NAME)
+
+
+@pytest.mark.parametrize("name", sorted(DOCS))
+def test_a_misspelt_key_is_refused_with_the_nearest_one(name: str) -> None:
+    section, key = name.split(".")
+    assert refusal(f"{section}.{key}_", 1) == f"config: {name}_: unknown key; did you mean {name}?"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_misspelt_section_is_refused_with_the_nearest_one(section: str) -> None:
+    misspelt = section + "s"
+    with pytest.raises(ConfigError, match=rf"config: {misspelt}: unknown key; did you mean {section}\?"):
+        parse(**{misspelt: {"x": 1}})
+
+
+def test_a_misspelt_key_of_a_table_is_refused_with_the_nearest_one() -> None:
+    assert refusal("data.sample", {"n": 3, "rng_sed": 1}).endswith(
+        "data.sample.rng_sed: unknown key; did you mean data.sample.rng_seed?"
+    )
+
+
+WRONG_TYPES: dict[str, tuple[Any, ...]] = {
+    "integer": ("3", 1.0, 1.5, True, [1], {}),
+    "number": ("0.5", True, [0.5], {}),
+    "true | false": (1, 0, "true", []),
+    "path": (1, 1.5, True, [], {}),
+    "string": (1, 1.5, True, [], {}),
+    "list of strings": ("a", 1, {"a": "b"}, [1, 2], [["a"]]),
+    "table": (3, "n = 3", [3], {"n": "3"}, {"n": 3.0}, {}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DOCS))
+def test_a_value_of_another_type_is_refused(name: str) -> None:
+    kind = DOCS[name].type
+    wrong = ("neither of them", "", 1, True, []) if "|" in kind and kind != "true | false" else WRONG_TYPES[kind]
+    for value in wrong:
+        message = refusal(name, value)
+        assert message.startswith(f"config: {name}"), message
+        assert "\n" not in message or isinstance(value, list | dict)
+
+
+@pytest.mark.parametrize("name", ["task", "data", "loop", "data.sample"])
+def test_a_section_that_is_no_table_is_refused_in_the_files_words(smallest: Path, name: str) -> None:
+    text = "".join(f"{key} = {value}\n" for key, value in SMALLEST.items() if not key.startswith(f"{name}."))
+    smallest.write_text(f"{name} = 3\n{text}")
+    with pytest.raises(ConfigError) as caught:
+        load_config(smallest)
+    assert f"{name} = 3: " in caught.value.message
+    assert "table" in caught.value.message
+    assert "Config" not in caught.value.message  # the name of a class of ours means nothing to the person
+
+
+def bounds(doc: FieldDoc) -> dict[str, float]:
+    """Sign → bound, read from the range that people are shown."""
+    number = int if doc.type == "integer" else float
+    return {part.split()[0]: number(part.split()[1]) for part in doc.range.split(", ") if part}
+
+
+BOUNDED = sorted(name for name, doc in DOCS.items() if doc.range)
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_the_shown_range_is_what_is_accepted(name: str) -> None:
+    is_integer = DOCS[name].type == "integer"
+    for sign, bound in bounds(DOCS[name]).items():
+        below, above = (
+            (bound - 1, bound + 1) if is_integer else (math.nextafter(bound, -1e9), math.nextafter(bound, 1e9))
+        )
+        inside = {"≥": (bound, above), ">": (above,), "≤": (bound, below), "<": (below,)}[sign]
+        outside = {"≥": (below, -1e9), ">": (bound, below), "≤": (above, 1e30), "<": (bound, above)}[sign]
+        for value in inside:
+            assert parse_field(name, value) == value
+        for value in outside:
+            wrong = int(value) if is_integer else value
+            assert refusal(name, wrong).startswith(f"config: {name} = {wrong}: input should be ")
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_values_are_accepted_exactly_within_their_range(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(BOUNDED))
+    limits = bounds(DOCS[name])
+    value: int | float
+    if DOCS[name].type == "integer":
+        value = data.draw(st.integers(-(10**6), 10**6))
+    else:
+        value = data.draw(st.floats(-10, 10, allow_nan=False))
+    within = all(
+        {"≥": value >= bound, ">": value > bound, "≤": value <= bound, "<": value < bound}[sign]
+        for sign, bound in limits.items()
+    )
+    if within:
+        assert parse_field(name, value) == value
+    else:
+        assert name in refusal(name, value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", sorted(name for name, doc in DOCS.items() if doc.type == "number"))
+def test_a_number_must_be_finite(name: str, value: float) -> None:
+    """TOML has inf and nan; JSON has not, so one of them in a run would make the whole store unreadable."""
+    assert refusal(name, value).startswith(f"config: {name} = {value}: ")
+
+
+def test_the_rng_seed_must_fit_into_the_store() -> None:
+    assert refusal("loop.rng_seed", 2**63).startswith(f"config: loop.rng_seed = {2**63}: ")
+
+
+@pytest.mark.parametrize("n", [1, 201])
+def test_a_label_set_has_two_to_two_hundred_labels(n: int) -> None:
+    with pytest.raises(ConfigError, match=r"task\.labels.*200"):
+        parse(task={"family": "classification", "labels": [f"label {number}" for number in range(n)]})
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a"], ["a", ""]])
+def test_labels_are_distinct_and_not_empty(labels: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"task\.labels"):
+        parse(task={"family": "classification", "labels": labels})
+
+
+def test_question_and_answer_are_different_columns() -> None:
+    with pytest.raises(ConfigError, match=r"data\.question_column and data\.answer_column are the same"):
+        parse(data={"train": "train.jsonl", "question_column": "text", "answer_column": "text"})
+
+
+@pytest.mark.parametrize(
+    "name", ["task.question_name", "task.answer_name", "data.question_column", "data.answer_column"]
+)
+def test_names_are_not_empty(name: str) -> None:
+    assert refusal(name, "").startswith(f'config: {name} = "": ')
+
+
+def test_several_mistakes_are_reported_together(smallest: Path) -> None:
+    overrides = ("loop.iterations=0", "student.epoch=3", "teacher.temperature=hot")
+    with pytest.raises(ConfigError) as caught:
+        load_config(smallest, overrides)
+    lines = caught.value.message.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{smallest}: ") for line in lines)
+    for expected in ("loop.iterations = 0: ", "student.epoch: ", 'teacher.temperature = "hot": '):
+        assert any(expected in line for line in lines), lines
+    assert caught.value.remedy == "All fields: llm2llm config --help"
+
+
+def test_nothing_changes_after_loading(smallest: Path) -> None:
+    config = load_config(smallest)
+    with pytest.raises(ValueError, match="frozen"):
+        config.loop.iterations = 5  # type: ignore[misc]
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"llm2llm\.toml: no such file") as caught:
+        load_config(tmp_path / CONFIG_NAME)
+    assert "llm2llm init" in caught.value.remedy
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read: Is a directory"):
+        load_config(tmp_path)
+
+
+def test_invalid_utf8_is_named_with_its_line(smallest: Path) -> None:
+    smallest.write_bytes(smallest.read_bytes() + b'task.instruction = "caf\xe9"\n')
+    with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}:{len(SMALLEST) + 1}: not valid UTF-8"):
+        load_config(smallest)
+
+
+@pytest.mark.parametrize("broken", ["epochs = \n", "[loop\n", 'x = "never closed\n', "a = 1\na = 2\n"])
+def test_invalid_toml_is_named_with_its_position(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / CONFIG_NAME
+    path.write_text("# a comment\n" + broken)
+    with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}: not valid TOML: .*\(at (line \d|end of document)"):
+        load_config(path)
+
+
+def test_relative_paths_count_from_the_files_folder(
+    tmp_path: Path, smallest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load_config(Path("..") / CONFIG_NAME, ("data.test=test.jsonl", "teacher.grammar=/absolute.gbnf"))
+    assert config.data.train == tmp_path / "train.jsonl"
+    assert config.data.test == tmp_path / "test.jsonl"
+    assert config.student.model == tmp_path / "student"
+    assert config.teacher.grammar == Path("/absolute.gbnf")
+
+
+# --- overrides ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("loop.iterations=5", "loop.iterations", 5),
+        (" loop.iterations = 5 ", "loop.iterations", 5),
+        ("teacher.temperature=0", "teacher.temperature", 0.0),
+        ("student.learning_rate=5e-4", "student.learning_rate", 5e-4),
+        ('task.instruction="Sort \\"these\\""', "task.instruction", 'Sort "these"'),
+        ("task.instruction=Sort these, please = now", "task.instruction", "Sort these, please = now"),
+        ("student.quantization=none", "student.quantization", "none"),
+        ("teacher.show_student_answer=true", "teacher.show_student_answer", True),
+        ('task.labels=["a", "b"]', "task.labels", ["a", "b"]),
+        ("data.sample={n=3}", "data.sample", {"n": 3, "rng_seed": 0}),
+        ("data.sample.n=4", "data.sample", {"n": 4, "rng_seed": 0}),
+    ],
+)
+def test_a_field_is_overridden(smallest: Path, override: str, name: str, value: Any) -> None:
+    assert flatten(load_config(smallest, (override,)))[name] == value
+
+
+def test_the_last_override_of_a_field_counts(smallest: Path) -> None:
+    assert load_config(smallest, ("loop.iterations=5", "loop.iterations=7")).loop.iterations == 7
+
+
+@pytest.mark.parametrize("override", ["", "=", "loop", "loop.iterations", "iterations=5", ".x=1", "loop.=1", "a..b=1"])
+def test_an_override_of_another_form_is_refused(smallest: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected section\.key=value") as caught:
+        load_config(smallest, (override,))
+    assert caught.value.message.startswith(f"--set {override}: ")
+
+
+def test_an_override_below_a_value_is_refused(smallest: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--set data\.train\.n=3: train is not a section"):
+        load_config(smallest, ("data.train.n=3",))
+
+
+@pytest.mark.parametrize("override", ["loop.iteration=5", "lop.iterations=5", "loop.iterations=", "loop.iterations=x"])
+def test_an_override_is_checked_like_the_file(smallest: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean loop|valid integer"):
+        load_config(smallest, (override,))
+
+
+# --- what people are told -------------------------------------------------------------------------------------------
+
+
+def test_every_section_is_documented() -> None:
+    assert {name.split(".")[0] for name in DOCS} == set(SECTIONS)
+
+
+@pytest.mark.parametrize("name", sorted(DOCS))
+def test_every_field_is_described_in_a_sentence(name: str) -> None:
+    description = DOCS[name].description
+    assert len(description) > 10
+    assert description[-1] in ".}"
+
+
+def test_the_shown_default_is_the_one_in_force(smallest: Path) -> None:
+    in_force = flatten(load_config(smallest))
+    for name, doc in DOCS.items():
+        if doc.default == "required":
+            assert name in SMALLEST
+        elif doc.default == "not set":
+            assert in_force[name] is None
+        else:
+            assert tomllib.loads(f"x = {doc.default}")["x"] == in_force[name]
+
+
+def test_the_configs_help_lists_every_field() -> None:
+    shown = CliRunner().invoke(cli, ["config", "--help"])
+    assert shown.exit_code == 0
+    text = squeezed(shown.output)
+    for doc in DOCS.values():
+        assert squeezed(f"{doc.name} ({doc.type}") in text
+        assert squeezed(doc.description) in text
+        assert squeezed(doc.range) in text
+
+
+def squeezed(text: str) -> str:
+    """Without white space, since the help is wrapped."""
+    return re.sub(r"\s", "", text)
+
+
+def test_config_prints_every_field_as_understood(smallest: Path) -> None:
+    shown = CliRunner().invoke(cli, ["config", str(smallest), "--set", "loop.iterations=9"])
+    assert shown.exit_code == 0
+    lines = dict(line.split(" = ", 1) for line in shown.output.splitlines())
+    assert set(lines) == set(DOCS)
+    assert lines["loop.iterations"] == "9"
+    assert lines["data.train"] == f'"{smallest.parent / "train.jsonl"}"'
+
+
+def test_fields_without_effect_on_results_are_marked_and_in_no_fingerprint() -> None:
+    assert {name for name in DOCS if not affects_results(name)} == NO_EFFECT
+    assert {name for name, doc in DOCS.items() if not doc.affects_results} == NO_EFFECT
+    fingerprinted = set(run_fields(parse(), (), {}, "cpu"))
+    assert DOCS.keys() - fingerprinted == NO_EFFECT
+
+
+# --- what init writes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", sorted(TEMPLATES))
+def test_init_writes_a_configuration_with_every_field(tmp_path: Path, task: str) -> None:
+    written = write_workspace(tmp_path / "new", task, tmp_path / "models")
+    assert written[0] == tmp_path / "new" / CONFIG_NAME
+    config = load_config(written[0])
+    assert config.student.model == tmp_path / "models" / "SmolLM2-135M-Instruct"
+    assert {path for path in (config.data.train, config.data.dev, config.data.test) if path} == set(written[1:])
+    text = written[0].read_text(encoding="utf-8")
+    section = ""
+    found = []
+    for line in text.splitlines():
+        if match := re.fullmatch(r"\[(\w+)\]", line):
+            section = match[1]
+        elif match := re.match(r"(?:# )?(\w+) = ", line):
+            found.append(f"{section}.{match[1]}")
+    assert found == list(DOCS)
+
+
+@pytest.mark.parametrize("task", sorted(TEMPLATES))
+def test_a_commented_field_has_its_default(tmp_path: Path, task: str) -> None:
+    text = render_config(TEMPLATES[task](), tmp_path)
+    as_written = parse_config(tomllib.loads(text), "config", tmp_path)
+    commented = re.compile(r"^# (\w+ = (?!…).*)$", re.MULTILINE)
+    assert len(commented.findall(text)) > 30
+    everything = parse_config(tomllib.loads(commented.sub(r"\1", text)), "config", tmp_path)
+    assert flatten(everything) == flatten(as_written)
+
+
+def test_init_writes_into_a_folder_that_is_there_but_over_no_file(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text("mine")
+    shown = CliRunner().invoke(cli, ["init", str(tmp_path), "--task", "demo"])
+    assert shown.exit_code != 0
+    assert "is there already" in str(shown.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["test.jsonl"]
+    assert (tmp_path / "test.jsonl").read_text() == "mine"
