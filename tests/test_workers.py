@@ -555,3 +555,14 @@ def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) ->
         pool.close()
         pool.teacher.check_prompts([], quiet)
     assert diary == ["teacher starts", "teacher works", "teacher ends"] * 2
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(
+    open_pool: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workspace may well have a folder called datasets or a file called random.py."""
+    for name in ("random", "tokenizers", "torch", "llama_cpp", "jinja2"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} of the workspace was run')\n")
+    monkeypatch.chdir(tmp_path)
+    opened = open_pool(retries=0)
+    assert len(opened.pool.teacher.generate(teacher_requests(1), quiet)) == 1
