@@ -270,7 +270,7 @@ def test_a_length_too_short_for_the_student_is_named(workspace: Workspace) -> No
 def test_a_grammar_that_can_not_be_read_is_named(workspace: Workspace) -> None:
     (workspace.folder / "bad.gbnf").write_text("root ::= [a-z\n")
     ending = workspace.llm2llm("run", "--set", "teacher.grammar=bad.gbnf")
-    assert_refused(workspace, ending, "teacher.grammar: llama.cpp can't read the grammar")
+    assert_refused(workspace, ending, "teacher.grammar: llama.cpp can't read it")
     assert "teacher.log" not in ending.err or list(workspace.folder.rglob("teacher.log")), "the log it names is gone"
 
 

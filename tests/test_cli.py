@@ -424,7 +424,7 @@ def test_a_doctor_on_a_machine_without_a_gpu_says_so(finished_run: Workspace) ->
     ending = finished_run.llm2llm("doctor", "--set", 'hardware.device="cuda"')
     assert "Traceback" not in ending.err
     assert ending.code == USER_INPUT
-    assert re.search(r'^error .*hardware\.device = "cuda", but no GPU', ending.out, re.MULTILINE)
+    assert re.search(r'^error .*hardware\.device = "cuda", but .*GPU', ending.out, re.MULTILINE)
 
 
 def skip_with_gpu() -> None:
@@ -441,7 +441,8 @@ def test_a_finished_run_can_not_be_resumed(finished_run: Workspace) -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("command", ["pause", "stop"])
 def test_a_finished_run_can_not_be_told_anything(finished_run: Workspace, command: str) -> None:
-    assert_refused(finished_run.llm2llm(command), "run 1 is not being worked on")
+    assert_refused(finished_run.llm2llm(command), "no run is being worked on", "llm2llm status")
+    assert_refused(finished_run.llm2llm(command, "1"), "run 1 is not being worked on", "llm2llm status")
 
 
 # --- resuming under other conditions --------------------------------------------------------------------------------
@@ -742,7 +743,7 @@ def test_a_live_run_is_not_resumed_twice_and_stops_when_told(started: Started, f
     assert (told.code, told.err) == (DONE, "")
     assert f"run 1 will stop after its current unit of work (process {process.pid})" in told.out
     assert end_of(process) == RESUMABLE
-    assert workspace.error_output().splitlines()[-1] == "llm2llm: stopped"
+    assert re.search(r"^llm2llm: run 1 stopped", workspace.error_output(), re.MULTILINE)
     lines = workspace.llm2llm("status").out.splitlines()
     assert lines[0].startswith("run 1  stopped  ")
     assert lines[1] == "    continue it: llm2llm resume 1"
@@ -842,7 +843,7 @@ def test_two_interrupts_stop_a_run_within_its_unit(started: Started) -> None:
     err = workspace.error_output()
     assert "Traceback" not in err
     assert n_units(workspace) == 0, "the unit was worked to its end"
-    assert "stopped at once by a second Ctrl-C; the unit of work in progress will be redone" in " ".join(err.split())
+    assert re.search(r"^llm2llm: .*stopped at once by .*Ctrl-C", err, re.MULTILINE)
     assert workspace.state()["state"] == "stopped"
     assert workspace.llm2llm("resume").code == DONE
     assert workspace.rows("SELECT status FROM runs") == [("done",)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from killing import Victim, compare, disturb, finish, llm2llm, make_workspace, units_done
+from killing import Disturbed, Kill, compare, disturb, finish, llm2llm, make_workspace, units_done
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -28,26 +28,24 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModel
 def test_two_undisturbed_runs_are_equal(undisturbed: Path, tmp_path: Path, tiny_models: TinyModels) -> None:
     again = make_workspace(tmp_path / "w", tiny_models.teacher, tiny_models.student)
     finish(llm2llm(again, "run"), again)
-    from killing import Disturbed
-
     assert compare(undisturbed, Disturbed(again)) == []
 
 
-@pytest.mark.parametrize(
-    ("rng_seed", "victims"),
-    [
-        (1, ["run", "teacher", "student", "run", "run"]),
-        (2, ["student", "run", "run", "teacher", "run"]),
-        (3, ["run", "run", "student", "teacher"]),
-    ],
-)
-def test_a_killed_run_becomes_the_run_that_was_never_killed(
-    undisturbed: Path, tmp_path: Path, tiny_models: TinyModels, rng_seed: int, victims: list[Victim]
+def test_killed_runs_become_the_run_that_was_never_killed(
+    undisturbed: Path, tmp_path: Path, tiny_models: TinyModels
 ) -> None:
-    workspace = make_workspace(tmp_path / "w", tiny_models.teacher, tiny_models.student)
-    disturbed = disturb(workspace, units_done(undisturbed), victims, random.Random(rng_seed))
-    assert len(disturbed.kills) >= len(victims) - 1  # the last may come too late
-    assert compare(undisturbed, disturbed) == []
+    """As many runs as it takes for twelve kills; a kill that comes after a run's end doesn't count."""
+    rng = random.Random(1)
+    killed: list[Kill] = []
+    for number in range(6):
+        workspace = make_workspace(tmp_path / str(number), tiny_models.teacher, tiny_models.student)
+        disturbed = disturb(workspace, units_done(undisturbed), ["run", "teacher", "student", "run", "run"], rng)
+        assert compare(undisturbed, disturbed) == []
+        killed += disturbed.kills
+        if len(killed) >= 12:
+            break
+    assert len(killed) >= 12
+    assert {kill.victim for kill in killed} == {"run", "teacher", "student"}
 
 
 @pytest.mark.skipif(not DEFAULT_STUDENT.is_dir(), reason="the default models are not there: make models")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from tiny_models import TinyModels
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm2llm_local.errors import DiskError, ModelError
+from llm2llm_local.file_digest import folder_digest
 from llm2llm_local.model_files.catalogue import content_hash
 from llm2llm_local.records import FinishReason
 from llm2llm_local.student import lora, scoring
@@ -279,7 +279,7 @@ def test_an_adapter_is_complete_and_its_hash_is_that_of_the_file(student: LoraSt
     result = student.train(training(tmp_path / "adapter"), quiet)
     files = folder_bytes(tmp_path / "adapter")
     assert sorted(files) == ["adapter_config.json", "adapter_model.safetensors"]
-    assert result.sha256 == hashlib.sha256(files["adapter_model.safetensors"]).hexdigest()
+    assert result.sha256 == folder_digest(tmp_path / "adapter")
 
 
 def test_tokens_are_counted_without_padding(tiny_models: TinyModels, student: LoraStudent, tmp_path: Path) -> None:

@@ -267,6 +267,8 @@ def _verdict(check_name: str, decision: Decision, reason: str = "") -> CheckVerd
 
 def fill(run: RunStore) -> None:
     """Two iterations by hand: 3 seeds and 2 test rows; the first seed is failed and gives one accepted example."""
+    for iteration in (0, 1):
+        run.open_iteration(iteration)
     with run.transaction():
         run.add_data(Split.TRAIN, [DataRow(f"seed {n}", f"answer {n}", "train.jsonl", n) for n in (1, 2, 3)])
         run.add_data(Split.TEST, [DataRow(f"test {n}", f"answer {n}", "test.jsonl", n) for n in (1, 2)])

@@ -28,11 +28,12 @@ def llm2llm(run: Run) -> str:
         # 1. Fine-tune the student on the seeds and everything accepted so far.
         seeds = run.store.examples(Split.TRAIN)
         training_set = seeds + run.store.augmented(before_iteration=iteration)
-        adapter = train(run, iteration, training_set)
+        train(run, iteration, training_set)
 
-        # 2. Let it answer what it was trained on, to find what it still gets wrong; dev and test for the record.
+        # 2. Let it answer the seeds, to find those that it still gets wrong; dev and test for the record. Failures
+        #    can only come from what is asked here, so this is also where augmented examples are left alone.
         asked = training_set if config.loop.augment_from == "all" else seeds
-        predict(run, iteration, adapter, asked + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
+        predict(run, iteration, asked + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
         grade(run, iteration)
         failures = run.store.failures(iteration)
 
@@ -50,7 +51,8 @@ def llm2llm(run: Run) -> str:
 
         # 4. The teacher writes new examples like the failures; what passes the checks trains the next student.
         for attempt in range(config.teacher.attempts):
-            if ask_teacher(run, iteration, attempt, failures) == 0:
+            n_asked = ask_teacher(run, iteration, attempt, failures)
+            if n_asked == 0:  # every failure has its new examples
                 break
             check_candidates(run, iteration, attempt)
         run.store.close_iteration(iteration)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import groupby
-from pathlib import Path
 
 from ..records import Example
 from ..student.protocol import PredictionBatch
@@ -12,17 +12,15 @@ from .adapters import require_sound
 from .context import Run, work_through
 
 
-def predict(run: Run, iteration: int, adapter: Path, examples: Sequence[Example]) -> None:
-    """Predict `examples` with the adapter of this iteration."""
-    checked: list[Path] = []
+def predict(run: Run, iteration: int, examples: Sequence[Example]) -> None:
+    """Predict `examples` with the adapter of this iteration, which must be unchanged since it was written."""
+    adapter = cache(lambda: require_sound(run.store, iteration))  # looked at when, and only if, it is needed
     completions = tuple(run.task.prompts.completion(choice) for choice in run.task.choices)
 
     def work(batch: Sequence[Example]) -> Callable[[], int]:
-        if not checked:
-            checked.append(require_sound(run.store, iteration))
         answers = run.student.predict(
             PredictionBatch(
-                adapter=adapter,
+                adapter=adapter(),
                 prompts=tuple(run.task.prompts.prompt(example.question) for example in batch),
                 completions=completions,
                 max_new_tokens=run.config.student.max_new_tokens,

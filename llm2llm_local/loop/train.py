@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from ..records import Example
 from ..student.batching import total_steps
 from ..student.protocol import TrainingExample, TrainingSegment
-from .adapters import adapter_folder, delete_superseded, iteration_folder, require_sound
+from .adapters import delete_superseded, iteration_folder, require_sound
 from .context import Run, derive_rng_seed, work_through
 
 
-def train(run: Run, iteration: int, training_set: Sequence[Example]) -> Path:
-    """The folder of the finished adapter."""
+def train(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
+    """Leave the finished adapter of this iteration, with its checkpoint row."""
     student = run.config.student
     steps = total_steps(len(training_set), student.batch_size, student.epochs)
     segments = [
@@ -70,4 +69,3 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> Path:
 
     work_through(run, iteration, "train", 0, segments, work)
     delete_superseded(run.store, iteration, keep=None)
-    return adapter_folder(run.store, iteration)

@@ -98,7 +98,7 @@ def _state(status: str, detail: str, pid: int | None) -> str:
         case "pending":
             if pid is not None:
                 return "paused" if detail == "paused" else "starting"
-            return "stopped" if detail else "interrupted"
+            return "stopped" if detail and detail != "paused" else "interrupted"
         case _:
             return status
 

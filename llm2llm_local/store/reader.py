@@ -1,4 +1,4 @@
-"""Reading the history: a read-only connection that can't change, lock or create anything.
+"""Reading the history: a read-only connection that can't change the store or hold up its writer.
 
 Standard library only, so that `status` and the terminal UI start at once.
 """

@@ -252,15 +252,15 @@ _VIEWS = (
     FROM verdicts WHERE verdict = 'reject'
     GROUP BY run_id, iteration, check_name, reason""",
     """CREATE VIEW teacher_yield AS
-    SELECT f.run_id, f.iteration, f.n_failures,
+    SELECT i.run_id, i.iteration,
+           (SELECT count(*) FROM predictions p WHERE p.run_id = i.run_id AND p.iteration = i.iteration
+            AND p.split = 'train' AND p.is_correct = 0) AS n_failures,
            count(c.id) AS n_candidates,
            count(c.id) FILTER (WHERE c.verdict = 'accept') AS n_accepted,
            count(c.id) FILTER (WHERE c.verdict = 'reject') AS n_rejected,
            count(c.id) FILTER (WHERE c.verdict = 'doubt') AS n_doubt
-    FROM (SELECT run_id, iteration, count(*) FILTER (WHERE is_correct = 0) AS n_failures
-          FROM predictions WHERE split = 'train' GROUP BY run_id, iteration) f
-    LEFT JOIN candidates c ON c.run_id = f.run_id AND c.iteration = f.iteration
-    GROUP BY f.run_id, f.iteration""",
+    FROM iterations i LEFT JOIN candidates c ON c.run_id = i.run_id AND c.iteration = i.iteration
+    GROUP BY i.run_id, i.iteration""",
 )
 
 

@@ -19,6 +19,7 @@ from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from ..errors import ModelError
 from ..records import FinishReason, Reply, TeacherPrompt
+from .llama_log import collected_errors
 from .protocol import Progress, TeacherRequest, TeacherSettings
 
 _RANDOM_SEED = 2**32 - 1
@@ -34,28 +35,28 @@ class LlamaTeacher:
     def __init__(self, settings: TeacherSettings) -> None:
         self._path = settings.model
         self._context_length = settings.context_length
-        try:
-            # Loading talks to the worker's log: it is where llama.cpp says why a file can't be used.
-            self._llama = Llama(
-                model_path=str(settings.model),
-                n_ctx=settings.context_length,
-                n_batch=512,
-                n_threads=settings.threads,
-                n_threads_batch=settings.threads,
-                n_gpu_layers=settings.gpu_layers,
-                split_mode=llama_cpp.LLAMA_SPLIT_MODE_NONE,  # one GPU, the one that the memory plan measured
-                main_gpu=0,
-                verbose=True,
-            )
-        except TemplateError as error:  # raised while loading, whether or not the template is ever used
-            raise ModelError(
-                f"{settings.model}: its chat template is not valid: {error}", "Take another file of this model."
-            ) from None
-        except ValueError as error:
-            raise ModelError(
-                f"{settings.model}: llama.cpp can't load it: {error}",
-                "The reason is in teacher.log; an architecture newer than this llama.cpp is the usual one.",
-            ) from None
+        with collected_errors() as errors:
+            try:
+                self._llama = Llama(
+                    model_path=str(settings.model),
+                    n_ctx=settings.context_length,
+                    n_batch=512,
+                    n_threads=settings.threads,
+                    n_threads_batch=settings.threads,
+                    n_gpu_layers=settings.gpu_layers,
+                    split_mode=llama_cpp.LLAMA_SPLIT_MODE_NONE,  # one GPU, the one that the memory plan measured
+                    main_gpu=0,
+                    verbose=True,
+                )
+            except TemplateError as error:  # raised while loading, whether or not the template is ever used
+                raise ModelError(
+                    f"{settings.model}: its chat template is not valid: {error}", "Take another file of this model."
+                ) from None
+            except ValueError as error:
+                raise ModelError(
+                    f"{settings.model}: llama.cpp can't load it: {errors[0] if errors else error}",
+                    "An architecture that this llama.cpp doesn't know is the usual reason; see llm2llm models.",
+                ) from None
         self._llama.verbose = False
         template = self._llama.metadata.get("tokenizer.chat_template")
         self._chat = self._chat_formatter(template) if template else None
@@ -153,10 +154,9 @@ class LlamaTeacher:
         repetitions = re.findall(r"\{(\d+),(\d+)\}", grammar)
         if any(int(most) < int(least) for least, most in repetitions):  # llama.cpp would fill all memory
             raise ModelError("teacher.grammar: a repetition {m,n} has n below m", "Correct the grammar file.")
-        sampler = llama_cpp.llama_sampler_init_grammar(self._llama._model.vocab, grammar.encode(), b"root")
+        with collected_errors() as errors:
+            sampler = llama_cpp.llama_sampler_init_grammar(self._llama._model.vocab, grammar.encode(), b"root")
         if not sampler:
-            raise ModelError(
-                "teacher.grammar: llama.cpp can't read the grammar",
-                "It must be GBNF with a rule named root; see teacher.log.",
-            )
+            reason = errors[0] if errors else "it must be GBNF with a rule named root"
+            raise ModelError(f"teacher.grammar: llama.cpp can't read it: {reason}", "Correct the grammar file.")
         llama_cpp.llama_sampler_free(sampler)
