@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from .report.plain import plain, shortened
@@ -16,6 +17,7 @@ from .report.plain import plain, shortened
 _UNITS = {"train": "segments", "predict": "batches", "grade": "splits", "augment": "groups", "check": "groups"}
 _ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
 _SECONDS_BETWEEN_LINES = 15.0
+_SECONDS_FOR_A_RATE = 0.5
 
 
 class _Console(Console):
@@ -38,8 +40,11 @@ def headless_watcher() -> Iterator[HeadlessWatcher]:
         TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[accepted]}", markup=False),
+        # Takes what room the others leave.
+        TextColumn("{task.fields[accepted]}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
         console=console,
+        expand=True,
+        transient=True,
     )
     with progress:
         yield HeadlessWatcher(console, progress)
@@ -119,7 +124,7 @@ class HeadlessWatcher:
         """`completed`: units, with the part of the one in progress."""
         elapsed = time.monotonic() - self._began
         rows = self._steps[1] - self._steps[0] if self._steps else self._rows
-        rate = f"{rows / elapsed:.1f} {_ROWS[self._stage]}/s" if rows and elapsed > 0 else ""
+        rate = f"{rows / elapsed:.1f} {_ROWS[self._stage]}/s" if rows and elapsed > _SECONDS_FOR_A_RATE else ""
         if self._progress is not None and self._task is not None:
             self._progress.update(
                 self._task, completed=completed, count=self._count(), rate=rate, accepted=self._accepted
