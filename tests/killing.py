@@ -97,16 +97,7 @@ def finish(process: subprocess.Popen[str], workspace: Path) -> None:
 
 def units_done(workspace: Path) -> int:
     """Units of work committed so far."""
-    store = workspace / "llm2llm.db"
-    if not store.exists():
-        return 0
-    connection = sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=10)
-    try:
-        return int(connection.execute("SELECT coalesce(sum(units_done), 0) FROM stages").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0  # its tables aren't there yet
-    finally:
-        connection.close()
+    return int(str(_ask(workspace, "SELECT coalesce(sum(units_done), 0) FROM stages") or 0))
 
 
 @dataclass
@@ -170,8 +161,10 @@ def _kill_at(
     process.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive, f"workers outlived their parent: {alive}"
-    started = units_done(workspace) > 0 or _has_run(workspace)
-    return llm2llm(workspace, "resume" if started else "run")
+    status = _ask(workspace, "SELECT status FROM runs")
+    if status == "done":  # killed while it said goodbye: there is nothing left to resume
+        return llm2llm(workspace, "status")
+    return llm2llm(workspace, "run" if status is None else "resume")
 
 
 def _process_of(process: subprocess.Popen[str], victim: Victim) -> psutil.Process | None:
@@ -188,19 +181,20 @@ def _process_of(process: subprocess.Popen[str], victim: Victim) -> psutil.Proces
 
 
 def _stage(workspace: Path) -> str:
-    connection = sqlite3.connect(f"{(workspace / 'llm2llm.db').as_uri()}?mode=ro", uri=True, timeout=10)
-    try:
-        row = connection.execute("SELECT iteration || ' ' || stage FROM stages ORDER BY id DESC LIMIT 1").fetchone()
-        return "before the first" if row is None else str(row[0])
-    finally:
-        connection.close()
+    found = _ask(workspace, "SELECT iteration || ' ' || stage FROM stages ORDER BY id DESC LIMIT 1")
+    return str(found or "before the first")
 
 
-def _has_run(workspace: Path) -> bool:
-    connection = sqlite3.connect(f"{(workspace / 'llm2llm.db').as_uri()}?mode=ro", uri=True, timeout=10)
+def _ask(workspace: Path, sql: str) -> object:
+    """The first value of a query; None when there is none, or no store with its tables yet."""
+    store = workspace / "llm2llm.db"
+    if not store.exists():
+        return None
+    connection = sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=10)
     try:
-        return connection.execute("SELECT 1 FROM runs").fetchone() is not None
+        row = connection.execute(sql).fetchone()
+        return None if row is None else row[0]
     except sqlite3.OperationalError:
-        return False
+        return None
     finally:
         connection.close()

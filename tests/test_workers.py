@@ -316,7 +316,7 @@ def test_what_an_engine_refuses_arrives_as_it_was_raised(open_pool: Open) -> Non
     opened = open_pool()
     for wanted, words in (
         (teacher_requests(1, max_tokens=512), "don't fit into a context of 512 tokens"),
-        ([dataclasses.replace(teacher_requests(1)[0], grammar="root ::= [")], "can't read the grammar"),
+        ([dataclasses.replace(teacher_requests(1)[0], grammar="root ::= [")], "llama.cpp can't read it"),
     ):
         with pytest.raises(ModelError, match=words) as caught:
             opened.pool.teacher.generate(wanted, quiet)
