@@ -102,11 +102,13 @@ def init(folder: Path, task: str, models: Path) -> None:
 def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Start a run of CONFIG (llm2llm.toml by default) and work it to its end."""
     from .headless import headless_watcher, line_watcher
+    from .loop.control import Interrupts
     from .loop.start import start_run
 
     path = _config_path(workspace, config)
-    with line_watcher() if headless else headless_watcher() as watcher:
-        run_id = start_run(path, overrides, watcher)
+    interrupts = Interrupts()
+    with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
+        run_id = start_run(path, overrides, watcher, interrupts)
     _print_report(path.resolve().parent, run_id, as_json)
 
 
@@ -118,10 +120,12 @@ def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, ove
 def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> None:
     """Continue RUN, by default the newest unfinished one, where it was interrupted."""
     from .headless import headless_watcher, line_watcher
+    from .loop.control import Interrupts
     from .loop.start import resume_run
 
-    with line_watcher() if headless else headless_watcher() as watcher:
-        run_id = resume_run(workspace, run, watcher)
+    interrupts = Interrupts()
+    with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
+        run_id = resume_run(workspace, run, watcher, interrupts)
     _print_report(workspace, run_id, as_json)
 
 
@@ -140,10 +144,12 @@ def fork(
     The configuration is that of RUN, read anew, with RUN's overrides and then --set; or CONFIG with --set.
     """
     from .headless import headless_watcher, line_watcher
+    from .loop.control import Interrupts
     from .loop.start import fork_run
 
-    with line_watcher() if headless else headless_watcher() as watcher:
-        run_id = fork_run(workspace, run, config and workspace / config, overrides, watcher)
+    interrupts = Interrupts()
+    with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
+        run_id = fork_run(workspace, run, config and workspace / config, overrides, watcher, interrupts)
     _print_report(workspace, run_id, as_json)
 
 

@@ -19,24 +19,42 @@ from ..store.run_store import RunStore
 _POLL_SECONDS = 0.3
 
 
-class Control:
-    """Pending wishes of the person for one run."""
+class Interrupts:
+    """SIGINT and SIGTERM since listening began.
 
-    def __init__(self, store: RunStore, say: Callable[[str], None]) -> None:
-        self._store = store
-        self._say = say
-        self._signals: list[str] = []
-        self._answered = False
+    Until `are_deferred`, one ends the process at once, by KeyboardInterrupt; and should some library swallow
+    that, it is still remembered here. Afterwards they are only remembered, for `Control` to act on.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.are_deferred = False
 
     @contextmanager
-    def listening_to_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM stop the run at the next unit boundary, the second one at once."""
+    def listening(self) -> Iterator[None]:
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.names.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+        if not self.are_deferred:
+            raise KeyboardInterrupt
+
+
+class Control:
+    """Pending wishes of the person for one run."""
+
+    def __init__(self, store: RunStore, interrupts: Interrupts, say: Callable[[str], None]) -> None:
+        """From now on interrupts are obeyed between units; the second one at once."""
+        self._store = store
+        self._interrupts = interrupts
+        self._say = say
+        self._answered = False
+        interrupts.are_deferred = True
 
     def obey(self, free_device: Callable[[], None]) -> None:
         """Carry out pending commands; returns when the run may go on. Raises RunStoppedError on stop.
@@ -45,8 +63,8 @@ class Control:
         """
         paused = False
         while True:
-            if self._signals:
-                raise self._stopped(f"stopped by {self._signals[0]}")
+            if self._interrupts.names:
+                raise self._stopped(f"stopped by {self._interrupts.names[0]}")
             command = self._store.next_command()
             if command is None:
                 if not paused:
@@ -70,16 +88,15 @@ class Control:
 
     def look(self) -> None:
         """Called a few times a second while a unit is worked on: a second signal abandons it."""
-        if self._signals and not self._answered:
+        if self._interrupts.names and not self._answered:
             self._answered = True
             self._say("stopping after this unit of work; Ctrl-C again stops at once (both are resumable)")
-        if len(self._signals) > 1:
-            raise self._stopped(f"stopped at once by {self._signals[1]}; the unit in progress will be done again")
+        if len(self._interrupts.names) > 1:
+            raise self._stopped(
+                f"stopped at once by {self._interrupts.names[1]}; the unit in progress will be done again"
+            )
 
     def _stopped(self, how: str) -> RunStoppedError:
         return RunStoppedError(
             f"run {self._store.run_id} {how}", f"Nothing is lost. Continue: llm2llm resume {self._store.run_id}"
         )
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signals.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)

@@ -24,12 +24,13 @@ from ..store.run_store import RunStore
 from ..store.writer import Store
 from .adapters import adapter_folder, is_sound, share_adapter
 from .context import Watcher
+from .control import Interrupts
 from .fingerprint import Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, hash_inputs, read_inputs
 from .work import work
 
 
-def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher) -> int:
+def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher, interrupts: Interrupts) -> int:
     """Start a new run and work it to its end; its id. Raises Llm2LlmError."""
     inputs = _read(config_path, overrides, watcher)
     hashed = hash_inputs(inputs)
@@ -38,11 +39,11 @@ def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher) -> 
             run = _insert_run(store, inputs, hashed, forked_from=None)
             run.add_event("run_started", f"run {run.run_id} started from {inputs.config_path.name}")
         with RunLock(_made(run.folder), run.run_id):
-            work(run, inputs, hashed, watcher)
+            work(run, inputs, hashed, watcher, interrupts)
     return run.run_id
 
 
-def resume_run(workspace: Path, run_id: int | None, watcher: Watcher) -> int:
+def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts: Interrupts) -> int:
     """Continue a run (by default the newest unfinished one that no process works on) to its end; its id.
 
     A run that is paused in a living process is told to go on, and this returns. Raises ChangedSinceStartError
@@ -69,11 +70,18 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher) -> int:
             _refuse_changes(row, hashed)
             with run.transaction():
                 run.add_event("run_resumed", f"run {chosen} resumed")
-            work(run, inputs, hashed, watcher)
+            work(run, inputs, hashed, watcher, interrupts)
     return chosen
 
 
-def fork_run(workspace: Path, run_id: int, config_path: Path | None, overrides: Sequence[str], watcher: Watcher) -> int:
+def fork_run(
+    workspace: Path,
+    run_id: int,
+    config_path: Path | None,
+    overrides: Sequence[str],
+    watcher: Watcher,
+    interrupts: Interrupts,
+) -> int:
     """Start a new run that takes over all stages of another whose conditions are unchanged; its id.
 
     Without `config_path` the origin's configuration is read anew, with its overrides and, after them, `overrides`.
@@ -103,7 +111,7 @@ def fork_run(workspace: Path, run_id: int, config_path: Path | None, overrides: 
             )
         watcher.message(f"run {run.run_id}: {len(stages)} finished stages of run {run_id} taken over")
         with RunLock(_made(run.folder), run.run_id):
-            work(run, inputs, hashed, watcher)
+            work(run, inputs, hashed, watcher, interrupts)
     return run.run_id
 
 

@@ -13,17 +13,17 @@ from ..student.protocol import StudentSettings
 from ..teacher.protocol import TeacherSettings
 from ..workers.pool import WorkerPool
 from .context import Run, Watcher
-from .control import Control
+from .control import Control, Interrupts
 from .fingerprint import Fingerprint, threads
 from .inputs import HashedInputs, Inputs, memory_plan
 from .llm2llm import llm2llm
 from .preflight import check_prompts_fit
 
 
-def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher) -> None:
+def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, interrupts: Interrupts) -> None:
     """Do all that is left of a run; the caller holds its lock. However this ends, the store says how."""
-    control = Control(run, watcher.message)
-    with control.listening_to_signals(), _pool(run, inputs, watcher, control) as pool:
+    control = Control(run, interrupts, watcher.message)
+    with _pool(run, inputs, watcher, control) as pool:
         context = _context(run, inputs, hashed, watcher, control, pool)
         try:
             with run.transaction():
