@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import StoreError
 
 STORE_NAME = "llm2llm.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Number of migrations in `schema`; a store with more was made by a newer version."""
 
 MIGRATIONS_TABLE = "_sqlite_migrations"

@@ -174,7 +174,7 @@ _TABLES = (
         id INTEGER PRIMARY KEY,
         run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
         candidate_id INTEGER NOT NULL REFERENCES candidates(id),
-        decision TEXT NOT NULL,               -- accept | reject, by a person
+        decision TEXT NOT NULL,               -- accept | reject | withdraw (the checks' verdict stands), by a person
         question TEXT,                        -- as edited; NULL: unchanged
         answer TEXT,
         created_at TEXT NOT NULL
@@ -267,6 +267,44 @@ _VIEWS = (
 @migrations()
 def m001_first_release(db: Database) -> None:
     for statement in (*_TABLES, *_INDEXES, *_VIEWS):
+        db.execute(statement)
+
+
+@migrations()
+def m002_reviews_progress_and_search(db: Database) -> None:
+    for statement in (
+        # Share of the stage that is done, that of the unit in progress included: a sign of life, about once a second.
+        "ALTER TABLE stages ADD COLUMN progress REAL NOT NULL DEFAULT 0",
+        "UPDATE stages SET progress = iif(units_total, 1.0 * units_done / units_total, 1)",
+        # Which training set a person's decision is first part of; NULL: none yet. The newest row of a candidate counts.
+        "ALTER TABLE reviews ADD COLUMN applied_iteration INTEGER",
+        # Why a decision could not be carried out (a label that there isn't, a test question); NULL: it could.
+        "ALTER TABLE reviews ADD COLUMN refused_reason TEXT",
+        # The decision that made an example; NULL: the checks accepted it as it was.
+        "ALTER TABLE examples ADD COLUMN review_id INTEGER REFERENCES reviews(id)",
+        # A person's decision keeps an example out of the training sets from this iteration on.
+        "ALTER TABLE examples ADD COLUMN removed_iteration INTEGER",
+        "CREATE INDEX examples_by_review ON examples (review_id) WHERE review_id IS NOT NULL",
+        "CREATE INDEX reviews_to_apply ON reviews (run_id, candidate_id) WHERE applied_iteration IS NULL",
+        # What a person filters candidates by, in the order in which they are shown.
+        "CREATE INDEX candidates_by_run ON candidates (run_id, id)",
+        "CREATE INDEX candidates_by_run_verdict ON candidates (run_id, verdict, id)",
+        "CREATE INDEX candidates_by_reason ON candidates (run_id, reject_reason, id)",
+        "CREATE INDEX candidates_by_answer ON candidates (run_id, answer, id)",
+        "CREATE INDEX stages_by_run ON stages (run_id, id)",
+        # Substrings of three characters and more, in scripts without blanks between words, too.
+        """CREATE VIRTUAL TABLE candidates_search USING fts5(
+            question, answer, output_text, content = candidates, content_rowid = id, tokenize = 'trigram')""",
+        "INSERT INTO candidates_search (candidates_search) VALUES ('rebuild')",
+        """CREATE TRIGGER candidates_searched_insert AFTER INSERT ON candidates BEGIN
+            INSERT INTO candidates_search (rowid, question, answer, output_text)
+            VALUES (new.id, new.question, new.answer, new.output_text);
+        END""",
+        """CREATE TRIGGER candidates_searched_delete AFTER DELETE ON candidates BEGIN
+            INSERT INTO candidates_search (candidates_search, rowid, question, answer, output_text)
+            VALUES ('delete', old.id, old.question, old.answer, old.output_text);
+        END""",
+    ):
         db.execute(statement)
 
 
