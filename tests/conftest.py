@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,3 +64,16 @@ def finished_run(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFacto
     process = workspace.start("run")
     assert process.wait() == 0, workspace.error_output()
     return workspace
+
+
+@pytest.fixture(scope="session")
+def big_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A store with more than a million predictions (see big_store.py), for looking at: about 20 s and 560 MB."""
+    from big_run import Size
+    from big_store import make_big_store
+    from workspaces import Workspace
+
+    folder = tmp_path_factory.mktemp("big")
+    make_big_store(folder, Size())
+    yield Workspace(folder)
+    (folder / "llm2llm.db").unlink()  # pytest keeps the folders of three sessions
