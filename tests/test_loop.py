@@ -53,15 +53,21 @@ def configuration(**changes: Any) -> Config:
 class RecordingWatcher:
     messages: list[str] = field(default_factory=list)
     stages: list[tuple[int, str, int]] = field(default_factory=list)
+    units: int = 0
+    withins: int = 0
+    n_accepted: int = 0
 
     def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
         self.stages.append((iteration, stage, attempt))
 
-    def unit(self, done: int, total: int, rows: int) -> None: ...
+    def unit(self, done: int, total: int, rows: int) -> None:
+        self.units += 1
 
-    def within(self, done: int, total: int) -> None: ...
+    def within(self, done: int, total: int) -> None:
+        self.withins += 1
 
-    def accepted(self, question: str, answer: str) -> None: ...
+    def accepted(self, question: str, answer: str) -> None:
+        self.n_accepted += 1
 
     def message(self, text: str) -> None:
         self.messages.append(text)

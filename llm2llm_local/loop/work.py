@@ -18,6 +18,7 @@ from .fingerprint import Fingerprint, threads
 from .inputs import HashedInputs, Inputs, memory_plan
 from .llm2llm import llm2llm
 from .preflight import check_prompts_fit
+from .pulse import Pulse
 
 
 def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, interrupts: Interrupts) -> None:
@@ -56,7 +57,7 @@ def _context(
         prompt_style=inputs.prompt_style,
         grammar=inputs.grammar,
         fingerprint=Fingerprint(hashed.fields),
-        watcher=watcher,
+        watcher=Pulse(watcher, run),
         obey=lambda: control.obey(pool.close),
     )
 

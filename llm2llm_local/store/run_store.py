@@ -119,13 +119,24 @@ class RunStore:
     def mark_unit_done(self, stage: StageRow, seconds: float) -> None:
         """Part of the transaction that holds the unit's results."""
         self._store.execute(
-            "UPDATE stages SET units_done = units_done + 1, seconds = seconds + ? WHERE id = ?", [seconds, stage.id]
+            "UPDATE stages SET units_done = units_done + 1, progress = (units_done + 1.0) / units_total, "
+            "seconds = seconds + ? WHERE id = ?",
+            [seconds, stage.id],
         )
+
+    def set_progress(self, iteration: int, stage: str, attempt: int, share: float) -> None:
+        """How much of the stage is done, 0 to 1, the unit in progress included; a transaction of its own."""
+        with self.transaction():
+            self._store.execute(
+                "UPDATE stages SET progress = ? WHERE run_id = ? AND iteration = ? AND stage = ? AND attempt = ?",
+                [share, self.run_id, iteration, stage, attempt],
+            )
 
     def close_stage(self, stage: StageRow) -> None:
         with self.transaction():
             self._store.execute(
-                "UPDATE stages SET status = ?, finished_at = ? WHERE id = ?", [Status.DONE, now(), stage.id]
+                "UPDATE stages SET status = ?, progress = 1, finished_at = ? WHERE id = ?",
+                [Status.DONE, now(), stage.id],
             )
 
     # --- examples ---
