@@ -6,29 +6,10 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 from .graded import graded_iterations
+from .wilson import Accuracy, wilson
 
 STAGES = ("train", "predict", "grade", "augment", "check")
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """`n_correct` of `n`, with the Wilson score interval at 95% (Wilson 1927): `low` to `high`, as shares."""
-
-    n: int
-    n_correct: int
-    low: float
-    high: float
-
-    @property
-    def share(self) -> float:
-        return self.n_correct / self.n
-
-    def overlaps(self, other: Accuracy) -> bool:
-        """Whether the two intervals have a point in common."""
-        return self.low <= other.high and other.low <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +80,6 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         iterations=tuple(_iteration(connection, run_id, row["iteration"], graded) for row in iterations),
         rejections=_rejections(connection, run_id),
     )
-
-
-def wilson(n_correct: int, n: int) -> Accuracy:
-    """`n` > 0."""
-    interval = binomtest(n_correct, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return Accuracy(n, n_correct, float(interval.low), float(interval.high))
 
 
 def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, graded: Sequence[int]) -> IterationSummary:

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .plain import plain, shortened
-from .summary import STAGES, Accuracy, IterationSummary, RunSummary
+from .summary import STAGES, IterationSummary, RunSummary
+from .wilson import Accuracy
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
