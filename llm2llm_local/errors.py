@@ -52,6 +52,10 @@ class StoreError(UserInputError):
     """The store is missing, unreadable, newer than this program, or lacks what was asked for."""
 
 
+class NoHistoryError(StoreError):
+    """There is no store yet, or none with a run in it."""
+
+
 class RunBusyError(UserInputError):
     """Another process is working on this run."""
 

@@ -17,7 +17,8 @@ class RunStatus:
     """A run's state in a word, and how far it is.
 
     `state`: running, paused, stopped, interrupted (its process died), failed, done, starting.
-    `done`/`total`: units of work of the current stage. `test_accuracy`: of the last graded iteration.
+    `done`/`total`: units of work of the current stage, `unit_seconds`: what one of them took on average so far.
+    `test_accuracy`: of the last graded iteration.
     """
 
     run_id: int
@@ -29,6 +30,7 @@ class RunStatus:
     stage: str | None
     done: int
     total: int
+    unit_seconds: float | None
     test_accuracy: float | None
     created_at: str
     changed_at: str
@@ -66,7 +68,8 @@ def status_lines(statuses: Sequence[RunStatus]) -> list[str]:
 def _status(connection: sqlite3.Connection, workspace: Path, run: sqlite3.Row) -> RunStatus:
     run_id = run["run_id"]
     stage = connection.execute(
-        "SELECT iteration, stage, units_done, units_total FROM stages WHERE run_id = ? ORDER BY id DESC LIMIT 1",
+        "SELECT iteration, stage, units_done, units_total, seconds FROM stages WHERE run_id = ? "
+        "ORDER BY id DESC LIMIT 1",
         [run_id],
     ).fetchone()
     accuracy = connection.execute(
@@ -85,6 +88,7 @@ def _status(connection: sqlite3.Connection, workspace: Path, run: sqlite3.Row) -
         stage=stage["stage"] if stage else None,
         done=stage["units_done"] if stage else 0,
         total=stage["units_total"] if stage else 0,
+        unit_seconds=stage["seconds"] / stage["units_done"] if stage and stage["units_done"] else None,
         test_accuracy=accuracy["value"] if accuracy else None,
         created_at=run["created_at"],
         changed_at=changed or run["created_at"],

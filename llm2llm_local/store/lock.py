@@ -66,3 +66,12 @@ def holder(folder: Path) -> int | None:
     finally:
         os.close(file)
     return None
+
+
+def last_holder(folder: Path) -> int | None:
+    """Process id of the process that works, or last worked, on the run in `folder`; None when none ever did."""
+    try:
+        text = (folder / "lock").read_bytes().strip()
+    except FileNotFoundError:
+        return None
+    return int(text) if text.isdigit() else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import NoHistoryError, StoreError
 
 STORE_NAME = "llm2llm.db"
 SCHEMA_VERSION = 2
@@ -41,14 +41,14 @@ def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
     """
     path = workspace / STORE_NAME
     if not path.is_file():
-        raise StoreError(
+        raise NoHistoryError(
             f"{path}: no store there", "Go to the folder of the configuration, or name it: llm2llm -C FOLDER …"
         )
     connection: sqlite3.Connection | None = None
     try:
         connection = _connect(path)
         if not check_version(connection, path):
-            raise StoreError(f"{path}: no runs yet", "Start one with: llm2llm run")
+            raise NoHistoryError(f"{path}: no runs yet", "Start one with: llm2llm run")
         yield connection
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path}: {error}") from error
@@ -150,7 +150,7 @@ def newest_run(connection: sqlite3.Connection) -> int:
     """The run that started last. Raises StoreError when there is none."""
     row = connection.execute("SELECT max(run_id) FROM runs").fetchone()
     if row[0] is None:
-        raise StoreError("the store has no runs yet", "Start one with: llm2llm run")
+        raise NoHistoryError("the store has no runs yet", "Start one with: llm2llm run")
     return int(row[0])
 
 

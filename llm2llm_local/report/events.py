@@ -1,0 +1,27 @@
+"""What happened to a run, as it told it itself."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of `events`. `iteration` is None for what concerns the whole run."""
+
+    id: int
+    iteration: int | None
+    kind: str
+    message: str
+    created_at: str
+
+
+def events_after(connection: sqlite3.Connection, run_id: int, after_id: int, limit: int) -> list[Event]:
+    """The newest `limit` events of a run with an id above `after_id`, oldest first."""
+    rows = connection.execute(
+        "SELECT id, iteration, kind, message, created_at FROM events WHERE run_id = ? AND id > ? "
+        "ORDER BY id DESC LIMIT ?",
+        [run_id, after_id, limit],
+    ).fetchall()
+    return [Event(*row) for row in reversed(rows)]

@@ -1,0 +1,26 @@
+"""Why a run isn't being worked on any more, in a line or two."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ..launch import log_end, process_log
+from ..store.lock import last_holder
+from ..store.rows import run_folder
+from .plain import plain
+from .status import RunStatus
+
+
+def last_words(connection: sqlite3.Connection, workspace: Path, status: RunStatus) -> str:
+    """What the run said of its end; for one whose process died, its last event and the last line of its log."""
+    if status.state != "interrupted":
+        row = connection.execute("SELECT status_detail FROM runs WHERE run_id = ?", [status.run_id]).fetchone()
+        return plain(row["status_detail"]) if row else ""
+    event = connection.execute(
+        "SELECT message FROM events WHERE run_id = ? ORDER BY id DESC LIMIT 1", [status.run_id]
+    ).fetchone()
+    words = f"Its last event: {plain(event['message'])}." if event else ""
+    pid = last_holder(run_folder(workspace, status.run_id))
+    lines = log_end(process_log(workspace, pid)).strip().splitlines() if pid is not None else []
+    return f"{words} Its last line: {plain(lines[-1])}" if lines else words

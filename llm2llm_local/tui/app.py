@@ -1,0 +1,261 @@
+"""The terminal UI as a whole: its screens and their keys, the chosen run, and what a person asks of it.
+
+Nothing here or in the screens reads the store in the UI's thread, and nothing changes a result: commands and
+reviews are rows that the run process carries out, and whatever needs more is a command of its own, started as a
+process that goes on when this one ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.signal import Signal
+
+from ..errors import Llm2LlmError
+from ..launch import Launched, launch
+from ..report.status import RunStatus
+from .feed import Feed
+from .text import one_line
+from .themes import DARK, LIGHT, SIXTEEN_COLORS, THEMES
+
+if TYPE_CHECKING:
+    from .screen import HistoryScreen
+
+_TOAST_SECONDS = 8.0
+
+
+def _runs() -> HistoryScreen:
+    from .screens.runs import RunsScreen
+
+    return RunsScreen()
+
+
+def _dashboard() -> HistoryScreen:
+    from .screens.dashboard import DashboardScreen
+
+    return DashboardScreen()
+
+
+def _failures() -> HistoryScreen:
+    from .screens.failures import FailuresScreen
+
+    return FailuresScreen()
+
+
+def _lineage() -> HistoryScreen:
+    from .screens.lineage import LineageScreen
+
+    return LineageScreen()
+
+
+def _review() -> HistoryScreen:
+    from .screens.review import ReviewScreen
+
+    return ReviewScreen()
+
+
+def _sql() -> HistoryScreen:
+    from .screens.sql import SqlScreen
+
+    return SqlScreen()
+
+
+def _compare() -> HistoryScreen:
+    from .screens.compare import CompareScreen
+
+    return CompareScreen()
+
+
+def _logs() -> HistoryScreen:
+    from .screens.logs import LogsScreen
+
+    return LogsScreen()
+
+
+_SCREENS: dict[str, tuple[str, Callable[[], HistoryScreen]]] = {
+    "runs": ("Runs", _runs),
+    "dashboard": ("Run", _dashboard),
+    "failures": ("Failures", _failures),
+    "lineage": ("Lineage", _lineage),
+    "review": ("Review", _review),
+    "sql": ("SQL", _sql),
+    "compare": ("Compare", _compare),
+    "logs": ("Logs", _logs),
+}
+"""Mode → name and how it is made: only what is looked at is imported."""
+
+
+class Llm2LlmApp(App[Launched]):
+    """Returns the process that it was to watch, when that ended before its run began."""
+
+    CSS_PATH = "llm2llm.tcss"
+    TITLE = "llm2llm"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen]]] = {mode: make for mode, (_, make) in _SCREENS.items()}  # type: ignore[type-arg]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(str(key), f"switch_mode('{mode}')", name, show=False)
+            for key, (mode, (name, _)) in enumerate(_SCREENS.items(), start=1)
+        ),
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("t", "next_theme", "Light/dark", show=False),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False),
+        Binding("q", "quit", "Quit"),
+    ]
+
+    class Changed(Message):
+        """The feed saw a change."""
+
+    def __init__(
+        self,
+        workspace: Path,
+        *,
+        run_id: int | None = None,
+        launched: Launched | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`run_id`: the run to show, by default the newest. `launched`: a process to wait for, and then show."""
+        super().__init__()
+        self.workspace = workspace
+        self.run_id = run_id
+        self.clock = clock
+        self.screen_names = {mode: name for mode, (name, _) in _SCREENS.items()}
+        self.history: Signal[None] = Signal(self, "history")
+        """Published at every change of the history, and when another run is chosen."""
+        self.status: RunStatus | None = None
+        """The chosen run as it was seen last."""
+        self._opens_with = launched
+        self._feed = Feed(workspace, self._feed_changed)
+        for theme in THEMES:
+            self.register_theme(theme)
+
+    def on_mount(self) -> None:
+        self.theme = SIXTEEN_COLORS if self.console.color_system == "standard" else DARK.name
+        self._feed.start()
+        self.switch_mode("dashboard" if self.run_id is not None or self._opens_with else "runs")
+        if self._opens_with is not None:
+            self.wait_for(self._opens_with, self.run_id, is_all=True)
+
+    def on_unmount(self) -> None:
+        self._feed.stop()
+
+    def _feed_changed(self) -> None:
+        self.post_message(self.Changed())
+
+    def on_llm2llm_app_changed(self) -> None:
+        self.history.publish(None)
+
+    # --- the chosen run ---
+
+    def choose_run(self, run_id: int) -> None:
+        """Make all screens about this run."""
+        if run_id != self.run_id:
+            self.run_id = run_id
+            self.status = None
+            self.history.publish(None)
+
+    def run_seen(self, status: RunStatus) -> None:
+        """A screen has read where the chosen run stands."""
+        self.status = status
+        self.run_id = status.run_id
+
+    def steer(self, word: str) -> None:
+        """Pause, resume or stop the chosen run, and say what that will do."""
+        status = self.status
+        if status is None:
+            self.say("no run is chosen")
+            return
+        match word, status.state:
+            case "pause", "running" | "starting":
+                self._command(status, word, "waits then with its models unloaded; r lets it go on")
+            case "stop", "running" | "starting" | "paused":
+                self._command(status, word, "ends then; r continues it later. Nothing is lost")
+            case "resume", "paused":
+                self._command(status, word, "goes on")
+            case "resume", "stopped" | "interrupted" | "failed":
+                self.begin("resume", str(status.run_id), run_id=status.run_id)
+            case _:
+                self.say(f"run {status.run_id} is {status.state}: there is nothing to {word}")
+
+    @work(thread=True, group="commands")
+    def _command(self, status: RunStatus, word: str, effect: str) -> None:
+        from ..store.wishes import add_command
+
+        when = ""
+        if status.state in ("running", "starting"):
+            seconds = status.unit_seconds
+            when = "after this unit of work" + ("" if seconds is None else f", about {max(1, round(seconds))} s") + ": "
+        try:
+            add_command(self.workspace, status.run_id, word)
+        except Llm2LlmError as error:
+            self.call_from_thread(self.say, str(error), is_error=True)
+        else:
+            self.call_from_thread(self.say, f"run {status.run_id} will {word} {when}it {effect}.")
+
+    # --- other commands of this program ---
+
+    def begin(self, *arguments: str, run_id: int | None = None) -> None:
+        """Start run, resume or fork as a process of its own and wait, on the screen, until its run is at work.
+
+        `run_id`: which that is, when it is known.
+        """
+        try:
+            launched = launch(self.workspace, *arguments, "--headless")
+        except OSError as error:
+            self.say(f"{error.filename}: {error.strerror}", is_error=True)
+            return
+        self.wait_for(launched, run_id)
+
+    def wait_for(self, launched: Launched, run_id: int | None, *, is_all: bool = False) -> None:
+        """Say that a process is starting; then show its run, or why there is none.
+
+        `is_all`: the app was opened for this process alone and ends when there is no run to show.
+        """
+        from .screens.starting import StartingScreen
+
+        def started(found: int | None) -> None:
+            if found is not None:
+                self.choose_run(found)
+                self.switch_mode("dashboard")
+            elif is_all:
+                self.exit(launched)
+
+        self.push_screen(StartingScreen(launched, run_id, gives_up_at_once=is_all), started)
+
+    # --- what concerns all screens ---
+
+    def say(self, text: str, *, is_error: bool = False) -> None:
+        """A note that goes away by itself."""
+        self.notify(
+            one_line(text).plain,
+            severity="error" if is_error else "information",
+            timeout=_TOAST_SECONDS,
+            markup=False,
+        )
+
+    def action_help(self) -> None:
+        from .screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    def action_next_theme(self) -> None:
+        self.theme = LIGHT.name if self.current_theme.dark else DARK.name
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The command palette."""
+        for mode, name in self.screen_names.items():
+            yield SystemCommand(f"Go to {name}", f"The screen {name}", lambda mode=mode: self.switch_mode(mode))
+        for word, effect in (
+            ("pause", "Let the chosen run wait after its unit of work, its models unloaded"),
+            ("resume", "Let the chosen run go on"),
+            ("stop", "End the chosen run after its unit of work"),
+        ):
+            yield SystemCommand(f"{word.capitalize()} the run", effect, lambda word=word: self.steer(word))
+        yield from super().get_system_commands(screen)

@@ -1,0 +1,82 @@
+"""Notices, from a thread of its own, that the history or the processes of its runs have changed.
+
+`PRAGMA data_version` tells of commits by other connections without reading a row, so an idle store costs nothing.
+However fast a run commits, the screens hear of it at most twice a second.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import StoreError
+from ..store.lock import holder
+from ..store.reader import STORE_NAME, open_reader
+from ..store.rows import run_folder
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is compared from look to look: the file, its version, and who works on the runs that aren't done."""
+
+    file: tuple[int, int]
+    data_version: int
+    processes: tuple[tuple[int, int | None], ...]
+
+
+class Feed:
+    """Calls `changed` (in its own thread) at every change, and at first; `stop` ends it."""
+
+    def __init__(self, workspace: Path, changed: Callable[[], None]) -> None:
+        self._workspace = workspace
+        self._changed = changed
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="feed", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        trouble = ""
+        while not self._stopping.is_set():
+            try:
+                self._follow_one_file()
+            except StoreError as error:
+                if str(error) != trouble:
+                    trouble = str(error)
+                    self._changed()  # the screens then read, and say what is wrong
+                self._stopping.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def _follow_one_file(self) -> None:
+        """Until the store is another file, or can't be read (StoreError)."""
+        with open_reader(self._workspace) as connection:
+            file = self._identity()
+            seen: _Seen | None = None
+            while not self._stopping.is_set() and self._identity() == file:
+                now = self._look(connection, file)
+                if now != seen:
+                    seen = now
+                    self._changed()
+                self._stopping.wait(_SECONDS_BETWEEN_LOOKS)
+
+    def _look(self, connection: sqlite3.Connection, file: tuple[int, int]) -> _Seen:
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
+        unfinished = connection.execute("SELECT run_id FROM runs WHERE status != 'done' ORDER BY run_id").fetchall()
+        processes = tuple((row[0], holder(run_folder(self._workspace, row[0]))) for row in unfinished)
+        return _Seen(file, version, processes)
+
+    def _identity(self) -> tuple[int, int]:
+        try:
+            status = (self._workspace / STORE_NAME).stat()
+        except FileNotFoundError:
+            return (0, 0)
+        return (status.st_dev, status.st_ino)

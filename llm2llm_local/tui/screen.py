@@ -1,0 +1,152 @@
+"""What all screens share: the bars around them, reading in threads, and steering the chosen run."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from ..errors import NoHistoryError, StoreError
+from ..report.last_words import last_words
+from ..report.status import RunStatus, run_statuses
+from ..store.reader import open_reader, require_run
+from .widgets.bars import Navigation, RunBar, Trouble
+
+if TYPE_CHECKING:
+    from .app import Llm2LlmApp
+
+T = TypeVar("T")
+
+
+class HistoryScreen(Screen[None]):
+    """A screen that shows a part of the history.
+
+    A subclass gives `compose_body` and `update_view`; the latter calls `read` for whatever it shows. It is called
+    when the screen is shown, when another run is chosen and whenever the history has changed.
+    """
+
+    TITLE: ClassVar[str | None] = None
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "steer('pause')", "Pause", show=False),
+        Binding("r", "steer('resume')", "Resume", show=False),
+        Binding("s", "steer('stop')", "Stop", show=False),
+    ]
+
+    class ReadDone(Message):
+        """A read has ended; `show` puts its result, or what went wrong, on the screen."""
+
+        def __init__(self, group: str, show: Callable[[], None]) -> None:
+            super().__init__()
+            self.group = group
+            self.show = show
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: dict[str, Callable[[sqlite3.Connection], Callable[[], None]]] = {}
+        self._busy: set[str] = set()
+        self._is_stale = False
+
+    @property
+    def llm2llm(self) -> Llm2LlmApp:
+        """The app, by its own type."""
+        return cast("Llm2LlmApp", self.app)
+
+    @property
+    def run_id(self) -> int | None:
+        """The run that all screens are about; None while the store has none."""
+        return self.llm2llm.run_id
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether something that was asked for isn't on the screen yet."""
+        return bool(self._busy or self._wanted)
+
+    def compose(self) -> ComposeResult:
+        yield RunBar()
+        yield Navigation(self.llm2llm.screen_names, self.llm2llm.current_mode)
+        yield from self.compose_body()
+        yield Trouble()
+        yield Footer(show_command_palette=False)
+
+    def compose_body(self) -> Iterable[Widget]:
+        """What is between the bars."""
+        raise NotImplementedError
+
+    def update_view(self) -> None:
+        """Read, and show, what belongs on the screen now."""
+        raise NotImplementedError
+
+    def read(self, what: Callable[[sqlite3.Connection], T], show: Callable[[T], None], group: str = "view") -> None:
+        """Call `what` in a thread with a read-only connection, then `show` with its result in the UI's thread.
+
+        One read of a group is under way at a time; of those asked for meanwhile only the last is done after it.
+        A StoreError in `what` is shown below the screen.
+        """
+        self._wanted[group] = lambda connection: partial(show, what(connection))
+        if group not in self._busy:
+            self._begin(group)
+
+    def history_changed(self) -> None:
+        """The feed's word, or another run was chosen: read again now, or when the screen is shown."""
+        if self.is_current:
+            self._is_stale = False
+            self.read(self._read_status, self._show_status, group="status")
+            self.update_view()
+        else:
+            self._is_stale = True
+
+    def on_mount(self) -> None:
+        self.llm2llm.history.subscribe(self, lambda _: self.history_changed())
+        self.history_changed()
+
+    def on_screen_resume(self) -> None:
+        if self._is_stale:
+            self.history_changed()
+
+    def on_history_screen_read_done(self, message: ReadDone) -> None:
+        self._busy.discard(message.group)
+        if message.group in self._wanted:
+            self._begin(message.group)
+        message.show()
+
+    def action_steer(self, word: str) -> None:
+        """Pause, resume or stop the chosen run; the run bar's state says what that means."""
+        self.llm2llm.steer(word)
+
+    def _begin(self, group: str) -> None:
+        self._busy.add(group)
+        self._work(group, self._wanted.pop(group))
+
+    @work(thread=True, group="reads")
+    def _work(self, group: str, what: Callable[[sqlite3.Connection], Callable[[], None]]) -> None:
+        try:
+            with open_reader(self.llm2llm.workspace) as connection:
+                show = what(connection)
+        except StoreError as error:
+            show = partial(self._show_trouble, error)
+        self.post_message(self.ReadDone(group, show))
+
+    def _read_status(self, connection: sqlite3.Connection) -> tuple[RunStatus, str]:
+        run_id = require_run(connection, self.run_id)
+        (status,) = run_statuses(connection, self.llm2llm.workspace, run_id)
+        return status, last_words(connection, self.llm2llm.workspace, status)
+
+    def _show_status(self, found: tuple[RunStatus, str]) -> None:
+        status, words = found
+        self.query_one(RunBar).status = status
+        self.query_one(Trouble).show_state(status, words)
+        self.llm2llm.run_seen(status)
+
+    def _show_trouble(self, error: StoreError) -> None:
+        if isinstance(error, NoHistoryError):
+            self.query_one(RunBar).status = None
+        self.query_one(Trouble).show_error(error)

@@ -1,0 +1,97 @@
+"""What happened to the run, and what its processes wrote."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from rich.text import Text
+from textual.widget import Widget
+from textual.widgets import RichLog, Static, TabbedContent, TabPane
+
+from ...launch import log_end, process_log
+from ...report.events import Event, events_after
+from ...store.lock import last_holder
+from ...store.reader import require_run
+from ...store.rows import run_folder
+from ..screen import HistoryScreen
+from ..text import many_lines, one_line
+
+_MOST_EVENTS = 2000
+"""Shown at most; all of them are in the table `events`."""
+
+_LOUD = {"run_failed": "bold $error", "worker_died": "bold $error", "memory_short": "bold $warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What is new since the last look. `logs`: the ends of the processes' logs, by the tab that shows them."""
+
+    run_id: int
+    events: list[Event]
+    logs: dict[str, tuple[Path, str]]
+
+
+class LogsScreen(HistoryScreen):
+    """Events follow as they come, as long as one is at the end of them."""
+
+    TITLE = "Logs"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown_run: int | None = None
+        self._cursor = 0
+
+    def compose_body(self) -> Iterable[Widget]:
+        with TabbedContent(classes="body"):
+            with TabPane("Events", id="events"):
+                yield RichLog(max_lines=_MOST_EVENTS, wrap=True)
+            for name in ("run", "teacher", "student"):
+                with TabPane(f"{name.capitalize()} process", id=name):
+                    yield Static(classes="muted path")
+                    yield RichLog(wrap=True)
+
+    def update_view(self) -> None:
+        workspace, chosen = self.llm2llm.workspace, self.run_id
+        shown, cursor = self._shown_run, self._cursor
+
+        def look(connection: sqlite3.Connection) -> _News:
+            run_id = require_run(connection, chosen)
+            events = events_after(connection, run_id, cursor if run_id == shown else 0, _MOST_EVENTS)
+            return _News(run_id, events, _logs(workspace, run_id))
+
+        self.read(look, self._show)
+
+    def _show(self, news: _News) -> None:
+        log = self.query_one("#events RichLog", RichLog)
+        if news.run_id != self._shown_run:
+            self._shown_run, self._cursor = news.run_id, 0
+            log.clear()
+        for event in news.events:
+            if event.id > self._cursor:
+                self._cursor = event.id
+                log.write(self._line(event), scroll_end=log.is_vertical_scroll_end)
+        for name, (path, text) in news.logs.items():
+            self.query_one(f"#{name} .path", Static).update(one_line(str(path)))
+            end = self.query_one(f"#{name} RichLog", RichLog)
+            end.clear()
+            end.write(many_lines(text or "nothing so far"), scroll_end=True)
+
+    def _line(self, event: Event) -> Text:
+        moment = datetime.fromisoformat(event.created_at).astimezone()
+        style = self.app.theme_variables.get(_LOUD.get(event.kind, "").removeprefix("bold $"), "")
+        return Text.assemble((f"{moment:%m-%d %H:%M:%S}  ", "dim"), one_line(event.message, style=style))
+
+
+def _logs(workspace: Path, run_id: int) -> dict[str, tuple[Path, str]]:
+    folder = run_folder(workspace, run_id)
+    pid = last_holder(folder)
+    paths = {
+        "run": process_log(workspace, pid) if pid is not None else folder,
+        "teacher": folder / "teacher.log",
+        "student": folder / "student.log",
+    }
+    return {name: (path, log_end(path)) for name, path in paths.items()}

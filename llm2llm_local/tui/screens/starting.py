@@ -1,0 +1,81 @@
+"""From asking for a run until it is at work, or until it is known why it isn't."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+
+from ...errors import StoreError
+from ...launch import Launched
+from ...report.status import run_statuses
+from ...store.lock import holder
+from ...store.reader import open_reader
+from ...store.rows import run_folder
+from ..text import many_lines
+
+_SECONDS_BETWEEN_LOOKS = 0.3
+
+
+class StartingScreen(ModalScreen[int | None]):
+    """Ends with the run's id once the process works on it, with None when the process ended before that."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Close")]
+
+    def __init__(self, launched: Launched, run_id: int | None, *, gives_up_at_once: bool) -> None:
+        """`gives_up_at_once`: whoever opened this shows the failure himself."""
+        super().__init__()
+        self._launched = launched
+        self._run_id = run_id
+        self._gives_up_at_once = gives_up_at_once
+        self._is_looking = False
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static("Reading the configuration, the data and the models …", id="what", markup=False)
+            yield VerticalScroll(Static(id="said", markup=False))
+            yield Static("It goes on when you leave this; nothing waits for you.", classes="muted", markup=False)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.set_interval(_SECONDS_BETWEEN_LOOKS, self._look)
+        self._look()
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    @work(thread=True, exclusive=True, group="starting")
+    def _look(self) -> None:
+        code, run_id, said = self._launched.exit_code(), self._find_run(), self._launched.output()
+        self.app.call_from_thread(self._show, code, run_id, said)
+
+    def _find_run(self) -> int | None:
+        """The run that the process holds the lock of; after its end, the one that it worked on."""
+        from ...tui.app import Llm2LlmApp
+
+        assert isinstance(self.app, Llm2LlmApp)
+        workspace = self.app.workspace
+        try:
+            with open_reader(workspace) as connection:
+                statuses = run_statuses(connection, workspace, self._run_id)
+        except StoreError:
+            return None
+        for status in reversed(statuses):
+            if self._launched.pid == holder(run_folder(workspace, status.run_id)):
+                return status.run_id
+        return None
+
+    def _show(self, code: int | None, run_id: int | None, said: str) -> None:
+        if not self.is_attached or not self.is_current:
+            return
+        if run_id is not None or (code is not None and (code == 0 or self._gives_up_at_once)):
+            self.dismiss(run_id)
+            return
+        if code is not None:
+            self.query_one("#what", Static).update(f"It ended before a run was at work (exit code {code}):")
+        self.query_one("#said", Static).update(many_lines(said))

@@ -1,0 +1,153 @@
+"""A table that holds one page of a long list: moving beyond its ends turns the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import DataTable, Static
+
+PAGE_ROWS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows from `offset` on, of `total` in all; each has a key that names it from read to read."""
+
+    offset: int
+    total: int
+    rows: Sequence[tuple[str, Sequence[Text]]]
+
+
+class _Table(DataTable[Text]):
+    """Tells when the cursor would leave it."""
+
+    class Left(Message):
+        """`by` is +1 below the last row, -1 above the first."""
+
+        def __init__(self, by: Literal[1, -1]) -> None:
+            super().__init__()
+            self.by = by
+
+    def action_cursor_down(self) -> None:
+        self._move_or_leave(1, super().action_cursor_down)
+
+    def action_cursor_up(self) -> None:
+        self._move_or_leave(-1, super().action_cursor_up)
+
+    def action_page_down(self) -> None:
+        self._move_or_leave(1, super().action_page_down)
+
+    def action_page_up(self) -> None:
+        self._move_or_leave(-1, super().action_page_up)
+
+    def _move_or_leave(self, by: Literal[1, -1], move: object) -> None:
+        end = self.row_count - 1 if by == 1 else 0
+        if self.cursor_row == end or not self.row_count:
+            self.post_message(self.Left(by))
+        else:
+            move()  # type: ignore[operator]
+
+
+class PagedTable(Vertical):
+    """Give it columns; answer `PageWanted` with `show_page`."""
+
+    DEFAULT_CSS = """
+    PagedTable { height: 1fr; }
+    PagedTable DataTable { height: 1fr; }
+    PagedTable .caption { height: 1; color: $text-muted; }
+    """
+
+    class PageWanted(Message):
+        """Rows from `offset` on should be read and shown."""
+
+        def __init__(self, table: PagedTable, offset: int) -> None:
+            super().__init__()
+            self.table = table
+            self.offset = offset
+
+        @property
+        def control(self) -> PagedTable:
+            return self.table
+
+    class RowChosen(Message):
+        """The cursor is on the row with this key; None: there is no row."""
+
+        def __init__(self, table: PagedTable, key: str | None) -> None:
+            super().__init__()
+            self.table = table
+            self.key = key
+
+        @property
+        def control(self) -> PagedTable:
+            return self.table
+
+    class RowOpened(RowChosen):
+        """Return was pressed on the row, or it was clicked."""
+
+    def __init__(self, *columns: str, id: str | None = None, nothing: str = "nothing here") -> None:
+        """`nothing`: what an empty list says. The first read is asked for by the screen itself, from offset 0."""
+        super().__init__(id=id)
+        self._columns = columns
+        self._nothing = nothing
+        self.first_row = 0
+        """Of the page that is shown, or was asked for last."""
+        self._total = 0
+        self._enter_at_end = False
+
+    def compose(self) -> ComposeResult:
+        table = _Table(cursor_type="row", zebra_stripes=True)
+        table.add_columns(*self._columns)
+        yield table
+        yield Static(classes="caption", markup=False)
+
+    @property
+    def chosen(self) -> str | None:
+        """The key of the row under the cursor."""
+        table = self.query_one(_Table)
+        if not table.is_valid_row_index(table.cursor_row):
+            return None
+        return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
+
+    def show_page(self, page: Page, *, choose: str | None = None) -> None:
+        """Replace the rows. The cursor stays on its row, or goes to `choose`, or stays at its height."""
+        table = self.query_one(_Table)
+        wanted, height = choose or self.chosen, table.cursor_row
+        if page.offset != self.first_row:
+            height = 0
+        if self._enter_at_end:
+            wanted, height, self._enter_at_end = None, len(page.rows) - 1, False
+        self.first_row, self._total = page.offset, page.total
+        with self.app.batch_update(), table.prevent(DataTable.RowHighlighted):
+            scroll = table.scroll_y
+            table.clear()
+            for key, cells in page.rows:
+                table.add_row(*cells, key=key)
+            keys = [key for key, _ in page.rows]
+            row = keys.index(wanted) if wanted in keys else min(max(height, 0), max(0, len(keys) - 1))
+            table.scroll_to(y=scroll, animate=False)
+            table.move_cursor(row=row, animate=False)
+        last = page.offset + len(page.rows)
+        text = f"{page.offset + 1:,}–{last:,} of {page.total:,}" if page.rows else self._nothing
+        self.query_one(".caption", Static).update(text)
+        self.post_message(self.RowChosen(self, self.chosen))
+
+    def on__table_left(self, message: _Table.Left) -> None:
+        message.stop()
+        offset = self.first_row + message.by * PAGE_ROWS
+        if 0 <= offset < self._total:
+            self._enter_at_end = message.by == -1
+            self.post_message(self.PageWanted(self, offset))
+
+    def on_data_table_row_highlighted(self, message: DataTable.RowHighlighted) -> None:
+        message.stop()
+        self.post_message(self.RowChosen(self, message.row_key.value))
+
+    def on_data_table_row_selected(self, message: DataTable.RowSelected) -> None:
+        message.stop()
+        self.post_message(self.RowOpened(self, message.row_key.value))

@@ -1,0 +1,73 @@
+"""The terminal UI without a terminal: open a screen on a store, press keys, look at what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from llm2llm_local.launch import Launched
+from llm2llm_local.tui.app import Llm2LlmApp
+from llm2llm_local.tui.screen import HistoryScreen
+from llm2llm_local.tui.themes import DARK
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+"""What the clock of an opened app says."""
+
+SMALL, LARGE = (80, 24), (140, 45)
+
+_PATIENCE_SECONDS = 30.0
+_QUIET_LOOKS = 3
+
+AppPilot = Pilot[Launched]
+
+
+@asynccontextmanager
+async def opened(
+    workspace: Path, mode: str, *, run_id: int | None = None, size: tuple[int, int] = LARGE
+) -> AsyncIterator[AppPilot]:
+    """The app on a store, at one of its screens, which has read all it shows."""
+    app = Llm2LlmApp(workspace, run_id=run_id, clock=lambda: NOW)
+    async with app.run_test(size=size) as pilot:
+        app.theme = DARK.name
+        app.switch_mode(mode)
+        await settled(pilot)
+        yield pilot
+
+
+async def settled(pilot: AppPilot) -> None:
+    """Wait until nothing is being read any more and all of it is shown."""
+    deadline, quiet = time.monotonic() + _PATIENCE_SECONDS, 0
+    while quiet < _QUIET_LOOKS:
+        assert time.monotonic() < deadline, "it reads and reads"
+        await pilot.pause(0.03)
+        screen = pilot.app.screen
+        is_busy = isinstance(screen, HistoryScreen) and screen.is_reading
+        quiet = 0 if is_busy else quiet + 1
+
+
+async def until(pilot: AppPilot, condition: Callable[[], bool]) -> None:
+    """Wait for what must happen."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain; the screen says:\n{shown(pilot)}"
+        await pilot.pause()
+        await asyncio.sleep(0.02)
+
+
+async def press(pilot: AppPilot, *keys: str) -> None:
+    """Press keys one after another, and wait until their effects are shown."""
+    for key in keys:
+        await pilot.press(key)
+        await settled(pilot)
+
+
+def shown(pilot: AppPilot) -> str:
+    """The text on the screen, line by line."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)

@@ -1,0 +1,63 @@
+"""The screen with events and logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from screens import opened, press, settled, shown, until
+from textual.widgets import RichLog
+from workspaces import add_run, fill, grade
+
+from llm2llm_local.store.writer import Store
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    with Store(tmp_path) as store:
+        run = add_run(store)
+        fill(run)
+        grade(run)
+        run.add_event("worker_died", "the [bold]teacher[/bold] died\x1b[31m of thirst", 0)
+    (tmp_path / "runs/1").mkdir(parents=True)
+    (tmp_path / "runs/1/teacher.log").write_text("llama says [red]hello[/red]\n")
+    return tmp_path
+
+
+async def test_events_are_text_and_nothing_else(workspace: Path) -> None:
+    async with opened(workspace, "logs") as pilot:
+        assert "the [bold]teacher[/bold] died\\x1b[31m of thirst" in shown(pilot)
+
+
+async def test_new_events_come_by_themselves(workspace: Path) -> None:
+    async with opened(workspace, "logs") as pilot:
+        with Store(workspace) as store, store.transaction():
+            store.of_run(1).add_event("note", "something new")
+        await until(pilot, lambda: "something new" in shown(pilot))
+        assert shown(pilot).count("of thirst") == 1  # nothing is written twice
+
+
+async def test_new_events_do_not_pull_away_whoever_reads_older_ones(workspace: Path) -> None:
+    async with opened(workspace, "logs") as pilot:
+        with Store(workspace) as store, store.transaction():
+            for number in range(200):
+                store.of_run(1).add_event("note", f"event number {number}")
+        await until(pilot, lambda: "event number 199" in shown(pilot))
+        log = pilot.app.screen.query_one("#events RichLog", RichLog)
+        log.scroll_home(animate=False)
+        await settled(pilot)
+        with Store(workspace) as store, store.transaction():
+            store.of_run(1).add_event("note", "the newest of all")
+        await until(pilot, lambda: any("the newest of all" in line.text for line in log.lines))
+        assert log.scroll_y == 0
+
+
+async def test_the_logs_of_the_processes_can_be_read(workspace: Path) -> None:
+    async with opened(workspace, "logs") as pilot:
+        pilot.app.screen.query_one("Tabs").focus()
+        await press(pilot, "right", "right")
+        assert "llama says [red]hello[/red]" in shown(pilot)
+        await press(pilot, "right")
+        assert "nothing so far" in shown(pilot)
