@@ -161,6 +161,12 @@ class Llm2LlmApp(App[Launched]):
             self.status = None
             self.history.publish(None)
 
+    def open_lineage(self, example_id: int) -> None:
+        """Show where an example of the chosen run came from."""
+
+    def open_candidates(self, parent_example_id: int) -> None:
+        """Show what the teacher wrote about a seed of the chosen run."""
+
     def run_seen(self, status: RunStatus) -> None:
         """A screen has read where the chosen run stands."""
         self.status = status
