@@ -27,8 +27,9 @@ from llm2llm_local.report.models import model_lines
 from llm2llm_local.report.plain import plain, shortened
 from llm2llm_local.report.query import csv_text, json_text, table_text
 from llm2llm_local.report.status import RunStatus, run_statuses, status_lines
-from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize, wilson
+from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize
 from llm2llm_local.report.tables import print_summary
+from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.lock import RunLock
 from llm2llm_local.store.reader import QueryResult, open_reader
 from llm2llm_local.store.writer import Store
