@@ -52,6 +52,14 @@ class Decision(StrEnum):
     REJECT = "reject"
 
 
+class ReviewDecision(StrEnum):
+    """What a person says of a candidate. `withdraw`: what the person said before doesn't count, the checks do."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    WITHDRAW = "withdraw"
+
+
 class FinishReason(StrEnum):
     """Why a model stopped writing. `scored`: nothing was written, fixed answers were scored."""
 

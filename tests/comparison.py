@@ -25,6 +25,7 @@ _REFERENCES = {
     "parent_example_id": "examples",
     "candidate_id": "candidates",
     "teacher_call_id": "teacher_calls",
+    "review_id": "reviews",
 }
 _EVENTS_OF_INTERRUPTIONS = (
     "run_resumed",

@@ -20,6 +20,8 @@ from workspaces import add_run, fill, grade
 
 from llm2llm_local.errors import DiskError, RunBusyError, StoreError
 from llm2llm_local.records import (
+    CheckVerdict,
+    Decision,
     Status,
 )
 from llm2llm_local.report.failures import failures_of
@@ -182,12 +184,14 @@ def test_deleting_a_run_leaves_nothing_of_it_and_all_of_others(store: Store) -> 
     kept, deleted = add_run(store), add_run(store)
     fill(kept)
     fill(deleted)
-    per_run = sorted(TABLES - {"models"})
+    per_run = sorted(TABLES - {"models", "candidates_search"})
     of_kept = {name: rows_of(store, name, kept.run_id) for name in per_run}
     with deleted.transaction():
         deleted.delete()
     assert {name: rows_of(store, name, deleted.run_id) for name in per_run} == {name: [] for name in per_run}
     assert {name: rows_of(store, name, kept.run_id) for name in per_run} == of_kept
+    found = store.execute("SELECT rowid FROM candidates_search WHERE candidates_search MATCH 'new question'")
+    assert [row[0] for row in found] == [1]
     assert add_run(store).run_id == 3  # its adapters' folder may still be there, so a number isn't used again
 
 
@@ -226,6 +230,21 @@ def test_commands_are_obeyed_in_order_and_those_of_before_are_cancelled(store: S
     statuses = store.execute("SELECT command, status FROM commands WHERE run_id = ? ORDER BY id", [run.run_id])
     assert [tuple(row) for row in statuses] == [("pause", "done"), ("resume", "cancelled")]
     assert other.next_command() is not None
+
+
+def test_a_rejection_counts_more_than_an_earlier_doubt(store: Store) -> None:
+    run = add_run(store)
+    fill(run)
+    candidate = run.candidates(0, 0)[-1]
+    store.execute("DELETE FROM verdicts WHERE candidate_id = ?", [candidate.id])
+    verdicts = [
+        CheckVerdict(name, decision, f"by {name}", "", None)
+        for name, decision in (("format", Decision.DOUBT), ("duplicate", Decision.REJECT), ("leak", Decision.REJECT))
+    ]
+    with run.transaction():
+        assert run.decide(0, candidate, verdicts) is Decision.REJECT
+    row = store.execute("SELECT verdict, reject_reason FROM candidates WHERE id = ?", [candidate.id]).fetchone()
+    assert tuple(row) == ("reject", "by duplicate")
 
 
 def test_an_opened_stage_is_found_again_with_its_progress(store: Store) -> None:

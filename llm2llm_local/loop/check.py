@@ -20,7 +20,7 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     groups = [candidates[start : start + _GROUP_SIZE] for start in range(0, len(candidates), _GROUP_SIZE)]
 
     def work(group: Sequence[CandidateRow]) -> Callable[[], int]:
-        checks = _checks(run, iteration)
+        checks = _checks(run)
         decided = [(candidate, checks.decide(_parsed(candidate))) for candidate in group]
 
         def write() -> int:
@@ -34,10 +34,13 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     work_through(run, iteration, "check", attempt, groups, work)
 
 
-def _checks(run: Run, iteration: int) -> CheckSequence:
-    """Against all that is accepted now: rebuilt for each unit, so that a resumed run sees the same."""
+def _checks(run: Run) -> CheckSequence:
+    """Against all that was accepted until now: rebuilt for each unit, so that a resumed run sees the same.
+
+    What a person keeps out counts, too, or the teacher would bring it back.
+    """
     seeds = [seed.question for seed in run.store.examples(Split.TRAIN)]
-    accepted = [example.question for example in run.store.augmented(before_iteration=iteration + 1)]
+    accepted = [example.question for example in run.store.ever_accepted()]
     held_out = [example.question for split in (Split.DEV, Split.TEST) for example in run.store.examples(split)]
     settings = run.config.checks
     return CheckSequence(

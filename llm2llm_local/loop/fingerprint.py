@@ -22,7 +22,7 @@ _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.d
 
 _CODE: Mapping[str, tuple[str, ...]] = {
     "tasks": ("tasks/*", "loop/llm2llm", "loop/context", "loop/grade"),
-    "checks": ("checks/*", "loop/check"),
+    "checks": ("checks/*", "loop/check", "loop/review"),
     "student": ("student/lora", "student/scoring", "student/batching", "student/checkpoint", "loop/train"),
     "predict": ("loop/predict",),
     "teacher": ("teacher/*", "loop/augment"),

@@ -12,6 +12,7 @@ from .check import check_candidates
 from .context import Run
 from .grade import grade
 from .predict import predict
+from .review import carry_out_reviews
 from .train import train
 
 
@@ -25,7 +26,8 @@ def llm2llm(run: Run) -> str:
     while True:
         run.store.open_iteration(iteration)
 
-        # 1. Fine-tune the student on the seeds and everything accepted so far.
+        # 1. Fine-tune the student on the seeds and everything accepted so far, a person's decisions included.
+        carry_out_reviews(run, iteration)
         seeds = run.store.examples(Split.TRAIN)
         training_set = seeds + run.store.augmented(before_iteration=iteration)
         train(run, iteration, training_set)

@@ -24,7 +24,7 @@ def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str
     while wanted is not None:
         row = connection.execute(
             "SELECT id AS example_id, run_id, key, split, origin, question, answer, source, line, candidate_id, "
-            "parent_example_id FROM examples WHERE id = ?",
+            "parent_example_id, review_id, removed_iteration FROM examples WHERE id = ?",
             [wanted],
         ).fetchone()
         if row is None:
@@ -67,6 +67,8 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  answer:   {plain(record['answer'])}"
         if record["trained_iterations"]:
             yield f"  trained in iterations: {', '.join(str(n) for n in record['trained_iterations'])}"
+        if "removed_iteration" in record:
+            yield f"  kept out by a person from iteration {record['removed_iteration']} on"
         if record["origin"] == "seed":
             yield f"  from {plain(record['source'])}:{record['line']}"
             continue

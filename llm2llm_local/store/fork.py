@@ -1,7 +1,8 @@
 """Take over another run's finished stages, as far as their conditions are the same.
 
 Stages are deterministic and chained by fingerprints, so the rows copied here are those that the new run
-would have made itself.
+would have made itself. A person's decisions go along: carried out where they were, as far as the trainings that
+they were carried out for are taken over, and otherwise waiting for the first training that is done anew.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .reviews import settle_review
 from .rows import run_folder
+from .verdicts import REVIEW, settle
 from .writer import Store
 
 Ids = Mapping[int, int]
@@ -39,6 +42,7 @@ def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:
     copy = _Copy(store, origin, target)
     for row in stages:
         copy.stage(row)
+    copy.reviews_to_carry_out()
 
 
 class _Copy:
@@ -50,6 +54,7 @@ class _Copy:
         self._target = target
         self._calls: dict[int, int] = {}
         self._candidates: dict[int, int] = {}
+        self._reviews: dict[int, int] = {}
         rows = store.execute(
             "SELECT old.id, new.id FROM examples old JOIN examples new ON new.key = old.key "
             "WHERE old.run_id = ? AND new.run_id = ?",
@@ -62,6 +67,7 @@ class _Copy:
         self._rows("stages", "id = ?", [row["id"]], {})
         match stage:
             case "train":
+                self._reviews_of(iteration)
                 self._rows("training_set_examples", "iteration = ?", [iteration], {"example_id": self._examples})
                 self._rows("metrics", "iteration = ? AND name = 'loss'", [iteration], {})
                 self._checkpoints(iteration)
@@ -91,21 +97,46 @@ class _Copy:
     def _decisions_of(self, iteration: int, attempt: int) -> None:
         of_round = "candidate_id IN (SELECT id FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?)"
         parameters = [self._origin, iteration, attempt]
-        self._rows("verdicts", of_round, parameters, {"candidate_id": self._candidates})
-        self._examples |= self._rows(
-            "examples",
-            of_round,
-            parameters,
-            {"candidate_id": self._candidates, "parent_example_id": self._examples},
-        )
-        for old in self._store.execute(
-            "SELECT id, verdict, reject_reason FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?",
-            parameters,
+        self._rows("verdicts", f"{of_round} AND check_name != ?", [*parameters, REVIEW], self._of_candidate())
+        self._accepted(f"{of_round} AND review_id IS NULL", parameters)
+        for row in self._store.execute(
+            "SELECT id FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?", parameters
+        ).fetchall():
+            settle(self._store, self._candidates[row["id"]])
+
+    def _reviews_of(self, iteration: int) -> None:
+        """The decisions that were carried out before this training, with what they changed."""
+        carried_out = "SELECT id FROM reviews WHERE run_id = ? AND applied_iteration = ?"
+        copied = self._rows("reviews", "applied_iteration = ?", [iteration], self._of_candidate())
+        self._reviews |= copied
+        self._accepted(f"review_id IN ({carried_out})", [self._origin, iteration])
+        for row in self._store.execute(
+            "SELECT id FROM examples WHERE run_id = ? AND removed_iteration = ?", [self._origin, iteration]
         ).fetchall():
             self._store.execute(
-                "UPDATE candidates SET verdict = ?, reject_reason = ? WHERE id = ?",
-                [old["verdict"], old["reject_reason"], self._candidates[old["id"]]],
+                "UPDATE examples SET removed_iteration = ? WHERE id = ?", [iteration, self._examples[row["id"]]]
             )
+        for row in self._store.execute(
+            f"SELECT DISTINCT candidate_id FROM reviews WHERE id IN ({carried_out})", [self._target, iteration]
+        ).fetchall():
+            settle_review(self._store, row["candidate_id"])
+
+    def reviews_to_carry_out(self) -> None:
+        """All other decisions on the candidates that were copied, as if they had just been made."""
+        for row in self._store.execute(
+            "SELECT id, candidate_id FROM reviews WHERE run_id = ? ORDER BY id", [self._origin]
+        ).fetchall():
+            if row["candidate_id"] in self._candidates and row["id"] not in self._reviews:
+                new = {"applied_iteration": None, "refused_reason": None}
+                self._rows("reviews", "id = ?", [row["id"]], self._of_candidate(), new)
+
+    def _accepted(self, where: str, parameters: list[Any]) -> None:
+        """Examples as they were when accepted: a later decision that keeps one out comes with its training."""
+        ids = {**self._of_candidate(), "parent_example_id": self._examples, "review_id": self._reviews}
+        self._examples |= self._rows("examples", where, parameters, ids, {"removed_iteration": None})
+
+    def _of_candidate(self) -> dict[str, Ids]:
+        return {"candidate_id": self._candidates}
 
     def _checkpoints(self, iteration: int) -> None:
         self._rows("checkpoints", "iteration = ?", [iteration], {})
@@ -115,15 +146,22 @@ class _Copy:
             [f"{old}/", f"{new}/", self._target, iteration],
         )
 
-    def _rows(self, table: str, where: str, parameters: list[Any], ids: Mapping[str, Ids]) -> dict[int, int]:
-        """Copy the origin's rows that match; columns in `ids` are translated. Old id → new id."""
+    def _rows(
+        self,
+        table: str,
+        where: str,
+        parameters: list[Any],
+        ids: Mapping[str, Ids],
+        new: Mapping[str, object] | None = None,
+    ) -> dict[int, int]:
+        """Copy the origin's rows that match; columns in `ids` are translated, those in `new` are that. Old → new id."""
         copied = {}
         key = "position" if table == "training_set_examples" else "id"
         for row in self._store.execute(
             f"SELECT * FROM {table} WHERE run_id = ? AND {where} ORDER BY {key}", [self._origin, *parameters]
         ).fetchall():
             columns = {name: row[name] for name in row.keys() if name != "id"}  # noqa: SIM118 - a Row isn't a dict
-            columns["run_id"] = self._target
+            columns |= {"run_id": self._target, **(new or {})}
             for name, translation in ids.items():
                 if columns[name] is not None:
                     columns[name] = translation[columns[name]]

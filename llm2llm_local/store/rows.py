@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..records import Reply, Status
+from ..records import NewExample, Reply, ReviewDecision, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,22 @@ class CandidateRow:
     question: str | None
     answer: str | None
     reject_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRow:
+    """A person's decision on a candidate that is still to be carried out.
+
+    `wanted`: what the next training set should have of the candidate; `active`: what it has as things stand. None:
+    nothing. A text that is wanted but missing is empty here.
+    """
+
+    id: int
+    candidate_id: int
+    decision: ReviewDecision
+    is_edited: bool
+    wanted: NewExample | None
+    active: NewExample | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ from ..records import (
     Split,
     Status,
 )
+from .reviews import ReviewStore
 from .rows import CandidateRow, RunRow, StageRow, TeacherCall, now, run_folder
+from .verdicts import settle
 
 if TYPE_CHECKING:
     from .writer import Store
@@ -39,6 +41,7 @@ class RunStore:
         self._store = store
         self.run_id = run_id
         self.transaction = store.transaction
+        self.reviews = ReviewStore(store, run_id)
 
     @property
     def workspace(self) -> Path:
@@ -163,11 +166,19 @@ class RunStore:
         return self._examples("WHERE run_id = ? AND split = ? AND origin = 'seed' ORDER BY id", [split])
 
     def augmented(self, before_iteration: int) -> list[Example]:
-        """Accepted examples of all iterations before this one, in the order of their acceptance."""
+        """Accepted examples of all iterations before this one, in the order of their acceptance.
+
+        A decision that keeps one out leaves the training sets before it as they were.
+        """
         return self._examples(
-            "WHERE run_id = ? AND split = 'train' AND origin = 'augmented' AND iteration < ? ORDER BY id",
-            [before_iteration],
+            "WHERE run_id = ? AND split = 'train' AND origin = 'augmented' AND iteration < ? "
+            "AND (removed_iteration IS NULL OR removed_iteration > ?) ORDER BY id",
+            [before_iteration, before_iteration],
         )
+
+    def ever_accepted(self) -> list[Example]:
+        """All augmented examples, those that a person keeps out too."""
+        return self._examples("WHERE run_id = ? AND split = 'train' AND origin = 'augmented' ORDER BY id", [])
 
     def set_training_set(self, iteration: int, examples: Sequence[Example]) -> None:
         for position, example in enumerate(examples):
@@ -260,18 +271,23 @@ class RunStore:
     # --- augmentation ---
 
     def kept(self, example_id: int) -> list[NewExample]:
-        """What was accepted for this example so far, in all iterations, oldest first."""
+        """What was accepted for this example so far, in all iterations, and isn't kept out; oldest first."""
         rows = self._store.execute(
-            "SELECT question, answer FROM examples WHERE run_id = ? AND parent_example_id = ? ORDER BY id",
+            "SELECT question, answer FROM examples WHERE run_id = ? AND parent_example_id = ? "
+            "AND removed_iteration IS NULL ORDER BY id",
             [self.run_id, example_id],
         )
         return [NewExample(row["question"], row["answer"]) for row in rows]
 
     def accepted_counts(self, iteration: int, before_attempt: int) -> dict[int, int]:
-        """Failing example's id → candidates accepted for it in earlier rounds of this iteration."""
+        """Failing example's id → candidates that passed the checks for it in earlier rounds of this iteration.
+
+        Whatever a person decided since: how often the teacher was asked must follow from this when a run goes on.
+        """
         rows = self._store.execute(
-            "SELECT parent_example_id, count(*) AS n FROM candidates "
-            "WHERE run_id = ? AND iteration = ? AND verdict = 'accept' AND attempt < ? GROUP BY parent_example_id",
+            "SELECT c.parent_example_id, count(*) AS n FROM candidates c "
+            "JOIN examples e ON e.candidate_id = c.id AND e.review_id IS NULL "
+            "WHERE c.run_id = ? AND c.iteration = ? AND c.attempt < ? GROUP BY c.parent_example_id",
             [self.run_id, iteration, before_attempt],
         )
         return {row["parent_example_id"]: row["n"] for row in rows}
@@ -328,10 +344,7 @@ class RunStore:
         return [CandidateRow(*row) for row in rows]
 
     def decide(self, iteration: int, candidate: CandidateRow, verdicts: Sequence[CheckVerdict]) -> Decision:
-        """Record what the checks said; an accepted candidate becomes an example. The overall decision.
-
-        The first rejection counts, then the first doubt.
-        """
+        """Record what the checks said; an accepted candidate becomes an example. The overall decision."""
         for verdict in verdicts:
             self._store.insert(
                 "verdicts",
@@ -344,12 +357,7 @@ class RunStore:
                 detail=verdict.detail,
                 score=verdict.score,
             )
-        decisive = next((v for kind in (Decision.REJECT, Decision.DOUBT) for v in verdicts if v.decision is kind), None)
-        decision = decisive.decision if decisive else Decision.ACCEPT
-        reason = decisive.reason if decisive and decisive.decision is Decision.REJECT else None
-        self._store.execute(
-            "UPDATE candidates SET verdict = ?, reject_reason = ? WHERE id = ?", [decision, reason, candidate.id]
-        )
+        decision = settle(self._store, candidate.id)
         if decision is Decision.ACCEPT:
             self._store.insert(
                 "examples",

@@ -278,7 +278,8 @@ def m002_reviews_progress_and_search(db: Database) -> None:
         "UPDATE stages SET progress = iif(units_total, 1.0 * units_done / units_total, 1)",
         # Which training set a person's decision is first part of; NULL: none yet. The newest row of a candidate counts.
         "ALTER TABLE reviews ADD COLUMN applied_iteration INTEGER",
-        # Why a decision could not be carried out (a label that there isn't, a test question); NULL: it could.
+        # Why a decision was not carried out (a label that there isn't, a test question, a later decision); NULL: it
+        # was, or is still to be.
         "ALTER TABLE reviews ADD COLUMN refused_reason TEXT",
         # The decision that made an example; NULL: the checks accepted it as it was.
         "ALTER TABLE examples ADD COLUMN review_id INTEGER REFERENCES reviews(id)",
