@@ -1,0 +1,19 @@
+"""The theme's colours and a bar, for what widgets draw themselves."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from rich.text import Text
+from textual.app import App
+from textual.color import Color
+
+
+def ink(app: App[object], name: str, *, bold: bool = False) -> Style:
+    """The colour that the theme of the moment has under this name (primary, success …), in the terminal's own terms."""
+    return Style(color=Color.parse(app.theme_variables[name]).rich_color, bold=bold)
+
+
+def bar(share: float, cells: int, style: Style) -> Text:
+    """A share from 0 to 1; its two parts differ in shape too."""
+    full = round(min(max(share, 0.0), 1.0) * cells)
+    return Text.assemble(("━" * full, style), ("╌" * (cells - full), "dim"))
