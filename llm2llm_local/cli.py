@@ -191,6 +191,30 @@ def stop(workspace: Path, run: int | None) -> None:
 
 
 @cli.command()
+@click.argument("run", type=click.IntRange(min=1))
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def delete(workspace: Path, run: int, yes: bool) -> None:
+    """Remove RUN, its history and its adapters, for good. Other runs and the models stay as they are."""
+    from .errors import UserInputError
+    from .store.delete import delete_run, run_size
+    from .store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        size = run_size(connection, workspace, require_run(connection, run))
+    rows = ", ".join(f"{n:,} {table}" for table, n in size.rows.items())
+    what = f"run {run}: {rows}; {size.folder} with {size.folder_bytes / 2**20:,.1f} MiB"
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UserInputError(what, f"Not deleted, since there is no terminal to ask on: llm2llm delete {run} --yes")
+        if not click.confirm(f"{what}\nDelete it for good?", err=True):
+            click.echo("nothing was deleted")
+            return
+    delete_run(workspace, run)
+    click.echo(f"deleted {what}")
+
+
+@cli.command()
 @_RUN
 @_JSON
 @click.pass_obj
@@ -314,7 +338,7 @@ def _command(workspace: Path, run: int | None, word: str) -> None:
     from .store.lock import holder
     from .store.reader import open_reader, require_run
     from .store.rows import run_folder
-    from .store.writer import Store
+    from .store.wishes import add_command
 
     with open_reader(workspace) as connection:
         newest = require_run(connection, run)
@@ -327,8 +351,7 @@ def _command(workspace: Path, run: int | None, word: str) -> None:
     if len(alive) > 1:
         raise UserInputError(f"several runs are being worked on: {', '.join(map(str, alive))}", f"llm2llm {word} RUN")
     ((run_id, process),) = alive.items()
-    with Store(workspace) as store:
-        store.of_run(run_id).add_command(word)
+    add_command(workspace, run_id, word)
     click.echo(f"run {run_id} will {word} after its current unit of work (process {process}); nothing is lost")
 
 
