@@ -223,6 +223,21 @@ def without_rights_over_files() -> None:
 # --- a history by hand: no model, no run process ---------------------------------------------------------------------
 
 
+CONFIG_BY_HAND: Mapping[str, object] = {
+    "loop.iterations": 2,
+    "loop.augmentations_per_failure": 2,
+    "loop.augment_from": "seeds",
+    "student.quantization": "nf4",
+    "student.epochs": 2,
+    "student.batch_size": 2,
+    "student.predict_batch_size": 2,
+    "student.checkpoint_steps": 2,
+    "teacher.attempts": 2,
+    "teacher.group_size": 4,
+}
+"""What a run stores of its configuration, as far as the history is read by it."""
+
+
 def add_run(store: Store, **columns: Any) -> RunStore:
     """A run that has nothing yet; `columns` replaces its values."""
     model = store.add_model(ModelRow("0" * 64, "gguf", "tiny", "/tiny.gguf", "llama", "F32", 1, 512))
@@ -231,7 +246,7 @@ def add_run(store: Store, **columns: Any) -> RunStore:
         "status_detail": "",
         "config_name": "llm2llm.toml",
         "overrides": "[]",
-        "config": '{"loop.iterations": 2, "student.quantization": "nf4"}',
+        "config": json.dumps(CONFIG_BY_HAND),
         "fingerprint": "",
         "fingerprint_fields": "{}",
         "rng_seed": 0,

@@ -1,0 +1,121 @@
+"""Where a run stands and when it will be done, from measured rates alone. A function of the store and of the time."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..records import Split
+from .rates import Position, Rates, plan_of, rates_of, seconds_ahead
+from .work import RunWork, StageProgress, run_work
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """A run's stages in order, and what is to be expected of it.
+
+    `current`: the stage that is open, None between stages and after the last. `seconds`: wall time spent on it so far,
+    the unit in progress included. `rows_per_second`: of its complete units, in its own rows. `stage_seconds_left`,
+    `seconds_left` (of the whole run): wall time, None when something that they need was never measured.
+    """
+
+    run_id: int
+    stages: tuple[StageProgress, ...]
+    current: StageProgress | None
+    seconds: float | None
+    rows_per_second: float | None
+    stage_seconds_left: float | None
+    seconds_left: float | None
+
+
+def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> RunProgress:
+    """Of a run that exists; `now` knows its time zone."""
+    work = run_work(connection, run_id)
+    rates = rates_of(connection, work)
+    current = work.stages[-1] if work.stages and work.stages[-1].status != "done" else None
+    since = None if current is None or current.rows_done else _seconds_since_begun(connection, work, current, now)
+    spent = left = None
+    if current is not None:
+        spent = since
+        if current.rows_done:  # only complete units have a time; the one in progress is taken to be as quick
+            spent = _rows_with_unit_in_progress(current) * current.seconds / current.rows_done
+        left = _stage_seconds_left(work, current, rates, since)
+    return RunProgress(
+        run_id=run_id,
+        stages=work.stages,
+        current=current,
+        seconds=spent,
+        rows_per_second=current.rows_done / current.seconds if current and current.seconds else None,
+        stage_seconds_left=left,
+        seconds_left=_run_seconds_left(work, current, rates, left),
+    )
+
+
+def _seconds_since_begun(
+    connection: sqlite3.Connection, work: RunWork, stage: StageProgress, now: datetime
+) -> float | None:
+    """How long the first unit of a stage has been worked on; None when nobody works on the run."""
+    if work.status != "running":
+        return None
+    went_on = connection.execute(
+        "SELECT max(created_at) FROM events WHERE run_id = ? AND kind IN ('run_resumed', 'command_resume')",
+        [work.run_id],
+    ).fetchone()[0]
+    begun = max(stage.created_at, went_on or "")  # what was done before an interruption was lost
+    return max(0.0, (now - datetime.fromisoformat(begun)).total_seconds())
+
+
+def _rows_with_unit_in_progress(stage: StageProgress) -> float:
+    """Rows done, where part of the unit in progress counts; it is as large as those before, unless it is the last."""
+    of_unit = min(stage.rows_done / stage.units_done, stage.rows_total - stage.rows_done)
+    return stage.rows_done + of_unit * max(0.0, stage.share * stage.units_total - stage.units_done)
+
+
+def _stage_seconds_left(work: RunWork, stage: StageProgress, rates: Rates, since_begun: float | None) -> float | None:
+    """By the stage's own complete units; before there are any by the same stage elsewhere; else by its own share."""
+    if stage.rows_done:
+        return (stage.rows_total - _rows_with_unit_in_progress(stage)) * stage.seconds / stage.rows_done
+    left = 1 - stage.share
+    rate = getattr(rates, stage.stage)
+    if rate is not None:
+        rows = stage.rows_total
+        if stage.stage == "train":
+            rows = work.iterations[stage.iteration].training_examples * work.config["student.epochs"]
+        return float(left * rows * rate)
+    if since_begun is not None and stage.share:
+        return left * since_begun / stage.share
+    return None
+
+
+def _run_seconds_left(
+    work: RunWork, current: StageProgress | None, rates: Rates, stage_left: float | None
+) -> float | None:
+    if work.status == "done":
+        return 0.0
+    if current is not None and stage_left is None:
+        return None
+    ahead = seconds_ahead(rates, plan_of(work), _position(work))
+    return None if ahead is None else ahead + (stage_left or 0.0)
+
+
+def _position(work: RunWork) -> Position:
+    """After all stages that were opened."""
+    if not work.iterations:
+        return Position(0, work.n[Split.TRAIN])
+    number = len(work.iterations) - 1
+    iteration = work.iterations[number]
+    of_iteration = [stage for stage in work.stages if stage.iteration == number]
+    rounds = {stage.attempt: stage.rows_total for stage in of_iteration if stage.stage == "augment"}
+    checked = {stage.attempt for stage in of_iteration if stage.stage == "check"}
+    if iteration.is_done:
+        return Position(number + 1, iteration.training_examples + iteration.accepted)
+    return Position(
+        number,
+        iteration.training_examples,
+        frozenset(stage.stage for stage in of_iteration),
+        iteration.failures,
+        asked=sum(rounds.values()),
+        unchecked=sum(rows for attempt, rows in rounds.items() if attempt not in checked),
+        may_ask=len(rounds) < work.config["teacher.attempts"],
+    )

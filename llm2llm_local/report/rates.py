@@ -1,0 +1,243 @@
+"""How long work takes, as measured in this store, and what that says of work to come. A number is never invented:
+what was not measured is None, and so is every sum that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from ..records import Split
+from .work import RunWork, run_work
+
+_STUDENT = (
+    "task.family",
+    "task.predict",
+    "data.train",
+    "student.model",
+    "student.quantization",
+    "student.lora_rank",
+    "student.batch_size",
+    "student.micro_batch_size",
+    "student.max_length",
+    "student.max_new_tokens",
+    "student.predict_batch_size",
+    "hardware.device",
+    "hardware.threads",
+)
+_TEACHER = (
+    "task.family",
+    "data.train",
+    "teacher.model",
+    "teacher.prompt_style",
+    "teacher.max_new_tokens",
+    "teacher.demonstrations",
+    "teacher.attempts",
+    "teacher.group_size",
+    "teacher.gpu_layers",
+    "hardware.device",
+    "hardware.threads",
+)
+"""Configuration that must be the same for another run's rates to count: models, texts, batches and machine."""
+
+_BY_STUDENT = ("train", "predict", "grade", "failures")
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What was measured; None: nothing was.
+
+    `train`: seconds for an example in an epoch; `predict`, `grade`: for an example; `augment`: for a request; `check`:
+    for a candidate. `failures`: share of the questions asked that were failed. `requests`, `accepted`: for each example
+    that was wanted (failures × loop.augmentations_per_failure).
+    """
+
+    train: float | None = None
+    predict: float | None = None
+    grade: float | None = None
+    augment: float | None = None
+    check: float | None = None
+    failures: float | None = None
+    requests: float | None = None
+    accepted: float | None = None
+
+    def completed_by(self, other: Rates, names: Iterable[str]) -> Rates:
+        """What of `names` is missing here is taken from there."""
+        return replace(self, **{name: getattr(other, name) for name in names if getattr(self, name) is None})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run to be estimated: its rows, and the fields of its configuration that say how often they are worked on."""
+
+    seeds: int
+    dev: int
+    test: int
+    iterations: int
+    epochs: int
+    augmentations_per_failure: int
+    augment_from: str = "seeds"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a run is: stages that it has not opened yet in `iteration` are ahead, and all later ones.
+
+    `opened`: names of stages opened in the iteration; `failures`: None when not known yet; `asked`: requests of rounds
+    that were opened; `unchecked`: those of them whose check was not opened; `may_ask`: a round of asking is left.
+    """
+
+    iteration: int
+    training_examples: int
+    opened: frozenset[str] = frozenset()
+    failures: int | None = None
+    asked: int = 0
+    unchecked: int = 0
+    may_ask: bool = True
+
+
+def estimate(rates: Rates, plan: Plan) -> float | None:
+    """Wall seconds of a whole new run; None when something that it needs was never measured."""
+    return seconds_ahead(rates, plan, Position(0, plan.seeds))
+
+
+def seconds_ahead(rates: Rates, plan: Plan, position: Position) -> float | None:
+    """Wall seconds of all stages that are not opened yet; None as in `estimate`."""
+    total = 0.0
+    for seconds, amount in _ahead(rates, plan, position):
+        if amount is None or (amount and seconds is None):
+            return None
+        total += amount * (seconds or 0.0)
+    return total
+
+
+def _ahead(rates: Rates, plan: Plan, position: Position) -> Iterator[tuple[float | None, float | None]]:
+    """Seconds for a piece of work, and how many pieces; stage by stage."""
+    training_examples: float = position.training_examples
+    while True:
+        asked = training_examples if plan.augment_from == "all" else plan.seeds
+        if "train" not in position.opened:
+            yield rates.train, training_examples * plan.epochs
+        if "predict" not in position.opened:
+            yield rates.predict, asked + plan.dev + plan.test
+        if "grade" not in position.opened:
+            yield rates.grade, plan.seeds + plan.dev + plan.test
+        if position.iteration == plan.iterations:
+            return
+        failures: float | None = position.failures
+        if failures is None:
+            failures = _times(rates.failures, asked)
+        if failures == 0:  # the run ends early
+            return
+        wanted = _times(failures, plan.augmentations_per_failure)
+        requests = _times(rates.requests, wanted)
+        accepted = _times(rates.accepted, wanted)
+        if requests is None or accepted is None:
+            yield None, None
+            return
+        ahead = max(0.0, requests - position.asked) if position.may_ask else 0.0
+        yield rates.augment, ahead
+        yield rates.check, ahead + position.unchecked
+        training_examples += accepted
+        position = Position(position.iteration + 1, 0)
+
+
+def _times(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one * other
+
+
+def measured_rates(connection: sqlite3.Connection, config: Mapping[str, Any]) -> Rates:
+    """For a run to be started with this configuration (dotted names, as `config.flatten` gives): see `rates_of`."""
+    models = [_model_at(connection, role, config.get(f"{role}.model")) for role in ("student", "teacher")]
+    return _of_earlier_runs(connection, Rates(), config, models[0], models[1], before_run_id=None)
+
+
+def rates_of(connection: sqlite3.Connection, work: RunWork) -> Rates:
+    """What the run itself measured; the rest from the newest earlier run with the same models and conditions."""
+    own = rates_within(work)
+    row = connection.execute(
+        "SELECT student_model_id, teacher_model_id FROM runs WHERE run_id = ?", [work.run_id]
+    ).fetchone()
+    return _of_earlier_runs(connection, own, work.config, row[0], row[1], before_run_id=work.run_id)
+
+
+def rates_within(work: RunWork) -> Rates:
+    """What the complete units of a run tell."""
+    seconds = dict.fromkeys(("train", "predict", "grade", "augment", "check"), 0.0)
+    amounts = dict(seconds)
+    for stage in work.stages:
+        if not stage.rows_done:
+            continue
+        seconds[stage.stage] += stage.seconds
+        pieces = float(stage.rows_done)
+        if stage.stage == "train":
+            examples = work.iterations[stage.iteration].training_examples
+            pieces = examples * work.config["student.epochs"] * stage.rows_done / stage.rows_total
+        amounts[stage.stage] += pieces
+    rates = Rates(**{name: seconds[name] / amount for name, amount in amounts.items() if amount})
+    for number, iteration in reversed(list(enumerate(work.iterations))):
+        if rates.failures is None and iteration.failures is not None:
+            rates = replace(rates, failures=iteration.failures / work.asked(iteration.training_examples))
+        if iteration.is_done and iteration.failures and number < work.config["loop.iterations"]:
+            wanted = iteration.failures * work.config["loop.augmentations_per_failure"]
+            requests = sum(one.rows_total for one in work.stages if (one.iteration, one.stage) == (number, "augment"))
+            return replace(rates, requests=requests / wanted, accepted=iteration.accepted / wanted)
+    return rates
+
+
+def _of_earlier_runs(
+    connection: sqlite3.Connection,
+    rates: Rates,
+    config: Mapping[str, Any],
+    student: int | None,
+    teacher: int | None,
+    before_run_id: int | None,
+) -> Rates:
+    rows = connection.execute(
+        "SELECT run_id, config, student_model_id, teacher_model_id FROM runs WHERE run_id < coalesce(?, run_id + 1) "
+        "ORDER BY run_id DESC",
+        [before_run_id],
+    )
+    by_teacher = [field.name for field in fields(Rates) if field.name not in _BY_STUDENT]
+    for run_id, text, of_student, of_teacher in rows:
+        missing = [name for name in (*_BY_STUDENT, *by_teacher) if getattr(rates, name) is None]
+        if not missing:
+            break
+        other = json.loads(text)
+        usable: list[str] = []
+        if of_student == student and _same(config, other, _STUDENT):
+            usable += _BY_STUDENT
+        if of_teacher == teacher and _same(config, other, _TEACHER):
+            usable += by_teacher
+        if set(usable) & set(missing):
+            rates = rates.completed_by(rates_within(run_work(connection, run_id)), usable)
+    return rates
+
+
+def _same(config: Mapping[str, Any], other: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return all(config.get(name) == other.get(name) for name in names)
+
+
+def _model_at(connection: sqlite3.Connection, role: str, path: object) -> int | None:
+    """The model that lay there when a run last used it."""
+    row = connection.execute(
+        f"SELECT {role}_model_id FROM runs WHERE json_extract(config, ?) = ? ORDER BY run_id DESC LIMIT 1",
+        [f'$."{role}.model"', path],
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def plan_of(work: RunWork) -> Plan:
+    """What a run that exists was planned as."""
+    return Plan(
+        seeds=work.n[Split.TRAIN],
+        dev=work.n[Split.DEV],
+        test=work.n[Split.TEST],
+        iterations=work.config["loop.iterations"],
+        epochs=work.config["student.epochs"],
+        augmentations_per_failure=work.config["loop.augmentations_per_failure"],
+        augment_from=work.config["loop.augment_from"],
+    )
