@@ -385,6 +385,23 @@ def test_a_run_that_has_not_begun_has_no_stage(store: Store) -> None:
     assert (told.stages, told.current, told.seconds_left) == ((), None, None)
 
 
+def test_tokens_a_second_are_those_of_the_newest_work(tmp_path: Path, clock: Clock) -> None:
+    config = configuration(loop__augmentations_per_failure=20)
+    first, *_, last = watched(tmp_path, clock, config)
+    assert (first.told.teacher_tokens_per_second, first.told.student_tokens_per_second) == (None, None)
+    assert last.told.teacher_tokens_per_second == pytest.approx(3 / 0.01)  # as FakeTeacher says
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE teacher_calls SET seconds = 1 WHERE id = (SELECT max(id) FROM teacher_calls)")
+        store.execute("UPDATE teacher_calls SET seconds = 50 WHERE id = (SELECT max(id) - 32 FROM teacher_calls)")
+        store.execute("UPDATE checkpoints SET tokens = 0")
+        store.execute("UPDATE checkpoints SET tokens = 60, seconds = 4 WHERE id = (SELECT max(id) FROM checkpoints)")
+    watched(tmp_path, clock, configuration())  # another run's work doesn't count
+    with open_reader(tmp_path) as connection:
+        told = run_progress(connection, 1, NOW)
+    assert told.teacher_tokens_per_second == pytest.approx(32 * 3 / (31 * 0.01 + 1))
+    assert told.student_tokens_per_second == 15
+
+
 # --- whose rates count ----------------------------------------------------------------------------------------------
 
 

@@ -11,13 +11,19 @@ from .rates import Position, Rates, plan_of, rates_of, seconds_ahead
 from .work import RunWork, StageProgress, run_work
 
 
+_NEWEST_CALLS = 32
+"""Replies differ in length, and so in the share of reading the prompt: one alone says little."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunProgress:
     """A run's stages in order, and what is to be expected of it.
 
     `current`: the stage that is open, None between stages and after the last. `seconds`: wall time spent on it so far,
     the unit in progress included. `rows_per_second`: of its complete units, in its own rows. `stage_seconds_left`,
-    `seconds_left` (of the whole run): wall time, None when something that they need was never measured.
+    `seconds_left` (of the whole run): wall time, None when something that they need was never measured. Tokens a
+    second: written by the teacher in its newest replies, trained on by the student up to its newest checkpoint; None
+    until there are any.
     """
 
     run_id: int
@@ -27,6 +33,8 @@ class RunProgress:
     rows_per_second: float | None
     stage_seconds_left: float | None
     seconds_left: float | None
+    teacher_tokens_per_second: float | None
+    student_tokens_per_second: float | None
 
 
 def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> RunProgress:
@@ -49,6 +57,8 @@ def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> 
         rows_per_second=current.rows_done / current.seconds if current and current.seconds else None,
         stage_seconds_left=left,
         seconds_left=_run_seconds_left(work, current, rates, left),
+        teacher_tokens_per_second=_teacher_tokens_per_second(connection, run_id),
+        student_tokens_per_second=_student_tokens_per_second(connection, run_id),
     )
 
 
@@ -119,3 +129,20 @@ def _position(work: RunWork) -> Position:
         unchecked=sum(rows for attempt, rows in rounds.items() if attempt not in checked),
         may_ask=len(rounds) < work.config["teacher.attempts"],
     )
+
+
+def _teacher_tokens_per_second(connection: sqlite3.Connection, run_id: int) -> float | None:
+    # By way of the candidates, which are made with their calls: they have an index by run and age.
+    tokens, seconds = connection.execute(
+        "SELECT sum(t.output_tokens), sum(t.seconds) FROM (SELECT teacher_call_id FROM candidates WHERE run_id = ? "
+        "ORDER BY id DESC LIMIT ?) c CROSS JOIN teacher_calls t ON t.id = c.teacher_call_id",
+        [run_id, _NEWEST_CALLS],
+    ).fetchone()
+    return tokens / seconds if seconds else None
+
+
+def _student_tokens_per_second(connection: sqlite3.Connection, run_id: int) -> float | None:
+    row = connection.execute(
+        "SELECT tokens, seconds FROM checkpoints WHERE run_id = ? ORDER BY iteration DESC, step DESC LIMIT 1", [run_id]
+    ).fetchone()
+    return row[0] / row[1] if row and row[1] else None
