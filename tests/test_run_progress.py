@@ -395,7 +395,7 @@ def test_tokens_a_second_are_those_of_the_newest_work(tmp_path: Path, clock: Clo
         store.execute("UPDATE teacher_calls SET seconds = 50 WHERE id = (SELECT max(id) - 32 FROM teacher_calls)")
         store.execute("UPDATE checkpoints SET tokens = 0")
         store.execute("UPDATE checkpoints SET tokens = 60, seconds = 4 WHERE id = (SELECT max(id) FROM checkpoints)")
-    watched(tmp_path, clock, configuration())  # another run's work doesn't count
+    watched(tmp_path, clock, config)  # another run's work doesn't count
     with open_reader(tmp_path) as connection:
         told = run_progress(connection, 1, NOW)
     assert told.teacher_tokens_per_second == pytest.approx(32 * 3 / (31 * 0.01 + 1))

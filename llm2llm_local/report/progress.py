@@ -10,7 +10,6 @@ from ..records import Split
 from .rates import Position, Rates, plan_of, rates_of, seconds_ahead
 from .work import RunWork, StageProgress, run_work
 
-
 _NEWEST_CALLS = 32
 """Replies differ in length, and so in the share of reading the prompt: one alone says little."""
 
