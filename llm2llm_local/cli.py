@@ -12,7 +12,7 @@ import shlex
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -24,7 +24,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead
 _SET = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a field; can be repeated."
 )
-_HEADLESS = click.option("--headless", is_flag=True, help="Progress as plain lines, in a terminal too.")
+_HEADLESS = click.option("--headless", is_flag=True, help="Progress as plain lines, in a terminal too, and no TUI.")
 
 
 def main() -> None:
@@ -100,16 +100,21 @@ def init(folder: Path, task: str, models: Path) -> None:
 @_SET
 @click.pass_obj
 def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
-    """Start a run of CONFIG (llm2llm.toml by default) and work it to its end."""
+    """Start a run of CONFIG (llm2llm.toml by default) and work it to its end.
+
+    In a terminal the run is a process of its own, and the terminal UI shows it; leaving that doesn't stop the run.
+    """
+    path = _config_path(workspace, config).resolve()
+    if _shows_tui(headless, as_json, path):
+        _run_and_watch(path.parent, "run", path.name, *_set_again(overrides))
     from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import start_run
 
-    path = _config_path(workspace, config)
     interrupts = Interrupts()
     with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
         run_id = start_run(path, overrides, watcher, interrupts)
-    _print_report(path.resolve().parent, run_id, as_json)
+    _print_report(path.parent, run_id, as_json)
 
 
 @cli.command()
@@ -119,6 +124,10 @@ def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, ove
 @click.pass_obj
 def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> None:
     """Continue RUN, by default the newest unfinished one, where it was interrupted."""
+    from .store.reader import STORE_NAME
+
+    if _shows_tui(headless, as_json, workspace / STORE_NAME):
+        _run_and_watch(workspace, "resume", *([] if run is None else [str(run)]))
     from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import resume_run
@@ -143,6 +152,10 @@ def fork(
 
     The configuration is that of RUN, read anew, with RUN's overrides and then --set; or CONFIG with --set.
     """
+    from .store.reader import STORE_NAME
+
+    if _shows_tui(headless, as_json, workspace / STORE_NAME):
+        _run_and_watch(workspace, "fork", str(run), *([] if config is None else [str(config)]), *_set_again(overrides))
     from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import fork_run
@@ -151,6 +164,25 @@ def fork(
     with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
         run_id = fork_run(workspace, run, config and workspace / config, overrides, watcher, interrupts)
     _print_report(workspace, run_id, as_json)
+
+
+@cli.command()
+@_RUN
+@click.pass_obj
+def tui(workspace: Path, run: int | None) -> None:
+    """Open the terminal UI on the history, or on RUN. Leaving it stops nothing."""
+    from . import terminal
+    from .errors import UserInputError
+
+    if not terminal.is_there():
+        raise UserInputError("the terminal UI needs a terminal", "Without one: llm2llm status, report, failures, query")
+    if run is not None:
+        from .store.reader import open_reader, require_run
+
+        with open_reader(workspace) as connection:
+            require_run(connection, run)
+    code, _ = terminal.watch(workspace, run)
+    sys.exit(code)
 
 
 @cli.command()
@@ -326,6 +358,27 @@ def config(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
 
     for name, value in flatten(load_config(_config_path(workspace, config), overrides)).items():
         click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+
+
+def _shows_tui(headless: bool, as_json: bool, needed: Path) -> bool:
+    """Where the `needed` file isn't there, the command itself says so at once."""
+    from . import terminal
+
+    return not headless and not as_json and terminal.is_there() and needed.is_file()
+
+
+def _run_and_watch(workspace: Path, *arguments: str) -> NoReturn:
+    """Ends with the exit code that the command would have had; a run that is done ends with its report."""
+    from . import terminal
+
+    code, done = terminal.run_and_watch(workspace, *arguments)
+    if done is not None:
+        _print_report(workspace, done, as_json=False)
+    sys.exit(code)
+
+
+def _set_again(overrides: tuple[str, ...]) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
 
 
 def _config_path(workspace: Path, config: Path | None) -> Path:

@@ -1,14 +1,15 @@
-"""Start a command of this program as a process of its own, which goes on when its starter is gone.
+"""Commands of this program as processes of their own.
 
-It gets no terminal: neither Ctrl-C nor a hang-up of the starter's terminal reaches it. What it writes goes to a
-log beside the runs, `runs/process-<pid>.log`; whoever holds a run's lock has left its process id there, so the log
-of a run's last process can be found.
+What `launch` starts goes on when its starter is gone. It gets no terminal: neither Ctrl-C nor a hang-up of the
+starter's terminal reaches it. What it writes goes to a log beside the runs, `runs/process-<pid>.log`; whoever holds
+a run's lock has left its process id there, so the log of a run's last process can be found.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 _LOG_CHARACTERS = 4000
@@ -18,7 +19,8 @@ _LOG_CHARACTERS = 4000
 class Launched:
     """A process that was started here. It isn't ended with this one."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, workspace: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.workspace = workspace
         self._process = process
         self.log = log
 
@@ -42,14 +44,35 @@ def launch(workspace: Path, *arguments: str) -> Launched:
     starting = logs / f"process-starting-{id(arguments)}.log"
     with starting.open("wb") as output:
         process = subprocess.Popen(
-            # -P: what lies in the current folder (a data folder called datasets, say) is not importable.
-            [sys.executable, "-P", "-m", "llm2llm_local", "-C", str(workspace), *arguments],
+            _command(workspace, arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-    return Launched(process, starting.rename(process_log(workspace, process.pid)))
+    return Launched(workspace, process, starting.rename(process_log(workspace, process.pid)))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a short command ended, and what it said."""
+
+    exit_code: int
+    output: str
+    errors: str
+
+
+def run_to_end(workspace: Path, *arguments: str) -> Finished:
+    """Run a short command and wait for it."""
+    done = subprocess.run(
+        _command(workspace, arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def _command(workspace: Path, arguments: tuple[str, ...]) -> list[str]:
+    # -P: what lies in the current folder (a data folder called datasets, say) is not importable.
+    return [sys.executable, "-P", "-m", "llm2llm_local", "-C", str(workspace), *arguments]
 
 
 def process_log(workspace: Path, pid: int) -> Path:

@@ -56,7 +56,14 @@ def status_lines(statuses: Sequence[RunStatus]) -> list[str]:
             where = f"iteration {status.iteration} of {status.iterations}, {status.stage} {status.done}/{status.total}"
         accuracy = "" if status.test_accuracy is None else f"test {status.test_accuracy:.1%}"
         process = f"process {status.pid}" if status.pid else ""
-        parts = [f"run {status.run_id}", status.state, where, accuracy, process, f"{_age(status.changed_at)} ago"]
+        parts = [
+            f"run {status.run_id}",
+            status.state,
+            where,
+            accuracy,
+            process,
+            f"{age(status.changed_at, datetime.now(UTC))} ago",
+        ]
         lines.append("  ".join(plain(part) for part in parts if part))
         if status.detail:
             lines.append(f"    {plain(status.detail)}")
@@ -107,8 +114,9 @@ def _state(status: str, detail: str, pid: int | None) -> str:
             return status
 
 
-def _age(timestamp: str) -> str:
-    seconds = int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
+def age(timestamp: str, now: datetime) -> str:
+    """How long ago that was, in its largest unit."""
+    seconds = int((now - datetime.fromisoformat(timestamp)).total_seconds())
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import work
 from textual.app import App, SystemCommand
@@ -19,7 +19,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.signal import Signal
 
-from ..errors import Llm2LlmError
+from ..errors import EXIT_DONE, EXIT_USER_INPUT, Llm2LlmError
 from ..launch import Launched, launch
 from ..report.status import RunStatus
 from .feed import Feed
@@ -29,7 +29,10 @@ from .themes import DARK, LIGHT, SIXTEEN_COLORS, THEMES
 if TYPE_CHECKING:
     from .screen import HistoryScreen
 
+ScreenT = TypeVar("ScreenT", bound=Screen[None])
+
 _TOAST_SECONDS = 8.0
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def _runs() -> HistoryScreen:
@@ -141,7 +144,7 @@ class Llm2LlmApp(App[Launched]):
         self._feed.start()
         self.switch_mode("dashboard" if self.run_id is not None or self._opens_with else "runs")
         if self._opens_with is not None:
-            self.wait_for(self._opens_with, self.run_id, is_all=True)
+            self._wait_for(self._opens_with, is_all=True)
 
     def on_unmount(self) -> None:
         self._feed.stop()
@@ -163,9 +166,38 @@ class Llm2LlmApp(App[Launched]):
 
     def open_lineage(self, example_id: int) -> None:
         """Show where an example of the chosen run came from."""
+        from .screens.lineage import LineageScreen
+
+        screen = self._at("lineage", LineageScreen)
+        screen.call_later(screen.show_example, example_id)
+
+    def open_candidate_lineage(self, candidate_id: int) -> None:
+        """Show where a candidate of the chosen run came from, and what became of it."""
+        from .screens.lineage import LineageScreen
+
+        screen = self._at("lineage", LineageScreen)
+        screen.call_later(screen.show_candidate, candidate_id)
 
     def open_candidates(self, parent_example_id: int) -> None:
         """Show what the teacher wrote about a seed of the chosen run."""
+        from .screens.review import ReviewScreen
+
+        screen = self._at("review", ReviewScreen)
+        screen.call_later(screen.show_candidates_of, parent_example_id)
+
+    def _at(self, mode: str, kind: type[ScreenT]) -> ScreenT:
+        """Go to a screen; what is called on it later finds it as it is when shown."""
+        self.switch_mode(mode)
+        screen = self.get_screen_stack(mode)[0]
+        assert isinstance(screen, kind)
+        return screen
+
+    def forget_run(self, run_id: int) -> None:
+        """It was deleted: from now on the newest one is shown."""
+        if run_id == self.run_id:
+            self.run_id = None
+            self.status = None
+            self.history.publish(None)
 
     def run_seen(self, status: RunStatus) -> None:
         """A screen has read where the chosen run stands."""
@@ -186,7 +218,7 @@ class Llm2LlmApp(App[Launched]):
             case "resume", "paused":
                 self._command(status, word, "goes on")
             case "resume", "stopped" | "interrupted" | "failed":
-                self.begin("resume", str(status.run_id), run_id=status.run_id)
+                self.begin("resume", str(status.run_id))
             case _:
                 self.say(f"run {status.run_id} is {status.state}: there is nothing to {word}")
 
@@ -207,33 +239,48 @@ class Llm2LlmApp(App[Launched]):
 
     # --- other commands of this program ---
 
-    def begin(self, *arguments: str, run_id: int | None = None) -> None:
-        """Start run, resume or fork as a process of its own and wait, on the screen, until its run is at work.
-
-        `run_id`: which that is, when it is known.
-        """
+    def begin(self, *arguments: str) -> None:
+        """Start run, resume or fork as a process of its own and wait, on the screen, until it has taken up a run."""
         try:
             launched = launch(self.workspace, *arguments, "--headless")
         except OSError as error:
             self.say(f"{error.filename}: {error.strerror}", is_error=True)
-            return
-        self.wait_for(launched, run_id)
+        else:
+            self._wait_for(launched, is_all=False)
 
-    def wait_for(self, launched: Launched, run_id: int | None, *, is_all: bool = False) -> None:
-        """Say that a process is starting; then show its run, or why there is none.
+    def _wait_for(self, launched: Launched, *, is_all: bool) -> None:
+        """Say that a process is starting, then show its run.
 
-        `is_all`: the app was opened for this process alone and ends when there is no run to show.
+        `is_all`: the app was opened for this process alone, and ends when there is no run to show.
         """
         from .screens.starting import StartingScreen
 
-        def started(found: int | None) -> None:
-            if found is not None:
-                self.choose_run(found)
+        def started(run_id: int | None) -> None:
+            if run_id is not None:
+                self.choose_run(run_id)
                 self.switch_mode("dashboard")
-            elif is_all:
+                self._watch_refusal(launched, is_all)
+            elif is_all and launched.exit_code() not in (None, EXIT_DONE):
                 self.exit(launched)
 
-        self.push_screen(StartingScreen(launched, run_id, gives_up_at_once=is_all), started)
+        self.push_screen(StartingScreen(launched, gives_up_at_once=is_all), started)
+
+    def _watch_refusal(self, launched: Launched, is_all: bool) -> None:
+        """A process may yet find, with the models loaded, that its run can't be: the store then knows nothing of it."""
+
+        def look() -> None:
+            code = launched.exit_code()
+            if code is None:
+                return
+            timer.stop()
+            if code == EXIT_USER_INPUT and is_all:
+                self.exit(launched)
+            elif code == EXIT_USER_INPUT:
+                from .screens.told import ToldScreen
+
+                self.push_screen(ToldScreen("The run can't go on as it is:", launched.output()))
+
+        timer = self.set_interval(_SECONDS_BETWEEN_LOOKS, look)
 
     # --- what concerns all screens ---
 

@@ -1,22 +1,142 @@
-"""Runs."""
+"""All runs of the store, and what can be done with them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
+from datetime import datetime
+from functools import partial
+from typing import ClassVar
 
+from rich.text import Text
+from textual import on, work
+from textual.binding import Binding, BindingType
 from textual.widget import Widget
-from textual.widgets import Static
 
+from ...launch import run_to_end
+from ...report.overview import RunOverview, run_overviews
+from ...report.status import age
 from ..screen import HistoryScreen
+from ..text import one_line
+from ..widgets.bars import SIGNS
+from ..widgets.paged_table import PAGE_ROWS, Page, PagedTable
+from ..widgets.sparkline import sparkline
+from .confirm import ConfirmScreen
+from .fork import ForkScreen
+from .told import ToldScreen
+
+_COLUMNS = ("run", "state", "iteration", "accuracy", "", "age", "from")
+_MOST_BLOCKS = 12
 
 
 class RunsScreen(HistoryScreen):
-    """Runs."""
+    """The run under the cursor is the one that all other screens show."""
 
     TITLE = "Runs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open", show=False),
+        Binding("n", "new_run", "New run"),
+        Binding("p", "steer('pause')", "Pause"),
+        Binding("r", "steer('resume')", "Resume"),
+        Binding("s", "steer('stop')", "Stop"),
+        Binding("f", "fork", "Fork"),
+        Binding("d", "delete", "Delete"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first_row = 0
 
     def compose_body(self) -> Iterable[Widget]:
-        yield Static("", classes="body")
+        yield PagedTable(*_COLUMNS, nothing="no runs yet: n starts one")
 
     def update_view(self) -> None:
-        """Nothing yet."""
+        workspace = self.llm2llm.workspace
+        self.read(lambda connection: run_overviews(connection, workspace), self._show)
+
+    def _show(self, runs: tuple[RunOverview, ...]) -> None:
+        chosen, now = self.run_id, self.llm2llm.clock()
+        numbers = [run.status.run_id for run in runs]
+        first = self._first_row
+        if chosen in numbers and not self.query_one(PagedTable).chosen:
+            first = numbers.index(chosen) // PAGE_ROWS * PAGE_ROWS
+        rows = [(str(run.status.run_id), _cells(run, now)) for run in runs[first : first + PAGE_ROWS]]
+        self.query_one(PagedTable).show_page(Page(first, len(runs), rows), choose=str(chosen))
+
+    @on(PagedTable.PageWanted)
+    def _turn_page(self, message: PagedTable.PageWanted) -> None:
+        self._first_row = message.offset
+        self.update_view()
+
+    @on(PagedTable.RowChosen)
+    def _choose(self, message: PagedTable.RowChosen) -> None:
+        if message.key is not None:
+            self.llm2llm.choose_run(int(message.key))
+
+    @on(PagedTable.RowOpened)
+    def _open(self) -> None:
+        self.app.switch_mode("dashboard")
+
+    def action_new_run(self) -> None:
+        from .new_run import NewRunScreen
+
+        self.app.push_screen(NewRunScreen(self.llm2llm.workspace), self._start)
+
+    def action_fork(self) -> None:
+        if self.run_id is not None:
+            self.app.push_screen(ForkScreen(self.run_id), partial(self._fork, self.run_id))
+
+    def action_delete(self) -> None:
+        status = self.llm2llm.status
+        if status is None:
+            return
+        if status.pid is not None:
+            self.llm2llm.say(f"run {status.run_id} is being worked on: stop it first (s)", is_error=True)
+            return
+        question = (
+            f"Delete run {status.run_id} with all it has: its rows in the store, its adapters and logs in "
+            f"runs/{status.run_id}?\nOther runs stay. This can't be undone."
+        )
+        self.app.push_screen(ConfirmScreen(question), partial(self._delete_if, status.run_id))
+
+    def _start(self, arguments: list[str] | None) -> None:
+        if arguments:
+            self.llm2llm.begin("run", *arguments)
+
+    def _fork(self, run_id: int, overrides: str | None) -> None:
+        if overrides is not None:
+            words = [word for override in shlex.split(overrides) for word in ("--set", override)]
+            self.llm2llm.begin("fork", str(run_id), *words)
+
+    def _delete_if(self, run_id: int, agrees: bool | None) -> None:
+        if agrees:
+            self._delete(run_id)
+
+    @work(thread=True, group="delete")
+    def _delete(self, run_id: int) -> None:
+        done = run_to_end(self.llm2llm.workspace, "delete", str(run_id), "--yes")
+        self.app.call_from_thread(self._deleted, run_id, done.exit_code, done.errors)
+
+    def _deleted(self, run_id: int, code: int, errors: str) -> None:
+        if code:
+            self.app.push_screen(ToldScreen(f"Run {run_id} was not deleted:", errors))
+        else:
+            self.llm2llm.forget_run(run_id)
+            self.llm2llm.say(f"run {run_id} is deleted")
+
+
+def _cells(run: RunOverview, now: datetime) -> tuple[Text, ...]:
+    status = run.status
+    shares = [accuracy.share for _, accuracy in run.accuracy]
+    figure = f"{run.split} {shares[-1]:.1%}" if shares else "–"
+    iteration = "–" if status.iteration is None else f"{status.iteration} of {status.iterations}"
+    origin = "" if run.forked_from is None else f"run {run.forked_from}"
+    return (
+        Text(str(status.run_id), justify="right"),
+        Text(f"{SIGNS[status.state]} {status.state}"),
+        Text(iteration),
+        Text(sparkline(shares[-_MOST_BLOCKS:])),
+        Text(figure),
+        Text(age(status.created_at, now)),
+        one_line(origin),
+    )

@@ -13,8 +13,7 @@ from textual.widgets import Footer, Static
 
 from ...errors import StoreError
 from ...launch import Launched
-from ...report.status import run_statuses
-from ...store.lock import holder
+from ...store.lock import last_holder
 from ...store.reader import open_reader
 from ...store.rows import run_folder
 from ..text import many_lines
@@ -23,23 +22,21 @@ _SECONDS_BETWEEN_LOOKS = 0.3
 
 
 class StartingScreen(ModalScreen[int | None]):
-    """Ends with the run's id once the process works on it, with None when the process ended before that."""
+    """Ends with the run's id once the process has taken it up, with None when the process ended before that."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Close")]
 
-    def __init__(self, launched: Launched, run_id: int | None, *, gives_up_at_once: bool) -> None:
+    def __init__(self, launched: Launched, *, gives_up_at_once: bool) -> None:
         """`gives_up_at_once`: whoever opened this shows the failure himself."""
         super().__init__()
         self._launched = launched
-        self._run_id = run_id
         self._gives_up_at_once = gives_up_at_once
-        self._is_looking = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Reading the configuration, the data and the models …", id="what", markup=False)
             yield VerticalScroll(Static(id="said", markup=False))
-            yield Static("It goes on when you leave this; nothing waits for you.", classes="muted", markup=False)
+            yield Static("It goes on when you leave this.", classes="muted", markup=False)
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -55,20 +52,14 @@ class StartingScreen(ModalScreen[int | None]):
         self.app.call_from_thread(self._show, code, run_id, said)
 
     def _find_run(self) -> int | None:
-        """The run that the process holds the lock of; after its end, the one that it worked on."""
-        from ...tui.app import Llm2LlmApp
-
-        assert isinstance(self.app, Llm2LlmApp)
-        workspace = self.app.workspace
+        """The run that the process has taken up."""
+        workspace = self._launched.workspace
         try:
             with open_reader(workspace) as connection:
-                statuses = run_statuses(connection, workspace, self._run_id)
+                runs = connection.execute("SELECT run_id FROM runs ORDER BY run_id DESC").fetchall()
         except StoreError:
             return None
-        for status in reversed(statuses):
-            if self._launched.pid == holder(run_folder(workspace, status.run_id)):
-                return status.run_id
-        return None
+        return next((row[0] for row in runs if last_holder(run_folder(workspace, row[0])) == self._launched.pid), None)
 
     def _show(self, code: int | None, run_id: int | None, said: str) -> None:
         if not self.is_attached or not self.is_current:

@@ -1,0 +1,71 @@
+"""A run in a terminal: started as a process of its own, and watched in the terminal UI until the person leaves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from .errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, NoHistoryError
+from .launch import Launched, launch
+from .report.status import RunStatus, run_statuses, status_lines
+from .store.reader import open_reader
+
+_EXIT_CODES = {"failed": EXIT_FAILED, "stopped": EXIT_RESUMABLE, "interrupted": EXIT_RESUMABLE}
+
+
+def is_there() -> bool:
+    """Whether a person sits at a terminal that can show the terminal UI."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) and (
+        os.environ.get("TERM", "dumb") != "dumb"
+    )
+
+
+def run_and_watch(workspace: Path, *arguments: str) -> tuple[int, int | None]:
+    """Start `run`, `resume` or `fork` with these arguments and show it; the exit code, and the run if it is done.
+
+    Leaving the terminal UI doesn't end the run. What a run that could not be started said is on standard error.
+    """
+    return _watch(workspace, None, launch(workspace, *arguments, "--headless"))
+
+
+def watch(workspace: Path, run_id: int | None) -> tuple[int, int | None]:
+    """Show the history, or the run `run_id`; returns as `run_and_watch` does."""
+    return _watch(workspace, run_id, None)
+
+
+def _watch(workspace: Path, run_id: int | None, launched: Launched | None) -> tuple[int, int | None]:
+    from .tui.app import Llm2LlmApp
+
+    app = Llm2LlmApp(workspace, run_id=run_id, launched=launched)
+    refused = app.run()
+    if app.return_code:
+        return app.return_code, None
+    if refused is not None:
+        sys.stderr.write(refused.output())
+        return refused.exit_code() or EXIT_FAILED, None
+    status = _status(workspace, app.run_id)
+    if status is None or (launched is None and status.state not in ("running", "starting", "paused")):
+        return EXIT_DONE, None
+    if status.state == "done":
+        return EXIT_DONE, status.run_id
+    print("\n".join(status_lines([status])))  # noqa: T201
+    if status.pid is not None:
+        goes_on = (
+            "it waits; let it go on: llm2llm resume"
+            if status.state == "paused"
+            else "it goes on; stop it: llm2llm stop"
+        )
+        print(f"    {goes_on} {status.run_id}   watch it: llm2llm tui")  # noqa: T201
+    return _EXIT_CODES.get(status.state, EXIT_DONE), None
+
+
+def _status(workspace: Path, run_id: int | None) -> RunStatus | None:
+    if run_id is None:
+        return None
+    try:
+        with open_reader(workspace) as connection:
+            statuses = run_statuses(connection, workspace, run_id)
+    except NoHistoryError:
+        return None
+    return statuses[0] if statuses else None

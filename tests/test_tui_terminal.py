@@ -1,0 +1,126 @@
+"""The terminal UI in a real terminal, on real runs: start, watch, leave, come back, and being killed."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tmux import Terminal, terminal
+from workspaces import COMMAND, Workspace, make_workspace
+
+from llm2llm_local.store.lock import holder
+from llm2llm_local.store.rows import run_folder
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
+
+pytestmark = pytest.mark.model
+
+ROOT = Path(__file__).parents[1]
+DEFAULT_TEACHER = ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture
+def pane() -> Iterator[Terminal]:
+    with tempfile.TemporaryDirectory(prefix="llm2llm-") as folder, terminal(Path(folder)) as pane:
+        yield pane
+
+
+def command(*arguments: str) -> str:
+    return shlex.join([str(COMMAND), *arguments])
+
+
+def test_a_mistake_in_the_configuration_is_said_in_the_shell(pane: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "llm2llm.toml").write_text("[nonsense]\n")
+    pane.start(command("run"), tmp_path)
+    screen = pane.until(lambda text: "it ended with code" in text)
+    assert "it ended with code 2" in screen
+    assert "unknown key; did you mean" in "".join(screen.splitlines()) and "Traceback" not in screen
+
+
+def test_a_missing_configuration_leaves_nothing_behind(pane: Terminal, tmp_path: Path) -> None:
+    pane.start(command("run"), tmp_path)
+    assert "it ended with code 2" in pane.until(lambda text: "it ended with code" in text)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_terminal_ui_leaves_its_run_running(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "work", tiny_models)
+    pane.start(command("run"), workspace.folder)
+    pane.until(lambda text: "run 1" in text.splitlines()[0] and "iteration" in text.splitlines()[0])
+    run = holder(run_folder(workspace.folder, 1))
+    assert run is not None
+    ui = screen_process(pane, run)
+    ui.send_signal(signal.SIGKILL)
+    pane.until(lambda text: "it ended with code" in text)
+    workspace.wait_until(lambda state: state["state"] == "done")
+    assert not psutil.pid_exists(ui.pid)
+
+
+def test_a_run_that_was_killed_is_resumed_with_one_key(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "work", tiny_models)
+    pane.start(command("run"), workspace.folder)
+    pane.until(lambda text: "iteration" in text.splitlines()[0])
+    run = holder(run_folder(workspace.folder, 1))
+    assert run is not None
+    os.kill(run, signal.SIGKILL)
+    pane.until(lambda text: "r continues it; nothing is lost." in text)
+    pane.press("r")
+    pane.until(lambda text: "✓ done" in text.splitlines()[0])
+    pane.press("q")
+    screen = pane.until(lambda text: "it ended with code" in text)
+    assert "test accuracy: seeds only" in screen  # the report
+    assert "it ended with code 0" in screen
+
+
+def test_watch_pause_leave_come_back_resume_and_stop_with_the_default_models(pane: Terminal, tmp_path: Path) -> None:
+    """As a person does it, on the bundled task."""
+    if not DEFAULT_TEACHER.is_file():
+        pytest.skip("the default models are not there: make models")
+    workspace = Workspace(tmp_path / "demo")
+    made = Workspace(tmp_path).llm2llm("init", "demo", "--task", "demo", "--models", str(ROOT / "models"))
+    assert made.code == 0, made.err
+    pane.start(command("run"), workspace.folder)
+    pane.until(lambda text: "augment" in text.splitlines()[0])
+    pane.press("p")
+    pane.until(lambda text: "‖ paused" in text.splitlines()[0])
+    pane.press("q")
+    assert "it ended with code 0" in pane.until(lambda text: "it ended with code" in text)
+    assert workspace.state()["state"] == "paused"
+
+    pane.end()
+    pane.start(command("tui", "1"), workspace.folder)
+    pane.until(lambda text: "‖ paused" in text.splitlines()[0])
+    pane.press("r")
+    pane.until(lambda text: "▶ running" in text.splitlines()[0] and "iteration 1" in text.splitlines()[0])
+    pane.resize(140, 45)
+    pane.until(lambda text: len(text.splitlines()) > 40 and "iteration 1" in text.splitlines()[0])
+    pane.press("s")
+    pane.until(lambda text: "■ stopped" in text.splitlines()[0])
+    pane.press("q")
+    pane.until(lambda text: "it ended with code 0" in text)
+    state = workspace.state()
+    assert state["state"] == "stopped"
+    assert holder(run_folder(workspace.folder, 1)) is None
+
+
+def screen_process(pane: Terminal, run: int) -> psutil.Process:
+    """The process of the terminal UI: the pane's child that runs the command and isn't the run."""
+    children = psutil.Process(pane.pane_pid()).children(recursive=True)
+    (found,) = [
+        child
+        for child in children
+        if child.pid != run
+        and sys.executable.split("/")[-1][:6] in child.name()
+        and "llm2llm_local.workers.main" not in child.cmdline()
+        and run not in [p.pid for p in child.parents()]
+    ]
+    return found

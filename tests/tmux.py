@@ -1,0 +1,74 @@
+"""A real terminal for a test: a tmux server of its own, ended with the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_PATIENCE_SECONDS = 120.0
+
+
+class Terminal:
+    """One pane. `start` runs a command in it; when that ends the pane stays, and says its exit code."""
+
+    def __init__(self, server: Path, size: tuple[int, int]) -> None:
+        self._server = server
+        self._size = size
+
+    def start(self, command: str, folder: Path, **environment: str) -> None:
+        width, height = self._size
+        script = f"{command}; code=$?; echo; echo it ended with code $code; exec sleep 600"
+        settings = [option for name, value in environment.items() for option in ("-e", f"{name}={value}")]
+        self._tmux(
+            "new-session", "-d", "-s", "test", "-x", str(width), "-y", str(height), "-c", str(folder), *settings, script
+        )
+
+    def press(self, *keys: str) -> None:
+        """Keys by tmux's names."""
+        self._tmux("send-keys", "-t", "test", *keys)
+
+    def resize(self, width: int, height: int) -> None:
+        self._tmux("resize-window", "-t", "test", "-x", str(width), "-y", str(height))
+
+    def shown(self) -> str:
+        return self._tmux("capture-pane", "-p", "-t", "test")
+
+    def until(self, condition: Callable[[str], bool]) -> str:
+        """The first screen that meets the condition."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while not condition(screen := self.shown()):
+            assert time.monotonic() < deadline, f"waited in vain; the terminal shows:\n{screen}"
+            time.sleep(0.2)
+        return screen
+
+    def pane_pid(self) -> int:
+        return int(self._tmux("display-message", "-p", "-t", "test", "#{pane_pid}"))
+
+    def end(self) -> None:
+        subprocess.run(["tmux", "-S", self._server, "kill-server"], capture_output=True)
+
+    def _tmux(self, *arguments: str) -> str:
+        command = ["tmux", "-f", os.devnull, "-S", str(self._server), *arguments]
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@contextmanager
+def terminal(folder: Path, size: tuple[int, int] = (80, 24)) -> Iterator[Terminal]:
+    """Skips where there is no tmux. `folder` is for the server's socket, whose path must be short."""
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed")
+    pane = Terminal(folder / "tmux", size)
+    try:
+        yield pane
+    finally:
+        pane.end()
