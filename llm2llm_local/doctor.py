@@ -6,18 +6,22 @@ import os
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from .config import flatten
 from .errors import Llm2LlmError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, memory_plan, read_inputs
 from .records import Split
 from .report.plain import plain
+from .report.rates import Plan, estimate, measured_rates
 from .store.reader import STORE_NAME, open_reader
+from .student.batching import total_steps
+from .tui.duration import duration
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
@@ -47,7 +51,7 @@ def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
         inputs = read_inputs(config_path, overrides)
     except Llm2LlmError as error:
         return [*findings, _error(error)]
-    for check in (_hardware, _models, _data, _memory, _disk, _store):
+    for check in (_hardware, _models, _data, _memory, _disk, _store, _plan):
         findings += check(inputs)
     return findings
 
@@ -151,3 +155,40 @@ def _store(inputs: Inputs) -> Iterator[Finding]:
         yield Finding("ok", f"store {inputs.workspace / STORE_NAME} has {n} runs")
     except Llm2LlmError as error:
         yield _error(error)
+
+
+def _plan(inputs: Inputs) -> Iterator[Finding]:
+    loop, student = inputs.config.loop, inputs.config.student
+    n = {split: len(inputs.data.rows[split]) for split in Split}
+    most = n[Split.TRAIN] * loop.augmentations_per_failure * loop.iterations
+    steps = total_steps(n[Split.TRAIN], student.batch_size, student.epochs)
+    yield Finding(
+        "ok",
+        f"plan: {loop.iterations + 1} trainings, the first of {steps} steps on {n[Split.TRAIN]} seeds; "
+        f"at most {most} new examples" + (" if only seeds are augmented" if loop.augment_from == "all" else ""),
+    )
+    seconds = _estimated_seconds(inputs, n)
+    if seconds is None:
+        yield Finding(
+            "ok", "time: nothing like it was measured in this store; known once the first iteration is through"
+        )
+    else:
+        yield Finding("ok", f"time: about {duration(seconds)}, at the rates that this store's runs had")
+
+
+def _estimated_seconds(inputs: Inputs, n: Mapping[Split, int]) -> float | None:
+    loop, epochs = inputs.config.loop, inputs.config.student.epochs
+    plan = Plan(
+        seeds=n[Split.TRAIN],
+        dev=n[Split.DEV],
+        test=n[Split.TEST],
+        iterations=loop.iterations,
+        epochs=epochs,
+        augmentations_per_failure=loop.augmentations_per_failure,
+        augment_from=loop.augment_from,
+    )
+    try:
+        with open_reader(inputs.workspace) as connection:
+            return estimate(measured_rates(connection, flatten(inputs.config)), plan)
+    except Llm2LlmError:
+        return None  # a store that can't be read has a finding of its own

@@ -421,11 +421,11 @@ def test_runs_are_listed_newest_last_or_one_alone(tmp_path: Path) -> None:
 )
 def test_the_age_of_the_last_change_is_told(age: timedelta, shown: str) -> None:
     changed = (datetime.now(UTC) - age - timedelta(seconds=0.2)).isoformat()
-    status = RunStatus(1, "done", "", None, None, 2, None, 0, 0, None, changed, changed)
+    status = RunStatus(1, "done", "", None, None, 2, None, 0, 0, None, None, changed, changed)
     assert status_lines([status])[0].endswith(f"  {shown}")
 
 
 def test_a_status_detail_can_not_steer_the_terminal() -> None:
     now = datetime.now(UTC).isoformat()
-    status = RunStatus(1, "failed", HOSTILE, None, None, 2, None, 0, 0, None, now, now)
+    status = RunStatus(1, "failed", HOSTILE, None, None, 2, None, 0, 0, None, None, now, now)
     assert status_lines([status])[1] == f"    {SHOWN}"
