@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from . import __version__, airgap
+from . import __version__, airgap, terminal
 from .errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
 
 _RUN = click.argument("run", type=click.IntRange(min=1), required=False)
@@ -106,7 +106,7 @@ def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, ove
     """
     path = _config_path(workspace, config).resolve()
     if _shows_tui(headless, as_json, path):
-        _run_and_watch(path.parent, "run", path.name, *_set_again(overrides))
+        _end_watching(path.parent, terminal.run_and_watch(path.parent, "run", path.name, *_set_again(overrides)))
     from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import start_run
@@ -127,7 +127,7 @@ def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> N
     from .store.reader import STORE_NAME
 
     if _shows_tui(headless, as_json, workspace / STORE_NAME):
-        _run_and_watch(workspace, "resume", *([] if run is None else [str(run)]))
+        _end_watching(workspace, terminal.resume_and_watch(workspace, run))
     from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import resume_run
@@ -155,7 +155,8 @@ def fork(
     from .store.reader import STORE_NAME
 
     if _shows_tui(headless, as_json, workspace / STORE_NAME):
-        _run_and_watch(workspace, "fork", str(run), *([] if config is None else [str(config)]), *_set_again(overrides))
+        words = [str(run), *([] if config is None else [str(config)]), *_set_again(overrides)]
+        _end_watching(workspace, terminal.run_and_watch(workspace, "fork", *words))
     from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import fork_run
@@ -171,7 +172,6 @@ def fork(
 @click.pass_obj
 def tui(workspace: Path, run: int | None) -> None:
     """Open the terminal UI on the history, or on RUN. Leaving it stops nothing."""
-    from . import terminal
     from .errors import UserInputError
 
     if not terminal.is_there():
@@ -181,8 +181,7 @@ def tui(workspace: Path, run: int | None) -> None:
 
         with open_reader(workspace) as connection:
             require_run(connection, run)
-    code, _ = terminal.watch(workspace, run)
-    sys.exit(code)
+    _end_watching(workspace, terminal.watch(workspace, run))
 
 
 @cli.command()
@@ -362,16 +361,12 @@ def config(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
 
 def _shows_tui(headless: bool, as_json: bool, needed: Path) -> bool:
     """Where the `needed` file isn't there, the command itself says so at once."""
-    from . import terminal
-
     return not headless and not as_json and terminal.is_there() and needed.is_file()
 
 
-def _run_and_watch(workspace: Path, *arguments: str) -> NoReturn:
+def _end_watching(workspace: Path, outcome: tuple[int, int | None]) -> NoReturn:
     """Ends with the exit code that the command would have had; a run that is done ends with its report."""
-    from . import terminal
-
-    code, done = terminal.run_and_watch(workspace, *arguments)
+    code, done = outcome
     if done is not None:
         _print_report(workspace, done, as_json=False)
     sys.exit(code)

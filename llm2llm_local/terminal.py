@@ -29,6 +29,16 @@ def run_and_watch(workspace: Path, *arguments: str) -> tuple[int, int | None]:
     return _watch(workspace, None, launch(workspace, *arguments, "--headless"))
 
 
+def resume_and_watch(workspace: Path, run_id: int | None) -> tuple[int, int | None]:
+    """Resume `run_id`, or the newest unfinished run; one that is being worked on already is shown as it is."""
+    with open_reader(workspace) as connection:
+        statuses = run_statuses(connection, workspace, run_id)
+    unfinished = [status for status in statuses if status.state != "done"]
+    if unfinished and all(status.state in ("running", "starting") for status in unfinished):
+        return watch(workspace, unfinished[-1].run_id)
+    return run_and_watch(workspace, "resume", *([] if run_id is None else [str(run_id)]))
+
+
 def watch(workspace: Path, run_id: int | None) -> tuple[int, int | None]:
     """Show the history, or the run `run_id`; returns as `run_and_watch` does."""
     return _watch(workspace, run_id, None)
@@ -45,7 +55,7 @@ def _watch(workspace: Path, run_id: int | None, launched: Launched | None) -> tu
         sys.stderr.write(refused.output())
         return refused.exit_code() or EXIT_FAILED, None
     status = _status(workspace, app.run_id)
-    if status is None or (launched is None and status.state not in ("running", "starting", "paused")):
+    if status is None or (launched is None and status.pid is None):
         return EXIT_DONE, None
     if status.state == "done":
         return EXIT_DONE, status.run_id

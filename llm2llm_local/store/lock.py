@@ -34,7 +34,7 @@ class RunLock:
                     os.close(self._file)
                     raise RunBusyError(
                         f"run {run_id} is being worked on by process {holder}",
-                        f"Watch it: llm2llm status {run_id}   Stop it first: llm2llm stop {run_id}",
+                        f"Watch it: llm2llm tui {run_id}   Stop it first: llm2llm stop {run_id}",
                     ) from None
                 time.sleep(0.05)
         os.ftruncate(self._file, 0)
