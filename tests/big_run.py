@@ -11,7 +11,7 @@ import math
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -397,12 +397,12 @@ class BigRun:
                 if decided:
                     break
         self._rows("verdicts", "iteration candidate_id check_name verdict reason detail score created_at", verdicts)
-        self._accept(iteration, [(one, None, None) for one in candidates if one.verdict == "accept"])
+        self._accept(iteration, [one for one in candidates if one.verdict == "accept"], None)
 
-    def _accept(self, iteration: int, accepted: Sequence[tuple[_Candidate, str | None, int | None]]) -> None:
-        """Candidates become examples; each with the question as a person edited it, and the review, if any."""
+    def _accept(self, iteration: int, accepted: Sequence[_Candidate], review_id: int | None) -> None:
+        """Candidates become examples, by the checks or by a person's review."""
         rows = []
-        for candidate, edited, review_id in accepted:
+        for candidate in accepted:
             example = _Example(next(self._ids.examples), candidate.key, Split.TRAIN, candidate.parent.answer, 0.5)
             self._augmented.append(example)
             rows.append(
@@ -411,7 +411,7 @@ class BigRun:
                     example.key,
                     "train",
                     "augmented",
-                    edited or candidate.question,
+                    candidate.question,
                     example.answer,
                     candidate.parent.id,
                     candidate.id,
@@ -427,28 +427,49 @@ class BigRun:
         )
 
     def _review(self, iteration: int, candidates: Sequence[_Candidate]) -> None:
-        """A person accepts some doubtful candidates, one of them edited, and takes an accepted one out."""
-        doubtful = [one for one in candidates if one.verdict == "doubt" and one.question][:6]
-        reviews: list[tuple[Any, ...]] = []
-        accepted = []
-        for position, one in enumerate(doubtful):
-            review_id = next(self._ids.reviews)
-            edited = f"{one.question} (as edited)" if position == 0 else None
-            decision = ("accept", "accept", "reject")[position % 3]
-            reviews.append((review_id, one.id, decision, edited, None, self._now(), iteration + 1))
-            if decision == "accept":
-                accepted.append((one, edited, review_id))
-        self._rows("reviews", "id candidate_id decision question answer created_at applied_iteration", reviews)
-        self._accept(iteration, accepted)
+        """A person decides on some doubtful candidates and takes an accepted one out, before the next training.
+
+        What is decided on the last of them comes too late for it and waits.
+        """
+        doubtful = [one for one in candidates if one.verdict == "doubt"]
+        for position, one in enumerate(doubtful[:6]):
+            if position % 3 == 2:
+                self._decide(iteration, one, "reject", "rejected by a person")
+            elif position == 0:
+                self._decide(iteration, one, "accept", "edited by a person", f"{one.question} (as edited)")
+            else:
+                self._decide(iteration, one, "accept", "accepted by a person")
         taken_out = next(one for one in candidates if one.verdict == "accept")
-        self._rows(
-            "reviews",
-            "id candidate_id decision created_at applied_iteration",
-            [(next(self._ids.reviews), taken_out.id, "reject", self._now(), iteration + 1)],
-        )
+        self._decide(iteration, taken_out, "reject", "rejected by a person")
         example = next(one for one in self._augmented if one.key == taken_out.key)
         self._augmented.remove(example)
         self._connection.execute("UPDATE examples SET removed_iteration = ? WHERE id = ?", [iteration + 1, example.id])
+        if iteration == self._size.iterations - 1:
+            waiting = [(next(self._ids.reviews), one.id, "accept", self._now()) for one in doubtful[6:8]]
+            self._rows("reviews", "id candidate_id decision created_at", waiting)
+
+    def _decide(
+        self, iteration: int, candidate: _Candidate, decision: str, reason: str, edited: str | None = None
+    ) -> None:
+        """A decision that the next training is the first to follow."""
+        review_id = next(self._ids.reviews)
+        self._rows(
+            "reviews",
+            "id candidate_id decision question created_at applied_iteration",
+            [(review_id, candidate.id, decision, edited, self._now(), iteration + 1)],
+        )
+        self._rows(
+            "verdicts",
+            "iteration candidate_id check_name verdict reason detail created_at",
+            [(iteration, candidate.id, "review", decision, reason, "", self._now())],
+        )
+        self._connection.execute(
+            "UPDATE candidates SET verdict = ?, reject_reason = ? WHERE id = ?",
+            [decision, reason if decision == "reject" else None, candidate.id],
+        )
+        if decision == "accept":
+            candidate = replace(candidate, key=f"{candidate.key}/review-1", question=edited or candidate.question)
+            self._accept(iteration, [candidate], review_id)
 
     # --- rows ---
 

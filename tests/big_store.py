@@ -2,7 +2,9 @@
 
 By hand, to look at:
 
-    python tests/big_store.py FOLDER
+    python tests/big_store.py FOLDER [--time]
+
+makes it unless it is there; --time measures what screens ask of it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import random
 import sqlite3
 import sys
+import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from big_run import BigRun, Ids, Row, Size
@@ -18,7 +22,7 @@ from big_texts import LABELS, text_of
 
 from llm2llm_local.config import flatten, parse_config
 from llm2llm_local.records import Split
-from llm2llm_local.store.reader import STORE_NAME
+from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.rows import ModelRow
 from llm2llm_local.store.writer import Store
 
@@ -78,7 +82,24 @@ def _data(size: Size) -> list[Row]:
     return rows
 
 
+def print_times(folder: Path) -> None:
+    """Milliseconds of what screens ask for, best and median of five, in a store of the default size."""
+    from screen_queries import screen_queries
+
+    with open_reader(folder) as connection:
+        for name, call in screen_queries(connection, folder).items():
+            times = []
+            for _ in range(5):
+                started = time.perf_counter()
+                call()
+                times.append(1000 * (time.perf_counter() - started))
+            print(f"{name:<28} {min(times):7.2f} {median(times):7.2f}")  # noqa: T201
+
+
 if __name__ == "__main__":
     workspace = Path(sys.argv[1])
-    workspace.mkdir(parents=True, exist_ok=True)
-    make_big_store(workspace, Size())
+    if not (workspace / STORE_NAME).exists():
+        workspace.mkdir(parents=True, exist_ok=True)
+        make_big_store(workspace, Size())
+    if "--time" in sys.argv[2:]:
+        print_times(workspace)

@@ -133,7 +133,7 @@ def test_losses_that_are_not_there_make_no_curve(run: RunStore, reader: sqlite3.
 # --- candidates -----------------------------------------------------------------------------------------------------
 
 
-def test_candidates_are_counted_by_what_the_checks_said(run: RunStore, store: Store) -> None:
+def test_candidates_are_counted_by_what_all_their_verdicts_come_to(run: RunStore, store: Store) -> None:
     with store.transaction():
         store.execute(
             "UPDATE candidates SET iteration = 1, verdict = 'pending' WHERE id = (SELECT max(id) FROM candidates)"

@@ -27,7 +27,7 @@ class LossPoint:
 
 @dataclass(frozen=True, slots=True)
 class CandidateCounts:
-    """How many candidates of an iteration the checks left where; a person's decisions don't change that."""
+    """How many candidates of an iteration are where, by all their verdicts: a person's, once carried out, counts."""
 
     iteration: int
     accepted: int

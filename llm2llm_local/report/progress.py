@@ -41,11 +41,11 @@ def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> 
     work = run_work(connection, run_id)
     rates = rates_of(connection, work)
     current = work.stages[-1] if work.stages and work.stages[-1].status != "done" else None
-    since = None if current is None or current.rows_done else _seconds_since_begun(connection, work, current, now)
+    since = None if current is None or current.is_measured else _seconds_since_begun(connection, work, current, now)
     spent = left = None
     if current is not None:
         spent = since
-        if current.rows_done:  # only complete units have a time; the one in progress is taken to be as quick
+        if current.is_measured:  # only complete units have a time; the one in progress is taken to be as quick
             spent = _rows_with_unit_in_progress(current) * current.seconds / current.rows_done
         left = _stage_seconds_left(work, current, rates, since)
     return RunProgress(
@@ -83,7 +83,7 @@ def _rows_with_unit_in_progress(stage: StageProgress) -> float:
 
 def _stage_seconds_left(work: RunWork, stage: StageProgress, rates: Rates, since_begun: float | None) -> float | None:
     """By the stage's own complete units; before there are any by the same stage elsewhere; else by its own share."""
-    if stage.rows_done:
+    if stage.is_measured:
         return (stage.rows_total - _rows_with_unit_in_progress(stage)) * stage.seconds / stage.rows_done
     left = 1 - stage.share
     rate = getattr(rates, stage.stage)

@@ -169,7 +169,7 @@ def rates_within(work: RunWork) -> Rates:
     seconds = dict.fromkeys(("train", "predict", "grade", "augment", "check"), 0.0)
     amounts = dict(seconds)
     for stage in work.stages:
-        if not stage.rows_done:
+        if not stage.is_measured:
             continue
         seconds[stage.stage] += stage.seconds
         pieces = float(stage.rows_done)

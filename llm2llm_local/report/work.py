@@ -36,6 +36,11 @@ class StageProgress:
     seconds: float
     created_at: str
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether complete units tell how long its rows take."""
+        return self.units_done > 0 and self.rows_done > 0
+
 
 @dataclass(frozen=True, slots=True)
 class IterationWork:
