@@ -78,14 +78,15 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  written by {plain(record['model_name'])}, sha256 {plain(record['model_sha256'])}"
         yield f"  sampling {plain(record['sampling'])}, rng_seed {record['rng_seed']}, attempt {record['attempt']}"
         yield "  prompt:"
-        for line in _prompt_text(record["prompt"]).splitlines():
+        for line in prompt_text(record["prompt"]).splitlines():
             yield f"    | {plain(line)}"
         yield f"  reply: {plain(record['output_text'])}"
         predicted = plain(record["predicted_answer"]) if "predicted_answer" in record else "nothing readable"
         yield f"because in iteration {record['failed_iteration']} the student answered {predicted!r} to"
 
 
-def _prompt_text(prompt: str) -> str:
+def prompt_text(prompt: str) -> str:
+    """A prompt as it is stored (JSON), to read: each message after its role."""
     content = json.loads(prompt)
     if isinstance(content, str):
         return content

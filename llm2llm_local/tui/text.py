@@ -28,3 +28,9 @@ def many_lines(text: str, style: str | Style = "") -> Text:
 def editable(text: str) -> str:
     """For an input field: one line, control characters gone, since a field would send them to the terminal."""
     return "".join(character for character in " ".join(text.split()) if visible(character) == character)
+
+
+def editable_lines(text: str) -> str:
+    """For a field of several lines: as `editable`, but its lines and blanks stay."""
+    lines = (line.expandtabs(4) for line in text.splitlines())
+    return "\n".join("".join(character for character in line if visible(character) == character) for line in lines)

@@ -24,7 +24,7 @@ class Page:
     rows: Sequence[tuple[str, Sequence[Text]]]
 
 
-class _Table(DataTable[Text]):
+class EdgeTable(DataTable[Text]):
     """Tells when the cursor would leave it."""
 
     class Left(Message):
@@ -101,7 +101,7 @@ class PagedTable(Vertical):
         self._enter_at_end = False
 
     def compose(self) -> ComposeResult:
-        table = _Table(cursor_type="row", zebra_stripes=True)
+        table = EdgeTable(cursor_type="row", zebra_stripes=True)
         table.add_columns(*self._columns)
         yield table
         yield Static(classes="caption", markup=False)
@@ -109,14 +109,22 @@ class PagedTable(Vertical):
     @property
     def chosen(self) -> str | None:
         """The key of the row under the cursor."""
-        table = self.query_one(_Table)
+        table = self.query_one(EdgeTable)
         if not table.is_valid_row_index(table.cursor_row):
             return None
         return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
 
+    def move(self, by: Literal[1, -1]) -> None:
+        """Put the cursor one row further down or up, as the arrow keys do."""
+        table = self.query_one(EdgeTable)
+        if by == 1:
+            table.action_cursor_down()
+        else:
+            table.action_cursor_up()
+
     def show_page(self, page: Page, *, choose: str | None = None) -> None:
         """Replace the rows. The cursor stays on its row, or goes to `choose`, or stays at its height."""
-        table = self.query_one(_Table)
+        table = self.query_one(EdgeTable)
         wanted, height = choose or self.chosen, table.cursor_row
         if page.offset != self.first_row:
             height = 0
@@ -137,7 +145,7 @@ class PagedTable(Vertical):
         self.query_one(".caption", Static).update(text)
         self.post_message(self.RowChosen(self, self.chosen))
 
-    def on__table_left(self, message: _Table.Left) -> None:
+    def on_edge_table_left(self, message: EdgeTable.Left) -> None:
         message.stop()
         offset = self.first_row + message.by * PAGE_ROWS
         if 0 <= offset < self._total:
