@@ -1,4 +1,4 @@
-"""A query's result as a table, CSV or JSON."""
+"""A query's result as a table, CSV, TSV or JSON."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def table_text(result: QueryResult) -> str:
 
 
 def csv_text(result: QueryResult) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(result.columns)
-    writer.writerows(result.rows)
-    return buffer.getvalue()
+    return _separated(result, ",")
+
+
+def tsv_text(result: QueryResult) -> str:
+    """What spreadsheets take from the clipboard."""
+    return _separated(result, "\t")
 
 
 def json_text(result: QueryResult) -> str:
@@ -49,3 +50,11 @@ def for_terminal(text: str) -> str:
     Only for a terminal: a program that reads the text should get it as it is.
     """
     return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _separated(result: QueryResult, delimiter: str) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows(result.rows)
+    return buffer.getvalue()

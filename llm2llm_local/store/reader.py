@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +98,13 @@ class QueryResult:
     rows: list[tuple[Any, ...]]
 
 
-def run_query(connection: sqlite3.Connection, sql: str, timeout_seconds: float) -> QueryResult:
-    """Run one statement that only reads, for at most `timeout_seconds`.
+def run_query(
+    connection: sqlite3.Connection,
+    sql: str,
+    timeout_seconds: float,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> QueryResult:
+    """Run one statement that only reads, for at most `timeout_seconds` and until `is_cancelled`.
 
     The connection is read-only already; the authorizer also refuses ATTACH and PRAGMA, which a read-only
     connection would allow. Raises StoreError.
@@ -114,13 +119,13 @@ def run_query(connection: sqlite3.Connection, sql: str, timeout_seconds: float) 
         was_denied = True
         return sqlite3.SQLITE_DENY
 
-    def out_of_time() -> int:
+    def should_end() -> int:
         nonlocal ran_out
         ran_out = time.monotonic() > deadline
-        return int(ran_out)
+        return int(ran_out or is_cancelled())
 
     connection.set_authorizer(authorize)
-    connection.set_progress_handler(out_of_time, _STEPS_BETWEEN_TIME_CHECKS)
+    connection.set_progress_handler(should_end, _STEPS_BETWEEN_TIME_CHECKS)
     try:
         cursor = connection.execute(sql)
         most_rows = _MOST_VALUES // max(1, len(cursor.description or ()))
@@ -131,6 +136,8 @@ def run_query(connection: sqlite3.Connection, sql: str, timeout_seconds: float) 
                 f"the query took longer than {timeout_seconds:g} s and was ended",
                 "Narrow it with WHERE run_id = …, or allow more: --timeout SECONDS",
             ) from None
+        if is_cancelled():
+            raise StoreError("the query was cancelled") from None
         if was_denied:
             raise StoreError("only SELECT is allowed here: the history can't be changed") from None
         raise StoreError(f"SQL: {error}") from None

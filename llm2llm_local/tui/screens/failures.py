@@ -68,8 +68,6 @@ class FailuresScreen(HistoryScreen):
     def __init__(self) -> None:
         super().__init__()
         self._seen: _Overview | None = None
-        self._wishes_are_for: int | None = None
-        """The run that the next four are about."""
         self._iteration: int | None = None
         """The one that a person asked for; None: always the newest."""
         self._split = Split.TRAIN
@@ -94,18 +92,17 @@ class FailuresScreen(HistoryScreen):
     # --- reading ---
 
     def update_view(self) -> None:
-        if self.run_id != self._wishes_are_for:
-            self._wishes_are_for = self.run_id
-            self._iteration, self._split, self._group = None, Split.TRAIN, None
         chosen, wanted, seen = self.run_id, self._iteration, self._seen
         split, order, group = self._split, self._order, self._group
 
         def look(connection: sqlite3.Connection) -> _Overview:
             run_id = require_run(connection, chosen)
             all_graded = tuple(graded_iterations(connection, run_id))
-            newest = wanted if wanted in all_graded else (all_graded[-1] if all_graded else -1)
-            graded = tuple(iteration for iteration in all_graded if iteration <= newest)
-            question = _Question(run_id, split, graded, order, group)
+            if seen is not None and seen.question.run_id != run_id:  # what was wished for was about another run
+                question = _Question(run_id, Split.TRAIN, all_graded, order, None)
+            else:
+                graded = all_graded if wanted is None else tuple(one for one in all_graded if one <= wanted)
+                question = _Question(run_id, split, graded, order, group)
             if seen is not None and (seen.question, seen.all_graded) == (question, all_graded):
                 return seen
             return _overview(connection, question, all_graded)
@@ -116,6 +113,8 @@ class FailuresScreen(HistoryScreen):
         if overview is self._seen:
             return
         is_other = self._seen is None or self._seen.question != overview.question
+        if self._seen is not None and self._seen.question.run_id != overview.question.run_id:
+            self._iteration, self._split, self._group = None, Split.TRAIN, None
         self._seen = overview
         self._paint_confusion()
         self._read_page(0 if is_other else self.query_one(PagedTable).first_row)

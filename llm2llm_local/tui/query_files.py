@@ -1,0 +1,44 @@
+"""A person's own queries, a file each in the workspace's folder `queries`; and results, written where they want them.
+
+All of it is readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import UserInputError
+from ..report.questions import Question
+
+_FOLDER = "queries"
+_MOST_CHARACTERS_OF_NAME = 60
+
+
+def own_queries(workspace: Path) -> tuple[Question, ...]:
+    """By name. Bytes that aren't text are shown as such."""
+    files = sorted((workspace / _FOLDER).glob("*.sql"))
+    return tuple(Question(file.stem, file.read_text(encoding="utf-8", errors="replace")) for file in files)
+
+
+def query_file(workspace: Path, name: str) -> Path:
+    """Where a query of this name is kept. Raises UserInputError when a file can't be called so."""
+    is_fit = name.isprintable() and not set(name) & set('/\\:*?"<>|') and not name.startswith(".")
+    if not name or len(name) > _MOST_CHARACTERS_OF_NAME or not is_fit:
+        raise UserInputError(
+            f"a query can't be called {name!r}",
+            f'Take up to {_MOST_CHARACTERS_OF_NAME} characters other than / \\ : * ? " < > |, no dot first.',
+        )
+    return workspace / _FOLDER / f"{name}.sql"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file whole or not at all, replacing one that is there. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)  # of a try that was cut off, perhaps with another mode
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
