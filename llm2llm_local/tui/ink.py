@@ -10,7 +10,7 @@ from textual.color import Color
 
 def ink(app: App[object], name: str, *, bold: bool = False) -> Style:
     """The colour that the theme of the moment has under this name (primary, success …), in the terminal's own terms."""
-    return Style(color=Color.parse(app.theme_variables[name]).rich_color, bold=bold)
+    return Style(color=Color.parse(app.theme_variables[name]).rich_color, bold=bold or None)
 
 
 def bar(share: float, cells: int, style: Style) -> Text:

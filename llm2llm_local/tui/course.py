@@ -1,0 +1,82 @@
+"""The course of a run in words and figures. Without an interface, so that what is said follows from what was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..report.curves import AccuracyCurve, CandidateCounts
+from ..report.progress import RunProgress
+from ..report.status import RunStatus
+from ..report.wilson import Accuracy
+from ..report.work import StageProgress
+from .duration import duration
+
+_ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
+_SLOW = 0.5
+"""Rows a second, below which they are told by the minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where a run stands and what came of its iterations so far. `test`: accuracy on the test split."""
+
+    status: RunStatus
+    progress: RunProgress
+    test: AccuracyCurve
+    counts: tuple[CandidateCounts, ...]
+    read_at: datetime
+
+
+def title_of(course: Course) -> str:
+    """The iteration, and when the whole run will be done."""
+    status, left = course.status, course.progress.seconds_left
+    title = f"Iteration {status.iteration or 0} of {status.iterations}"
+    if status.state == "done":
+        return title
+    if left is None:
+        return f"{title} · whole run: – left, not all measured yet"
+    done_at = datetime.fromtimestamp(course.read_at.timestamp() + left).astimezone()
+    at = f", done about {done_at:%a %H:%M}" if status.state == "running" else ""
+    return f"{title} · whole run: about {duration(left)} left{at}"
+
+
+def facts_of(progress: RunProgress, current: StageProgress) -> str:
+    """Amount, rate and time left of the stage that is open."""
+    rows, left = _ROWS[current.stage], progress.stage_seconds_left
+    total = "–" if current.rows_total is None else f"{current.rows_total:,}"
+    time = "–" if left is None else duration(left)
+    return f"{current.rows_done:,}/{total} {rows} · {_rate(progress.rows_per_second, rows)} · {time} left"
+
+
+def figures_of(course: Course, iteration: int) -> tuple[str, str]:
+    """Accuracy on the test split, and accepted candidates of all; empty as long as there is none."""
+    test = next((f"{accuracy.share:.1%}" for number, accuracy in course.test if number == iteration), "")
+    counts = next((one for one in course.counts if one.iteration == iteration), None)
+    if counts is None:
+        return test, ""
+    return test, f"{counts.accepted:,} of {counts.accepted + counts.rejected + counts.doubtful + counts.pending:,}"
+
+
+def gain_of(test: AccuracyCurve) -> str:
+    """What the whole run did for the accuracy on the test split."""
+    if not test:
+        return "no test rows: no gain to tell"
+    (_, first), (last_iteration, last) = test[0], test[-1]
+    if len(test) == 1:
+        return _interval(first)
+    gain = 100 * (last.share - first.share)
+    sure = "intervals overlap" if first.overlaps(last) else "intervals don't overlap"
+    return f"{_interval(first)} → {_interval(last)} in iteration {last_iteration}: {gain:+.1f} points, {sure}"
+
+
+def _rate(per_second: float | None, rows: str) -> str:
+    if per_second is None:
+        return f"– {rows}/s"
+    if per_second < _SLOW:
+        return f"{60 * per_second:.1f} {rows}/min"
+    return f"{per_second:,.1f} {rows}/s" if per_second < 100 else f"{per_second:,.0f} {rows}/s"
+
+
+def _interval(accuracy: Accuracy) -> str:
+    return f"{accuracy.share:.1%} ({100 * accuracy.low:.0f}–{100 * accuracy.high:.0f})"

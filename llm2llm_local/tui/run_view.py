@@ -1,0 +1,106 @@
+"""All that the dashboard shows of a run, read at once, so that its parts agree."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..records import Split
+from ..report.commands import pending_command
+from ..report.curves import AccuracyCurve, CandidateCounts, LossPoint, accuracies, candidate_counts, loss_curve
+from ..report.progress import RunProgress, run_progress
+from ..report.status import RunStatus, run_statuses
+from ..report.stream import StreamedCandidate, candidates_after, candidates_of_ids
+from .course import Course
+
+MOST_CANDIDATES = 500
+"""Kept by the stream; all of them are on the screen Review."""
+
+_MOST_LOSSES = 200
+"""Points of the plot, which has fewer cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Of the training of one iteration, which has `total_steps`."""
+
+    iteration: int
+    total_steps: int
+    points: tuple[LossPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracies:
+    """By split; the axis goes to `last_iteration`."""
+
+    curves: tuple[tuple[Split, AccuracyCurve], ...]
+    last_iteration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """By iteration; the axis goes to `last_iteration`."""
+
+    counts: tuple[CandidateCounts, ...]
+    last_iteration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the stream of a run has already: ids of the newest, and of those whose verdict may have changed."""
+
+    run_id: int | None
+    newest_id: int
+    undecided: Collection[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """`pending`: a wish that the run hasn't obeyed yet. `decided` were known, `new` were not."""
+
+    course: Course
+    pending: str | None
+    loss: Loss | None
+    accuracies: Accuracies
+    counts: Counts
+    decided: tuple[StreamedCandidate, ...]
+    new: tuple[StreamedCandidate, ...]
+
+
+def run_view(connection: sqlite3.Connection, workspace: Path, run_id: int, known: Known, now: datetime) -> RunView:
+    """Of a run that exists."""
+    (status,) = run_statuses(connection, workspace, run_id)
+    progress = run_progress(connection, run_id, now)
+    curves = accuracies(connection, run_id)
+    counts = candidate_counts(connection, run_id)
+    last_iteration = _last_iteration(status)
+    is_known = run_id == known.run_id
+    return RunView(
+        course=Course(status, progress, curves.get(Split.TEST, ()), counts, now),
+        pending=pending_command(connection, run_id),
+        loss=_loss(connection, progress),
+        accuracies=Accuracies(tuple(curves.items()), last_iteration),
+        counts=Counts(counts, last_iteration),
+        decided=candidates_of_ids(connection, known.undecided) if is_known else (),
+        new=candidates_after(connection, run_id, known.newest_id if is_known else 0, MOST_CANDIDATES),
+    )
+
+
+def _last_iteration(status: RunStatus) -> int:
+    """Where a run ends, which may be before all its iterations."""
+    if status.state == "done" and status.iteration is not None:
+        return status.iteration
+    return status.iterations
+
+
+def _loss(connection: sqlite3.Connection, progress: RunProgress) -> Loss | None:
+    """Of the newest training that has come to a checkpoint."""
+    begun = [stage for stage in progress.stages if stage.stage == "train" and stage.units_done]
+    if not begun:
+        return None
+    newest = begun[-1]
+    points = loss_curve(connection, progress.run_id, newest.iteration, _MOST_LOSSES)
+    return Loss(newest.iteration, newest.rows_total or len(points), points)

@@ -1,0 +1,94 @@
+"""Candidates as they come, newest at the bottom."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from rich.text import Text
+from textual.events import Resize
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from ...report.stream import StreamedCandidate
+from ..candidate_rows import in_columns, in_two_lines
+from ..run_view import MOST_CANDIDATES
+
+_CELLS_FOR_ONE_LINE = 110
+
+
+class CandidateStream(ScrollView, can_focus=True):
+    """Follows the newest candidate as long as one is at the end, and otherwise stays with what is being read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._candidates: deque[StreamedCandidate] = deque()
+        self._follows = True
+        self.border_title = "Candidates: seed → student's wrong answer → teacher's new example"
+
+    @property
+    def newest_id(self) -> int:
+        """Of the candidates that are here; 0 while there are none."""
+        return self._candidates[-1].id if self._candidates else 0
+
+    @property
+    def undecided(self) -> list[int]:
+        """Ids of those here whose verdict may still change."""
+        return [candidate.id for candidate in self._candidates if candidate.verdict in ("pending", "doubt")]
+
+    def clear(self) -> None:
+        """Another run is shown from now on."""
+        self._candidates.clear()
+        self._follows = True
+        self._lay_out()
+
+    def add(self, changed: Iterable[StreamedCandidate], new: Iterable[StreamedCandidate]) -> None:
+        """`changed`: those here with a verdict of theirs; `new`: oldest first, some of them perhaps here already."""
+        by_id = {candidate.id: candidate for candidate in changed}
+        self._candidates = deque(by_id.get(candidate.id, candidate) for candidate in self._candidates)
+        self._candidates.extend(candidate for candidate in new if candidate.id > self.newest_id)
+        n_gone = max(0, len(self._candidates) - MOST_CANDIDATES)
+        for _ in range(n_gone):
+            self._candidates.popleft()
+        if n_gone and not self._follows:
+            self.scroll_to(y=max(0, self.scroll_offset.y - n_gone * self._lines), animate=False, immediate=True)
+        self._lay_out()
+
+    @property
+    def _width(self) -> int:
+        return self.scrollable_content_region.width
+
+    @property
+    def _lines(self) -> int:
+        return 1 if self._width >= _CELLS_FOR_ONE_LINE else 2
+
+    def _lay_out(self) -> None:
+        self.virtual_size = Size(0, max(1, len(self._candidates) * self._lines))
+        if self._follows:
+            self.scroll_end(animate=False, immediate=True)
+        self.refresh()
+
+    def on_resize(self, _: Resize) -> None:
+        self._lay_out()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = self.is_vertical_scroll_end
+        self.border_subtitle = "" if self._follows else "end: follow the newest"
+
+    def render_line(self, y: int) -> Strip:
+        width, line = self._width, y + self.scroll_offset.y
+        if not self._candidates:
+            text = Text("none yet: they come when the teacher is asked" if line == 0 else "", style="dim")
+        elif line // self._lines >= len(self._candidates):
+            text = Text()
+        else:
+            candidate = self._candidates[line // self._lines]
+            text = (
+                in_columns(self.app, candidate, width)
+                if self._lines == 1
+                else in_two_lines(self.app, candidate, width)[line % 2]
+            )
+        strip = Strip(text.render(self.app.console)).crop_extend(0, width, None)
+        return strip.apply_style(self.rich_style)

@@ -1,0 +1,85 @@
+"""The machine, and what the run's processes take of it."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from ...report.progress import RunProgress
+from ..hardware import ROLES, Gpu, Sample
+from ..ink import bar, ink
+from ..text import one_line
+
+_LABEL_CELLS = 8
+_MOST_BAR_CELLS = 10
+_NEARLY_FULL = 0.9
+_WORKS_IN = {"train": "student", "predict": "student", "augment": "teacher"}
+"""The other stages need no model."""
+
+
+class HardwarePanel(Static):
+    """Give it samples and the run's progress; None: not known yet."""
+
+    sample: reactive[Sample | None] = reactive(None)
+    progress: reactive[RunProgress | None] = reactive(None)
+
+    def on_mount(self) -> None:
+        self.border_title = "Hardware"
+
+    def render(self) -> Text:
+        sample = self.sample
+        if sample is None:
+            return Text("looking …", style="dim")
+        lines = [*self._machine(sample), *(self._worker(sample, role) for role in ROLES)]
+        held = [role for role in ROLES if role in sample.memory]
+        if "run" in sample.memory:
+            lines.append(_line("device", f"held by {' and '.join(held)}" if held else "free"))
+            lines.append(_line("run", _size(sample.memory["run"])))
+        return Text("\n").join(line[: self.size.width] for line in lines)
+
+    def _machine(self, sample: Sample) -> list[Text]:
+        cpu = "  –" if sample.cpu_percent is None else f"{sample.cpu_percent:3.0f}%"
+        lines = [
+            _line("CPU", f"{cpu}, load {sample.load:.1f} of {sample.n_cpus}"),
+            self._share("RAM", sample.ram_used_bytes, sample.ram_total_bytes),
+        ]
+        return [*(self._gpu(sample.gpu) if sample.gpu else [_line("GPU", Text("none", style="dim"))]), *lines]
+
+    def _gpu(self, gpu: Gpu) -> list[Text]:
+        figures = [
+            "" if gpu.percent is None else f"{gpu.percent:3d}%",
+            "" if gpu.celsius is None else f"{gpu.celsius} °C",
+            "" if gpu.watts is None else f"{gpu.watts:.0f} W",
+        ]
+        return [
+            _line("GPU", one_line(gpu.name, max(1, self.size.width - _LABEL_CELLS))),
+            _line("", ", ".join(figure for figure in figures if figure)),
+            self._share("", gpu.used_bytes, gpu.total_bytes),
+        ]
+
+    def _worker(self, sample: Sample, role: str) -> Text:
+        if role not in sample.memory:
+            return _line(role, Text("not loaded", style="dim"))
+        works, speed = False, None
+        if self.progress is not None:
+            current = self.progress.current
+            works = current is not None and _WORKS_IN.get(current.stage) == role
+            speed = getattr(self.progress, f"{role}_tokens_per_second")
+        rate = "" if speed is None else f"  {speed:,.0f} tokens/s"
+        style = ink(self.app, "primary", bold=True) if works else ""
+        return _line(role, Text(f"{'▶' if works else ' '} {_size(sample.memory[role])}{rate}", style=style))
+
+    def _share(self, label: str, used: int, total: int) -> Text:
+        words = f"{used / 2**30:.1f} of {total / 2**30:.0f} GiB"
+        cells = max(0, min(_MOST_BAR_CELLS, self.size.width - _LABEL_CELLS - len(words) - 1))
+        style = ink(self.app, "warning" if used > _NEARLY_FULL * total else "primary")
+        return _line(label, bar(used / total, cells, style), " " if cells else "", words)
+
+
+def _line(label: str, *parts: str | Text) -> Text:
+    return Text.assemble((f"{label:{_LABEL_CELLS}}", "dim"), *parts, no_wrap=True)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"

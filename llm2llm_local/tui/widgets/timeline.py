@@ -1,0 +1,102 @@
+"""The iterations and their stages: what is done, what is being done, and how long it takes."""
+
+from __future__ import annotations
+
+from rich.style import Style
+from rich.text import Text
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from ..course import Course, facts_of, figures_of, gain_of, title_of
+from ..duration import duration
+from ..ink import bar, ink
+from .bars import SIGNS
+
+_STAGES = ("train", "predict", "grade", "augment", "check")
+_LABEL_CELLS = 10
+_MOST_STAGE_CELLS = 18
+_TEST_CELLS, _ACCEPTED_CELLS = 10, 16
+_CELLS_FOR_FIGURES = 115
+_LINES_AROUND = 2
+"""The names of the columns, and the line on what is going on now."""
+
+
+class Timeline(Static):
+    """As many iterations as there is room for, the present one among them; below them what is going on now."""
+
+    course: reactive[Course | None] = reactive(None)
+
+    def on_mount(self) -> None:
+        self.border_title = "Iterations"
+
+    def watch_course(self, course: Course | None) -> None:
+        if course is not None:
+            self.border_title = Text(title_of(course))
+
+    def render(self) -> Text:
+        course = self.course
+        if course is None:
+            return Text()
+        present = course.status.iteration or 0
+        lines = [self._names()]
+        for iteration in _window(course.status.iterations + 1, present, self.size.height - _LINES_AROUND):
+            lines.append(self._iteration(course, iteration, "dim" if iteration > present else ""))
+        lines.append(self._now(course))
+        return Text("\n").join(line[: self.size.width] for line in lines)
+
+    @property
+    def _has_figures(self) -> bool:
+        return self.size.width >= _CELLS_FOR_FIGURES
+
+    @property
+    def _stage_cells(self) -> int:
+        room = self.size.width - _LABEL_CELLS - (_TEST_CELLS + _ACCEPTED_CELLS if self._has_figures else 0)
+        return min(_MOST_STAGE_CELLS, room // len(_STAGES))
+
+    def _names(self) -> Text:
+        names = "iteration".ljust(_LABEL_CELLS) + "".join(stage.ljust(self._stage_cells) for stage in _STAGES)
+        return Text(names + ("test".ljust(_TEST_CELLS) + "accepted" if self._has_figures else ""), style="dim")
+
+    def _iteration(self, course: Course, iteration: int, style: str) -> Text:
+        line = Text(f"{iteration:<{_LABEL_CELLS}}", style=style)
+        for stage in _STAGES:
+            line.append_text(self._stage(course, iteration, stage))
+        if self._has_figures:
+            test, accepted = figures_of(course, iteration)
+            line.append(f"{test:<{_TEST_CELLS}}{accepted}")
+        return line
+
+    def _stage(self, course: Course, iteration: int, stage: str) -> Text:
+        """Asking and checking may take several rounds; their times are added."""
+        cells = self._stage_cells
+        rounds = [one for one in course.progress.stages if (one.iteration, one.stage) == (iteration, stage)]
+        if not rounds:
+            return Text("·".ljust(cells), style="dim")
+        if rounds[-1].status == "done":
+            seconds = sum(one.seconds for one in rounds)
+            return Text.assemble(("✓ ", ink(self.app, "success")), duration(seconds).ljust(cells - 2))
+        return Text(f"{SIGNS[course.status.state]} {rounds[-1].share:.0%}".ljust(cells), style=self._style(course))
+
+    def _now(self, course: Course) -> Text:
+        current = course.progress.current
+        if course.status.state == "done":
+            return Text.assemble(("test".ljust(_LABEL_CELLS), "dim"), gain_of(course.test))
+        if current is None:
+            has_begun = bool(course.progress.stages)
+            return Text("between two stages" if has_begun else "no stage has begun: the models come first", style="dim")
+        facts = facts_of(course.progress, current)
+        name = current.stage + (f" (round {current.attempt + 1})" if current.attempt else "")
+        line = Text(f"{name.ljust(_LABEL_CELLS - 1)} {current.share:4.0%} ", style="bold")
+        cells = max(4, self.size.width - line.cell_len - len(facts) - 1)
+        return Text.assemble(line, bar(current.share, cells, self._style(course)), f" {facts}")
+
+    def _style(self, course: Course) -> Style:
+        return ink(self.app, "primary" if course.status.state == "running" else "warning", bold=True)
+
+
+def _window(total: int, present: int, room: int) -> range:
+    """Those that are shown: the present one, one to come where there is room, and those before."""
+    room = max(1, room)
+    first = present - room + (2 if room > 2 else 1)
+    first = max(0, min(first, total - room))
+    return range(first, min(total, first + room))
