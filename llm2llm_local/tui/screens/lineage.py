@@ -170,13 +170,15 @@ class LineageScreen(HistoryScreen):
 
     def on_tree_node_expanded(self, message: Tree.NodeExpanded[Node]) -> None:
         node = message.node.data
-        if node is not None and not self._tree.is_known(node.step):
-            step = node.step
-            self.read(
-                lambda connection: children(connection, step),
-                lambda found: self._tree.show_children(step, found),
-                group=f"children of {step.kind} {step.id}",
-            )
+        if node is None or self._tree.is_known(node.step):
+            return
+        step = node.step
+
+        def show(found: tuple[Node, ...]) -> None:
+            self._tree.show_children(step, found)
+            self._tree.reveal(step)
+
+        self.read(lambda connection: children(connection, step), show, group=f"children of {step.kind} {step.id}")
 
     def on_tree_node_highlighted(self, message: Tree.NodeHighlighted[Node]) -> None:
         node = message.node.data

@@ -84,6 +84,13 @@ class LineageTree(Tree[Node]):
                 node.set_label(self._label(child))
             self._at[child.step].allow_expand = child.has_children
 
+    def reveal(self, step: Step) -> None:
+        """Scroll until what is below the node is seen, as far as the node itself can stay."""
+        node = self._at.get(step)
+        if node is not None and node.children:
+            self.call_after_refresh(self.scroll_to_node, node.children[-1], animate=False)
+            self.call_after_refresh(self.scroll_to_node, node, animate=False)
+
     def repaint(self) -> None:
         """In the colours of the theme."""
         for node in self._at.values():
