@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -237,13 +238,13 @@ async def test_a_done_run_says_how_it_ended_and_what_it_gained(tmp_path: Path) -
     async with opened(tmp_path, "dashboard", size=SMALL) as pilot:
         text = shown(pilot)
     assert "finished early: in iteration 1" in text
-    assert "100.0% (34–100) → 50.0% (9–91) in iteration 1: -50.0 points" in text
+    assert "100.0% (34–100) → 50.0% (9–91): -50.0 points, intervals overlap" in text
     assert "whole run" not in text
 
 
 def test_a_gain_is_told_with_its_intervals() -> None:
     assert gain_of(((0, wilson(710, 1000)), (3, wilson(820, 1000)))) == (
-        "71.0% (68–74) → 82.0% (79–84) in iteration 3: +11.0 points, intervals don't overlap"
+        "71.0% (68–74) → 82.0% (79–84): +11.0 points, intervals don't overlap"
     )
     assert gain_of(((0, wilson(7, 10)), (1, wilson(8, 10)))).endswith("+10.0 points, intervals overlap")
     assert gain_of(((0, wilson(7, 10)),)) == "70.0% (40–89)"
@@ -375,6 +376,17 @@ async def test_one_point_is_seen(tmp_path: Path) -> None:
         assert "●" in "".join(text_of(pilot, screen.query_one(CandidatesPlot))[1:])
 
 
+async def test_a_training_that_diverged_is_told_and_no_crash(tmp_path: Path) -> None:
+    async with opened(make(tmp_path), "dashboard") as pilot:
+        plot = pilot.app.screen.query_one(LossPlot)
+        plot.show(Loss(0, 3, (LossPoint(0, 2.0), LossPoint(1, 9.0), LossPoint(2, inf))))
+        await settled(pilot)
+        assert "Loss of training 0: inf" in text_of(pilot, plot)[0]
+        plot.show(Loss(0, 3, (LossPoint(0, inf),)))
+        await settled(pilot)
+        assert "no loss yet" in "".join(text_of(pilot, plot))
+
+
 async def test_plots_without_figures_say_so(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         add_run(store)
@@ -442,7 +454,9 @@ async def test_plots_leave_the_keys_and_the_focus_to_the_screen(tmp_path: Path) 
         (Ticks(least_step=1), -0.4, 1.4, ["0", "1"]),
         (Ticks(least_step=1), 0, 25_000, ["0", "5000", "10k", "15k", "20k", "25k"]),
         (Ticks(), 0, 0.55, ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]),
+        (Ticks(), 0, 1e-9, ["0", "2e-10", "4e-10", "6e-10", "8e-10", "1e-09"]),
         (Ticks(unit="%"), 61.0, 102.0, ["70%", "80%", "90%", "100%"]),
+        (Ticks(unit="%"), 30.0, 96.0, ["40%", "60%", "80%"]),
     ],
 )
 def test_ticks_are_round_numbers(ticks: Ticks, low: float, high: float, labels: list[str]) -> None:

@@ -62,12 +62,12 @@ def gain_of(test: AccuracyCurve) -> str:
     """What the whole run did for the accuracy on the test split."""
     if not test:
         return "no test rows: no gain to tell"
-    (_, first), (last_iteration, last) = test[0], test[-1]
+    first, last = test[0][1], test[-1][1]
     if len(test) == 1:
         return _interval(first)
     gain = 100 * (last.share - first.share)
     sure = "intervals overlap" if first.overlaps(last) else "intervals don't overlap"
-    return f"{_interval(first)} → {_interval(last)} in iteration {last_iteration}: {gain:+.1f} points, {sure}"
+    return f"{_interval(first)} → {_interval(last)}: {gain:+.1f} points, {sure}"
 
 
 def _rate(per_second: float | None, rows: str) -> str:

@@ -59,6 +59,7 @@ class DashboardScreen(HistoryScreen):
         self._plot = _ALL
         self._sampler = Sampler()
         self._is_sampling = False
+        self._run_pid: int | None = None
 
     def compose_body(self) -> Iterable[Widget]:
         with Container(classes="body"):
@@ -106,6 +107,9 @@ class DashboardScreen(HistoryScreen):
             self.query_one(AccuracyPlot).show(view.accuracies)
             self.query_one(CandidatesPlot).show(view.counts)
             stream.add(view.decided, view.new)
+        if status.pid != self._run_pid:
+            self._run_pid = status.pid
+            self._look()
 
     # --- the plots ---
 
@@ -126,8 +130,7 @@ class DashboardScreen(HistoryScreen):
     def _look(self) -> None:
         if not self._is_sampling:
             self._is_sampling = True
-            status = self.llm2llm.status
-            self._sample(None if status is None else status.pid)
+            self._sample(self._run_pid)
 
     @work(thread=True, group="sampling")
     def _sample(self, run_pid: int | None) -> None:

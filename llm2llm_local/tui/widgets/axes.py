@@ -10,7 +10,9 @@ from textual_plot import PlotWidget
 from textual_plot.axis_formatter import AxisFormatter
 
 _LEAST_WIDTH, _LEAST_HEIGHT = 12, 5
-_CELLS_OF_X_TICK, _CELLS_OF_Y_TICK = 8, 3
+_CELLS_OF_X_TICK, _CELLS_OF_Y_TICK = 8, 2
+_FACTORS = (1, 2, 5, 10, 20, 50)
+"""Steps between ticks, times a power of ten."""
 
 
 class Ticks(AxisFormatter):
@@ -23,10 +25,12 @@ class Ticks(AxisFormatter):
         """Set by the axes, which know how large they are."""
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 0) -> list[float]:
-        rough = (max_ - min_) / self.most
-        power = 10.0 ** floor(log10(rough))
-        step = max(self._least_step, min(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough))
-        return [step * n for n in range(ceil(min_ / step), floor(max_ / step) + 1)]
+        power = 10.0 ** floor(log10((max_ - min_) / self.most))
+        for step in (max(self._least_step, factor * power) for factor in _FACTORS):
+            ticks = [step * n for n in range(ceil(min_ / step), floor(max_ / step) + 1)]
+            if len(ticks) <= self.most:
+                break
+        return ticks
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         return [f"{tick / 1000:g}k" if tick >= 10_000 else f"{tick:.6g}{self._unit}" for tick in ticks]

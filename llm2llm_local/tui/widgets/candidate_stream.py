@@ -46,8 +46,11 @@ class CandidateStream(ScrollView, can_focus=True):
     def add(self, changed: Iterable[StreamedCandidate], new: Iterable[StreamedCandidate]) -> None:
         """`changed`: those here with a verdict of theirs; `new`: oldest first, some of them perhaps here already."""
         by_id = {candidate.id: candidate for candidate in changed}
-        self._candidates = deque(by_id.get(candidate.id, candidate) for candidate in self._candidates)
-        self._candidates.extend(candidate for candidate in new if candidate.id > self.newest_id)
+        candidates = deque(by_id.get(candidate.id, candidate) for candidate in self._candidates)
+        candidates.extend(candidate for candidate in new if candidate.id > self.newest_id)
+        if candidates == self._candidates:
+            return
+        self._candidates = candidates
         n_gone = max(0, len(self._candidates) - MOST_CANDIDATES)
         for _ in range(n_gone):
             self._candidates.popleft()

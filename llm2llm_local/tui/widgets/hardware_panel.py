@@ -32,9 +32,9 @@ class HardwarePanel(Static):
         if sample is None:
             return Text("looking …", style="dim")
         lines = [*self._machine(sample), *(self._worker(sample, role) for role in ROLES)]
-        held = [role for role in ROLES if role in sample.memory]
         if "run" in sample.memory:
-            lines.append(_line("device", f"held by {' and '.join(held)}" if held else "free"))
+            holders = [role for role in ROLES if role in sample.memory]
+            lines.append(_line("device", ("free", f"held by {''.join(holders)}", "held by both")[len(holders)]))
             lines.append(_line("run", _size(sample.memory["run"])))
         return Text("\n").join(line[: self.size.width] for line in lines)
 
@@ -59,14 +59,15 @@ class HardwarePanel(Static):
         ]
 
     def _worker(self, sample: Sample, role: str) -> Text:
-        if role not in sample.memory:
-            return _line(role, Text("not loaded", style="dim"))
+        """A model that is not loaded has a speed too: that of its last work."""
         works, speed = False, None
         if self.progress is not None:
             current = self.progress.current
             works = current is not None and _WORKS_IN.get(current.stage) == role
             speed = getattr(self.progress, f"{role}_tokens_per_second")
         rate = "" if speed is None else f"  {speed:,.0f} tokens/s"
+        if role not in sample.memory:
+            return _line(role, Text(f"not loaded{rate}", style="dim"))
         style = ink(self.app, "primary", bold=True) if works else ""
         return _line(role, Text(f"{'▶' if works else ' '} {_size(sample.memory[role])}{rate}", style=style))
 

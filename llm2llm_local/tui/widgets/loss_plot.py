@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from ..run_view import Loss
 from .axes import Ticks
 from .plot import Plot, Series
@@ -13,12 +15,16 @@ class LossPlot(Plot[Loss]):
     nothing = "no loss yet: it is told at each checkpoint of a training"
 
     def draw(self, data: Loss | None) -> None:
-        if data is None or not data.points:
+        points = [] if data is None else [point for point in data.points if isfinite(point.loss)]
+        if data is None or not points:
             self.put("Loss", [])
             return
-        steps, losses = [point.step for point in data.points], [point.loss for point in data.points]
+        steps, losses = [point.step for point in points], [point.loss for point in points]
         self.axes.set_ticks(Ticks(least_step=1), Ticks())
         self.axes.set_xlimits(0, max(1, data.total_steps))
         self.axes.set_ylimits(0, 1.05 * max(losses) or 1)
         marker = "•" if len(losses) == 1 else ""  # a line needs two points, and markers on it would hide it
-        self.put(f"Loss of training {data.iteration}: {losses[-1]:.3g}", [Series("", marker, "primary", steps, losses)])
+        self.put(
+            f"Loss of training {data.iteration}: {data.points[-1].loss:.3g}",
+            [Series("", marker, "primary", steps, losses)],
+        )

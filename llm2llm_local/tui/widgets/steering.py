@@ -21,29 +21,34 @@ class Steering(Static):
     status: reactive[RunStatus | None] = reactive(None, layout=True)
     pending: reactive[str | None] = reactive(None, layout=True)
 
+    def watch_status(self) -> None:
+        self.display = bool(self._words())
+
     def render(self) -> Text:
-        if self.status is None:
-            return Text()
-        if self.pending is not None and self.status.pid is not None:
-            words = f"{_WISHES[self.pending]} {_when(self.status)}; nothing is lost"
-            return Text(words, style=ink(self.app, "warning", bold=True))
-        return _words(self.status)
+        return self._words()
 
-
-def _words(status: RunStatus) -> Text:
-    match status.state:
-        case "running":
-            return Text(f"{_BOTH}: {_when(status)}; nothing is lost")
-        case "starting":
-            return Text(f"{_BOTH}: as soon as the models are loaded; nothing is lost")
-        case "paused":
-            return Text("paused, its models unloaded · r goes on · s stops; nothing is lost")
-        case "done":
-            ending = one_line(status.detail)
-            ending.no_wrap = False
-            return ending
-        case _:  # what is wrong, and the key for it, is said below the screen
+    def _words(self) -> Text:
+        """Empty where what is wrong, and the key for it, is said below the screen."""
+        status = self.status
+        if status is None:
             return Text()
+        if self.pending is not None and status.pid is not None:
+            return Text(
+                f"{_WISHES[self.pending]} {_when(status)}; nothing is lost", ink(self.app, "warning", bold=True)
+            )
+        match status.state:
+            case "running":
+                return Text(f"{_BOTH}: {_when(status)}; nothing is lost")
+            case "starting":
+                return Text(f"{_BOTH}: as soon as the models are loaded; nothing is lost")
+            case "paused":
+                return Text("paused, its models unloaded · r goes on · s stops; nothing is lost")
+            case "done":
+                ending = one_line(status.detail)
+                ending.no_wrap = False
+                return ending
+            case _:
+                return Text()
 
 
 def _when(status: RunStatus) -> str:
