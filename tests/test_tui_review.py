@@ -383,14 +383,25 @@ async def test_text_of_data_and_models_is_text(workspace: Workspace) -> None:
     workspace.execute("UPDATE candidates SET question = ?, answer = ? WHERE id = ?", hostile, "[u]a", DOUBTFUL)
     workspace.execute("UPDATE examples SET question = ? WHERE id = 3", hostile)
     async with opened(workspace.folder, "review") as pilot:
-        assert "[bold]図書館[/bold]\\x1b[31m \\u202earaw next [/] line" in row(pilot, DOUBTFUL)
-        assert shown(pilot).count("[bold]図書館[/bold]\\x1b[31m \\u202earaw") >= 3
+        assert "[bold]図書館[/bold]\\x1b[31m \\u202eara" in row(pilot, DOUBTFUL)
+        assert shown(pilot).count("[bold]図書館[/bold]\\x1b[31m \\u202eara") == 3
         await press(pilot, "f", "tab", "enter")
         assert "[u]a 1" in shown(pilot)
         await press(pilot, "escape", "escape", "e")
         assert "\x1b[31m" not in shown(pilot)
         await press(pilot, "ctrl+s")
         await until(pilot, lambda: reviews(workspace) == [(DOUBTFUL, "accept", None, None)])
+
+
+async def test_a_long_question_ends_where_the_table_does(workspace: Workspace) -> None:
+    workspace.execute("UPDATE candidates SET question = ? WHERE id = ?", "図書館" * 40, DOUBTFUL)
+    async with opened(workspace.folder, "review", size=SMALL) as pilot:
+        wide = row(pilot, DOUBTFUL)
+        assert wide[-2] in "図書館"
+        assert wide[-1] == "…"
+        assert "…" in shown(pilot)
+        await pilot.resize_terminal(60, 24)
+        await until(pilot, lambda: len(row(pilot, DOUBTFUL)) == len(wide) - 10)
 
 
 async def test_another_run_is_shown_from_its_start(workspace: Workspace) -> None:

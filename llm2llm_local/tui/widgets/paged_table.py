@@ -14,6 +14,9 @@ from textual.widgets import DataTable, Static
 
 PAGE_ROWS = 100
 
+_FEWEST_CELLS = 8
+"""Less than this isn't worth an ellipsis."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -99,6 +102,7 @@ class PagedTable(Vertical):
         """Of the page that is shown, or was asked for last."""
         self._total = 0
         self._enter_at_end = False
+        self._page: Page | None = None
 
     def compose(self) -> ComposeResult:
         table = EdgeTable(cursor_type="row", zebra_stripes=True)
@@ -130,12 +134,13 @@ class PagedTable(Vertical):
             height = 0
         if self._enter_at_end:
             wanted, height, self._enter_at_end = None, len(page.rows) - 1, False
-        self.first_row, self._total = page.offset, page.total
+        self._page, self.first_row, self._total = page, page.offset, page.total
+        room = self._room_for_last_column(page)
         with self.app.batch_update(), table.prevent(DataTable.RowHighlighted):
             scroll = table.scroll_y
             table.clear()
             for key, cells in page.rows:
-                table.add_row(*cells, key=key)
+                table.add_row(*cells[:-1], _cut(cells[-1], room), key=key)
             keys = [key for key, _ in page.rows]
             row = keys.index(wanted) if wanted in keys else min(max(height, 0), max(0, len(keys) - 1))
             table.scroll_to(y=scroll, animate=False)
@@ -144,6 +149,18 @@ class PagedTable(Vertical):
         text = f"{page.offset + 1:,}–{last:,} of {page.total:,}" if page.rows else self._nothing
         self.query_one(".caption", Static).update(text)
         self.post_message(self.RowChosen(self, self.chosen))
+
+    def on_resize(self) -> None:
+        if self._page is not None:
+            self.show_page(self._page)
+
+    def _room_for_last_column(self, page: Page) -> int:
+        """Cells that the other columns leave: long texts are in the last one, and end in an ellipsis."""
+        table = self.query_one(EdgeTable)
+        rows = [[Text(column) for column in self._columns], *(cells for _, cells in page.rows)]
+        others = sum(max(row[index].cell_len for row in rows) for index in range(len(self._columns) - 1))
+        padding = 2 * table.cell_padding * len(self._columns)
+        return self.size.width - others - padding - table.styles.scrollbar_size_vertical
 
     def on_edge_table_left(self, message: EdgeTable.Left) -> None:
         message.stop()
@@ -159,3 +176,12 @@ class PagedTable(Vertical):
     def on_data_table_row_selected(self, message: DataTable.RowSelected) -> None:
         message.stop()
         self.post_message(self.RowOpened(self, message.row_key.value))
+
+
+def _cut(text: Text, cells: int) -> Text:
+    if text.cell_len <= cells or cells < _FEWEST_CELLS:
+        return text
+    short = text.copy()
+    short.truncate(cells - 1, overflow="crop")  # half of a wide character becomes a blank
+    short.rstrip()
+    return short.append("…")
