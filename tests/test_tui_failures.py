@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from plans import assert_indexed
 from screens import SMALL, AppPilot, opened, press, settled, shown
 from textual.widgets import DataTable
 from workspaces import add_run
 
 from llm2llm_local.records import DataRow, FinishReason, Grade, Outcome, Reply, Split
 from llm2llm_local.report.confusion import Pair, confusion, members
-from llm2llm_local.report.histories import Order, answer_record, histories, ranked
+from llm2llm_local.report.histories import Order, answer_record, histories, ranked, splits_of
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
@@ -120,6 +121,19 @@ def test_histories_tell_where_a_right_answer_was_lost(workspace: Path) -> None:
         assert record is not None
         assert [answer.predicted_answer for answer in record.answers] == ["number", None]
         assert answer_record(connection, 999, (0, 1)) is None
+
+
+@pytest.mark.parametrize("labels", [[], ["person", "place", "number"]])
+def test_every_query_goes_by_an_index(tmp_path: Path, labels: Sequence[str]) -> None:
+    graded = (0, 1, 2)
+    with open_reader(_workspace(tmp_path, labels)) as connection:
+        assert_indexed(connection, lambda: splits_of(connection, 1))
+        assert_indexed(connection, lambda: confusion(connection, 1, 2, Split.TEST))
+        assert_indexed(connection, lambda: members(connection, 1, 2, Split.TRAIN, Pair("place", "place")))
+        assert_indexed(connection, lambda: members(connection, 1, 2, Split.TRAIN, Outcome.WRONG))
+        assert_indexed(connection, lambda: ranked(connection, 1, Split.TRAIN, graded, Order.LOST))
+        assert_indexed(connection, lambda: histories(connection, (1, 2, 3), graded))
+        assert_indexed(connection, lambda: answer_record(connection, 1, graded))
 
 
 # --- the screen ---

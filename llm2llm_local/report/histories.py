@@ -64,6 +64,17 @@ class AnswerRecord:
     n_accepted: int
 
 
+def splits_of(connection: sqlite3.Connection, run_id: int) -> tuple[Split, ...]:
+    """Those that the person's data has rows of."""
+    found = (
+        connection.execute(
+            "SELECT split FROM examples WHERE run_id = ? AND split = ? AND origin = 'seed' LIMIT 1", [run_id, split]
+        ).fetchone()
+        for split in Split
+    )
+    return tuple(Split(row[0]) for row in found if row is not None)
+
+
 def ranked(
     connection: sqlite3.Connection, run_id: int, split: Split, graded: Sequence[int], order: Order
 ) -> tuple[int, ...]:

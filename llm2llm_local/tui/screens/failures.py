@@ -16,7 +16,7 @@ from textual.widgets import Static
 from ...records import Outcome, Split
 from ...report.confusion import Confusion, Group, Pair, confusion, members
 from ...report.graded import graded_iterations
-from ...report.histories import AnswerRecord, History, Order, answer_record, histories, ranked
+from ...report.histories import AnswerRecord, History, Order, answer_record, histories, ranked, splits_of
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line
@@ -50,6 +50,9 @@ class _Overview:
     ids: tuple[int, ...]
     """All examples of the list, in its order."""
 
+    first_page: tuple[History, ...]
+    """Read along with the rest, so that the screen is drawn once."""
+
 
 class FailuresScreen(HistoryScreen):
     """Graded figures never change, so it reads again only when there is another graded iteration, or a wish."""
@@ -74,7 +77,7 @@ class FailuresScreen(HistoryScreen):
         self._order = Order.LOST
         self._group: Group | None = None
         self._record: AnswerRecord | None = None
-        self._page: list[History] = []
+        self._page: tuple[History, ...] = ()
 
     def compose_body(self) -> Iterable[Widget]:
         with Container(classes="body"):
@@ -116,23 +119,24 @@ class FailuresScreen(HistoryScreen):
         if self._seen is not None and self._seen.question.run_id != overview.question.run_id:
             self._iteration, self._split, self._group = None, Split.TRAIN, None
         self._seen = overview
-        self._paint_confusion()
-        self._read_page(0 if is_other else self.query_one(PagedTable).first_row)
+        with self.app.batch_update():
+            self._paint_confusion()
+            if is_other:
+                self._page = overview.first_page
+                self._paint_page(0)
 
     def _read_page(self, offset: int) -> None:
         overview = self._seen
         if overview is None:
             return
         ids, graded = overview.ids[offset : offset + PAGE_ROWS], overview.question.graded
-        self.read(
-            lambda connection: (overview, offset, histories(connection, ids, graded)), self._show_page, group="page"
-        )
 
-    def _show_page(self, found: tuple[_Overview, int, list[History]]) -> None:
-        overview, offset, page = found
-        if overview is self._seen:
-            self._page = page
-            self._paint_page(offset)
+        def show(page: list[History]) -> None:
+            if overview is self._seen:
+                self._page = tuple(page)
+                self._paint_page(offset)
+
+        self.read(lambda connection: histories(connection, ids, graded), show, group="page")
 
     def _paint(self) -> None:
         self._paint_confusion()
@@ -144,7 +148,7 @@ class FailuresScreen(HistoryScreen):
             return
         if overview.confusion is not None:
             self.query_one(ConfusionTable).show(overview.confusion)
-        self.query_one("#where", Static).update(one_line(_where(overview)))
+        self.query_one("#where", Static).update(one_line(_where(overview)), layout=False)
 
     def _paint_page(self, offset: int) -> None:
         if self._seen is None:
@@ -168,7 +172,7 @@ class FailuresScreen(HistoryScreen):
     def on_confusion_table_group_seen(self, message: ConfusionTable.GroupSeen) -> None:
         overview, group = self._seen, message.group
         if overview is not None and overview.confusion is not None:
-            self.query_one("#cell", Static).update(one_line(_about(overview.confusion, group)))
+            self.query_one("#cell", Static).update(one_line(_about(overview.confusion, group)), layout=False)
 
     def on_confusion_table_group_chosen(self, message: ConfusionTable.GroupChosen) -> None:
         self._group = None if message.group == self._group else message.group
@@ -232,20 +236,15 @@ class FailuresScreen(HistoryScreen):
 
 def _overview(connection: sqlite3.Connection, question: _Question, all_graded: tuple[int, ...]) -> _Overview:
     run_id, split, graded, group = question.run_id, question.split, question.graded, question.group
-    splits = tuple(
-        one
-        for one in Split
-        if connection.execute(
-            "SELECT 1 FROM examples WHERE run_id = ? AND split = ? AND origin = 'seed' LIMIT 1", [run_id, one]
-        ).fetchone()
-    )
+    splits = splits_of(connection, run_id)
     if not graded:
-        return _Overview(question, all_graded, splits, None, ())
+        return _Overview(question, all_graded, splits, None, (), ())
     ids = ranked(connection, run_id, split, graded, question.order)
     if group is not None:
         wanted = members(connection, run_id, graded[-1], split, group)
         ids = tuple(one for one in ids if one in wanted)
-    return _Overview(question, all_graded, splits, confusion(connection, run_id, graded[-1], split), ids)
+    page = tuple(histories(connection, ids[:PAGE_ROWS], graded))
+    return _Overview(question, all_graded, splits, confusion(connection, run_id, graded[-1], split), ids, page)
 
 
 def _where(overview: _Overview) -> str:
