@@ -56,7 +56,9 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_runs_workers_are_found_among_its_children(worker: subprocess.Popen[bytes]) -> None:
-    memory = Sampler().sample(os.getpid()).memory
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
+        memory = Sampler().sample(os.getpid()).memory
+        other.communicate()
     assert memory.keys() == {"run", "teacher"}
     assert all(size > 2**20 for size in memory.values())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from plans import assert_indexed
-from screens import LARGE, SMALL, AppPilot, opened, press, settled, shown, until
+from screens import LARGE, NOW, SMALL, AppPilot, opened, press, settled, shown, until
 from textual.color import Color
 from textual_plot import PlotWidget
 from workspaces import _ask, _verdict, add_run, fill, grade
@@ -29,7 +29,7 @@ from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.course import gain_of
 from llm2llm_local.tui.duration import duration
 from llm2llm_local.tui.hardware import Gpu, Sample, Sampler
-from llm2llm_local.tui.run_view import MOST_CANDIDATES, Accuracies, Counts, Loss
+from llm2llm_local.tui.run_view import MOST_CANDIDATES, Accuracies, Counts, Known, Loss, run_view
 from llm2llm_local.tui.themes import LIGHT
 from llm2llm_local.tui.widgets.accuracy_plot import AccuracyPlot
 from llm2llm_local.tui.widgets.axes import Axes, Ticks
@@ -234,7 +234,7 @@ async def test_a_run_that_is_not_worked_on_says_why_and_which_key_goes_on(
 
 
 async def test_a_done_run_says_how_it_ended_and_what_it_gained(tmp_path: Path) -> None:
-    make(tmp_path, Status.DONE, "finished early: in iteration 1 the student gets all right", is_ended=True)
+    make(tmp_path, Status.DONE, "finished early: in iteration 1 " + "of a long story " * 20, is_ended=True)
     async with opened(tmp_path, "dashboard", size=SMALL) as pilot:
         text = shown(pilot)
     assert "finished early: in iteration 1" in text
@@ -596,6 +596,19 @@ async def test_another_run_has_its_own_candidates(tmp_path: Path) -> None:
         pilot.app.choose_run(2)  # type: ignore[attr-defined]
         await until(pilot, lambda: "new question" not in shown(pilot))
         assert stream_of(pilot).newest_id == 0
+
+
+def test_what_the_stream_has_is_not_read_again(tmp_path: Path) -> None:
+    make(tmp_path)
+    with open_reader(tmp_path) as connection:
+        for known, decided, new in (
+            (Known(1, 3, [2]), [2], [4, 5]),
+            (Known(None, 0, []), [], [1, 2, 3, 4, 5]),
+            (Known(7, 3, [2]), [], [1, 2, 3, 4, 5]),  # of another run
+        ):
+            view = run_view(connection, tmp_path, 1, known, NOW)
+            assert [one.id for one in view.decided] == decided
+            assert [one.id for one in view.new] == new
 
 
 def test_the_streams_queries_go_by_indexes(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from textual.reactive import reactive
 from textual_plot import PlotWidget
 from textual_plot.axis_formatter import AxisFormatter
 
-_LEAST_WIDTH, _LEAST_HEIGHT = 12, 5
 _CELLS_OF_X_TICK, _CELLS_OF_Y_TICK = 8, 2
 _FACTORS = (1, 2, 5, 10, 20, 50)
 """Steps between ticks, times a power of ten."""
@@ -53,8 +52,6 @@ class Axes(PlotWidget, can_focus=False, inherit_bindings=False):
         self.set_y_formatter(y)
 
     def _render_plot(self) -> None:
-        # The library's own drawing fails in a frame without an inside.
-        if self.size.width >= _LEAST_WIDTH and self.size.height >= _LEAST_HEIGHT:
-            self._x_ticks_made.most = max(2, self.size.width // _CELLS_OF_X_TICK)
-            self._y_ticks_made.most = max(2, self.size.height // _CELLS_OF_Y_TICK)
-            super()._render_plot()
+        self._x_ticks_made.most = max(2, self.size.width // _CELLS_OF_X_TICK)
+        self._y_ticks_made.most = max(2, self.size.height // _CELLS_OF_Y_TICK)
+        super()._render_plot()
