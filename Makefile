@@ -24,7 +24,7 @@ demo: models
 	@test -f $(DEMO)/llm2llm.toml || $(BIN)/llm2llm init $(DEMO) --task demo --models models
 	@if $(BIN)/llm2llm -C $(DEMO) query --csv "SELECT run_id FROM runs WHERE status != 'done'" 2>/dev/null | grep -q '^[0-9]'; \
 		then $(BIN)/llm2llm -C $(DEMO) resume; else $(BIN)/llm2llm -C $(DEMO) run; fi
-	@echo "Look around: $(BIN)/llm2llm -C $(DEMO) report | failures | query \"SELECT * FROM lineage\""
+	@echo "Look around: $(BIN)/llm2llm -C $(DEMO) tui | report | failures | query \"SELECT * FROM lineage\""
 
 test: lint models
 	$(BIN)/pytest

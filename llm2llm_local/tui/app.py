@@ -7,6 +7,7 @@ process that goes on when this one ends.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ScreenT = TypeVar("ScreenT", bound=Screen[None])
 
 _TOAST_SECONDS = 8.0
+_WEB_FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -292,6 +294,14 @@ class Llm2LlmApp(App[Launched]):
             timeout=_TOAST_SECONDS,
             markup=False,
         )
+
+    def action_help_quit(self) -> None:
+        """Ctrl-C, by which many mean to stop a run."""
+        self.say("q leaves, and runs go on. s stops the chosen run after its unit of work.")
+
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """As Textual has it, without the fonts that a browser would fetch from the network."""
+        return _WEB_FONT.sub("", super().export_screenshot(title=title, simplify=simplify))
 
     def action_help(self) -> None:
         from .screens.help import HelpScreen
