@@ -99,7 +99,7 @@ class CompareScreen(HistoryScreen):
         if not holder.children:
             holder.mount(RunsPlot(id="runs-plot"))
         curves = tuple((run.run_id, run.accuracy.get(split, ())) for run in comparison.runs)
-        self.call_after_refresh(lambda: self.query_one(RunsPlot).show(RunCurves(split, curves)))
+        self.query_one(RunsPlot).show(RunCurves(split, curves))
 
     def _paint_figures(self, comparison: Comparison, split: Split) -> None:
         table = self.query_one("#figures", DataTable)

@@ -54,7 +54,8 @@ class Plot(Vertical, Generic[T]):
         """None: there is nothing to plot."""
         if data != self._data:
             self._data = data
-            self._draw()
+            if self.is_mounted:  # otherwise its parts aren't there yet, and mounting draws
+                self._draw()
 
     def draw(self, data: T | None) -> None:
         """Set limits and formatters, and `put` the series."""
