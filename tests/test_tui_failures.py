@@ -112,6 +112,14 @@ def test_orders_of_examples(workspace: Path) -> None:
         assert ranked(connection, 1, Split.TRAIN, (0, 1, 2), Order.FILE) == (1, 2, 3, 4)
 
 
+def test_what_is_lost_comes_before_what_was_lost_later_and_learnt_again(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        answers = [("person", "place"), ("person", None), ("place", None), ("person", None)]
+        _history(add_run(store), _SEEDS[:2], answers)
+    with open_reader(tmp_path) as connection:
+        assert ranked(connection, 1, Split.TRAIN, (0, 1, 2, 3), Order.LOST) == (2, 1)
+
+
 def test_histories_tell_where_a_right_answer_was_lost(workspace: Path) -> None:
     with open_reader(workspace) as connection:
         (one, other) = histories(connection, (3, 1), (0, 1, 2))

@@ -20,6 +20,7 @@ from llm2llm_local.report.relations import Column, relations
 from llm2llm_local.store.reader import QueryResult, open_reader, run_query
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.query_files import own_queries, query_file, write_private
+from llm2llm_local.tui.screens.sql import SqlScreen
 from llm2llm_local.tui.widgets.query_catalogue import QueryCatalogue
 from llm2llm_local.tui.widgets.result_table import ResultTable
 
@@ -47,6 +48,11 @@ def _write(pilot: AppPilot, sql: str) -> None:
 async def _run(pilot: AppPilot, sql: str, key: str = "f5") -> None:
     _write(pilot, sql)
     await press(pilot, key)
+
+
+async def _to_catalogue(pilot: AppPilot) -> None:
+    await until(pilot, lambda: "questions" in shown(pilot))
+    pilot.app.screen.query_one(QueryCatalogue).focus()
 
 
 def _said(pilot: AppPilot) -> str:
@@ -159,8 +165,8 @@ async def test_a_long_query_can_be_cancelled_and_blocks_nothing(workspace: Path)
         await until(pilot, lambda: "s; esc cancels it" in shown(pilot))
         await pilot.press("f5")
         await until(pilot, lambda: "a query is under way" in _said(pilot))
-        await pilot.press("tab", "4")  # other screens are read meanwhile
-        await until(pilot, lambda: pilot.app.current_mode == "lineage")
+        pilot.app.switch_mode("logs")  # other screens are read meanwhile
+        await until(pilot, lambda: "iteration 1 started" in shown(pilot))
         pilot.app.switch_mode("sql")
         await pilot.pause()
         await pilot.press("escape")
@@ -169,10 +175,13 @@ async def test_a_long_query_can_be_cancelled_and_blocks_nothing(workspace: Path)
 
 async def test_leaving_the_app_ends_a_query(workspace: Path) -> None:
     async with opened(workspace, "sql") as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, SqlScreen)
         _write(pilot, _ENDLESS)
         await pilot.press("f5")
         await until(pilot, lambda: "running" in shown(pilot))
-    # Without an end of the query this test would not end before the time limit of queries.
+    # The thread is waited for when the loop ends, beyond this test.
+    assert screen._is_cancelled.is_set()
 
 
 async def test_the_time_limit_ends_a_query(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +243,7 @@ async def test_escape_goes_to_the_result_and_back(workspace: Path) -> None:
 
 async def test_a_question_is_taken_up_from_the_catalogue(workspace: Path) -> None:
     async with opened(workspace, "sql") as pilot:
-        pilot.app.screen.query_one(QueryCatalogue).focus()
+        await _to_catalogue(pilot)
         await press(pilot, "down", "down", "enter")
         editor = pilot.app.screen.query_one("#statement", TextArea)
         assert editor.text == QUESTIONS[0].sql
@@ -245,7 +254,7 @@ async def test_names_are_inserted_from_the_catalogue(workspace: Path) -> None:
     async with opened(workspace, "sql") as pilot:
         _write(pilot, "SELECT ")
         await press(pilot, "end")
-        pilot.app.screen.query_one(QueryCatalogue).focus()
+        await _to_catalogue(pilot)
         await press(pilot, "end", "enter")
         assert pilot.app.screen.query_one("#statement", TextArea).text == "SELECT teacher_yield"
 
@@ -261,10 +270,10 @@ async def test_a_query_is_saved_used_and_deleted(workspace: Path) -> None:
         assert own_queries(workspace) == (Question("a9", "SELECT 1\nFROM runs"),)
         assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
         _write(pilot, "")
-        pilot.app.screen.query_one(QueryCatalogue).focus()
+        await _to_catalogue(pilot)
         await press(pilot, "home", "down", "enter")
         assert pilot.app.screen.query_one("#statement", TextArea).text == "SELECT 1\nFROM runs"
-        pilot.app.screen.query_one(QueryCatalogue).focus()
+        await _to_catalogue(pilot)
         await press(pilot, "delete", "n")
         assert file.exists()
         await press(pilot, "delete", "y")
@@ -273,15 +282,15 @@ async def test_a_query_is_saved_used_and_deleted(workspace: Path) -> None:
 
 async def test_questions_of_the_program_can_not_be_deleted(workspace: Path) -> None:
     async with opened(workspace, "sql") as pilot:
-        pilot.app.screen.query_one(QueryCatalogue).focus()
-        await press(pilot, "down", "delete")
+        await _to_catalogue(pilot)
+        await press(pilot, "down", "down", "delete")
         assert "Delete the saved query" not in shown(pilot)
 
 
 async def test_control_characters_of_a_saved_query_do_not_reach_the_editor(workspace: Path) -> None:
     write_private(query_file(workspace, "odd"), "SELECT\t1\n-- \x1b[31m")
     async with opened(workspace, "sql") as pilot:
-        pilot.app.screen.query_one(QueryCatalogue).focus()
+        await _to_catalogue(pilot)
         await press(pilot, "home", "down", "enter")
         assert pilot.app.screen.query_one("#statement", TextArea).text == "SELECT  1\n-- [31m"
 
