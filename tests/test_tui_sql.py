@@ -117,6 +117,19 @@ def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> N
         query_file(tmp_path, name)
 
 
+def test_only_files_with_a_fit_name_are_queries(tmp_path: Path) -> None:
+    write_private(query_file(tmp_path, "mine"), "SELECT 1")
+    (tmp_path / "queries" / ".hidden.sql").write_text("SELECT 2")
+    (tmp_path / "queries" / "odd\x1b.sql").write_text("SELECT 3")
+    assert own_queries(tmp_path) == (Question("mine", "SELECT 1"),)
+
+
+def test_a_saved_query_that_can_not_be_read_says_why(tmp_path: Path) -> None:
+    folder = tmp_path / "queries" / "folder.sql"
+    folder.mkdir(parents=True)
+    assert own_queries(tmp_path) == (Question("folder", f"-- {folder}: Is a directory"),)
+
+
 # --- running ---
 
 

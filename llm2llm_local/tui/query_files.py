@@ -16,20 +16,31 @@ _MOST_CHARACTERS_OF_NAME = 60
 
 
 def own_queries(workspace: Path) -> tuple[Question, ...]:
-    """By name. Bytes that aren't text are shown as such."""
-    files = sorted((workspace / _FOLDER).glob("*.sql"))
-    return tuple(Question(file.stem, file.read_text(encoding="utf-8", errors="replace")) for file in files)
+    """By name, those with a name that could be given here. One that can't be read says why, as a comment in SQL."""
+    files = sorted(file for file in (workspace / _FOLDER).glob("*.sql") if _is_fit(file.stem))
+    return tuple(Question(file.stem, _read(file)) for file in files)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"-- {file}: {error.strerror}"
 
 
 def query_file(workspace: Path, name: str) -> Path:
     """Where a query of this name is kept. Raises UserInputError when a file can't be called so."""
-    is_fit = name.isprintable() and not set(name) & set('/\\:*?"<>|') and not name.startswith(".")
-    if not name or len(name) > _MOST_CHARACTERS_OF_NAME or not is_fit:
+    if not _is_fit(name):
         raise UserInputError(
             f"a query can't be called {name!r}",
             f'Take up to {_MOST_CHARACTERS_OF_NAME} characters other than / \\ : * ? " < > |, no dot first.',
         )
     return workspace / _FOLDER / f"{name}.sql"
+
+
+def _is_fit(name: str) -> bool:
+    is_sound = name.isprintable() and not set(name) & set('/\\:*?"<>|') and not name.startswith(".")
+    return is_sound and 0 < len(name) <= _MOST_CHARACTERS_OF_NAME
 
 
 def write_private(path: Path, text: str) -> None:
