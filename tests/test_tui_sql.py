@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from screens import SMALL, AppPilot, opened, press, settled, shown, until
+from textual.events import Paste
 from textual.widgets import DataTable, Input, TextArea
 from workspaces import add_run, fill, grade
 
@@ -244,6 +245,14 @@ async def test_digits_and_letters_are_text_in_the_editor(workspace: Path) -> Non
         assert pilot.app.current_mode == "sql"
         await press(pilot, "escape", "8")
         assert pilot.app.current_mode == "logs"
+
+
+async def test_what_is_pasted_holds_no_control_characters(workspace: Path) -> None:
+    async with opened(workspace, "sql") as pilot:
+        _write(pilot, "")
+        pilot.app.post_message(Paste("SELECT\n'\x1b[31m[bold]\x07'"))
+        await settled(pilot)
+        assert pilot.app.screen.query_one("#statement", TextArea).text == "SELECT\n'[31m[bold]'"
 
 
 async def test_escape_goes_to_the_result_and_back(workspace: Path) -> None:

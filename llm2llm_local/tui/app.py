@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.events import Event, Paste
 from textual.message import Message
 from textual.screen import Screen
 from textual.signal import Signal
@@ -24,7 +25,7 @@ from ..errors import EXIT_DONE, EXIT_USER_INPUT, Llm2LlmError
 from ..launch import Launched, launch
 from ..report.status import RunStatus
 from .feed import Feed
-from .text import one_line
+from .text import editable_lines, one_line
 from .themes import DARK, LIGHT, SIXTEEN_COLORS, THEMES
 
 if TYPE_CHECKING:
@@ -285,6 +286,11 @@ class Llm2LlmApp(App[Launched]):
         timer = self.set_interval(_SECONDS_BETWEEN_LOOKS, look)
 
     # --- what concerns all screens ---
+
+    async def on_event(self, event: Event) -> None:
+        if isinstance(event, Paste):  # a field would send what it is given to the terminal
+            event.text = editable_lines(event.text)
+        await super().on_event(event)
 
     def say(self, text: str, *, is_error: bool = False) -> None:
         """A note that goes away by itself."""
