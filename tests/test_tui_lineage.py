@@ -87,7 +87,7 @@ async def test_prompt_and_reply_can_be_read_in_full(workspace: Workspace) -> Non
         await press(pilot, "tab")
         assert pane.has_focus
         await press(pilot, "end")
-        assert "0" * 50 in shown(pilot)  # sha256 of the model
+        await until(pilot, lambda: "0" * 50 in shown(pilot))  # sha256 of the model
         pane.scroll_to(y=60, animate=False)
         await settled(pilot)
         assert "reply      the whole" in shown(pilot)
@@ -148,6 +148,16 @@ async def test_what_is_new_comes_into_the_open_tree(workspace: Workspace) -> Non
         await until(pilot, lambda: "format check" not in shown(pilot))
         workspace.execute("UPDATE reviews SET applied_iteration = 2")
         await until(pilot, lambda: "person: withdraw, since iteration 2" in shown(pilot))
+
+
+async def test_what_is_new_comes_where_it_belongs(workspace: Workspace) -> None:
+    async with opened(workspace.folder, "lineage") as pilot:
+        await press(pilot, "g", "6", "enter")
+        add_review(workspace.folder, 1, 1, ReviewDecision.REJECT)
+        await until(pilot, lambda: "person: reject, waits" in shown(pilot))
+        text = shown(pilot)
+        assert text.index("duplicate check") < text.index("person: reject") < text.index("example 6")
+        assert chosen(pilot) == Step("example", 6)
 
 
 async def test_text_of_data_and_models_is_text(workspace: Workspace) -> None:

@@ -93,7 +93,7 @@ async def test_a_candidate_is_shown_with_all_that_led_to_it(workspace: Workspace
             assert part in text
         pilot.app.screen.query_one("#whole").focus()
         await press(pilot, "end")
-        assert "example 3, failed in iteration 0" in shown(pilot)
+        await until(pilot, lambda: "example 3, failed in iteration 0" in shown(pilot))
         await press(pilot, "escape")
         assert pilot.app.focused is table(pilot).query_one(DataTable)
 
@@ -217,6 +217,8 @@ async def test_with_labels_the_answer_is_one_of_them(workspace: Workspace) -> No
     async with opened(workspace.folder, "review") as pilot:
         await press(pilot, "e", "tab")
         assert isinstance(pilot.app.focused, Select)
+        await press(pilot, "a", "x", "e", "u", "w")  # decide nothing meanwhile
+        assert isinstance(pilot.app.focused, Select)
         await press(pilot, "enter", "down")
         assert "[b]other" in shown(pilot)
         await press(pilot, "enter", "ctrl+s")
@@ -264,8 +266,15 @@ async def test_words_are_searched_for(workspace: Workspace) -> None:
         await press(pilot, "y", '"')
         assert ids(pilot) == []
         assert "no candidates like this" in shown(pilot)
-        await press(pilot, "escape", "c")
+        await press(pilot, "enter")
+        assert pilot.app.focused is table(pilot).query_one(DataTable)
+        await press(pilot, "c")
         assert ids(pilot) == [5, 4, 3, 2, 1]
+        field = pilot.app.screen.query_one("#search")
+        await press(pilot, "slash")
+        assert field.display
+        await press(pilot, "escape")
+        assert not field.display
 
 
 async def test_the_next_training_is_said(workspace: Workspace) -> None:
@@ -273,8 +282,7 @@ async def test_the_next_training_is_said(workspace: Workspace) -> None:
         assert "Decisions count from the training of iteration 2 on." in shown(pilot)
         with Store(workspace.folder) as store:
             store.of_run(1).open_stage(2, "train", 0, "", {}, units=1)
-        await until(pilot, lambda: "begins no more trainings" in shown(pilot))
-        assert "llm2llm fork 1" in shown(pilot)
+        await until(pilot, lambda: "begins no more trainings" in shown(pilot) and "llm2llm fork 1" in shown(pilot))
 
 
 async def test_a_finished_run_is_not_changed(workspace: Workspace) -> None:
@@ -414,3 +422,4 @@ async def test_another_run_is_shown_from_its_start(workspace: Workspace) -> None
         await press(pilot, "u")  # there is nothing to undo in this one
         await until(pilot, lambda: len(reviews(workspace)) == 1)
         assert "? doubt" in row(pilot, 10)
+        assert "undone" not in said(pilot)

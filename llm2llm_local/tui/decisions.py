@@ -40,11 +40,6 @@ class Decisions:
         self._written: set[Made] = set()
         self._undoable: list[Made] = []
 
-    @property
-    def last(self) -> Made | None:
-        """The newest that isn't undone."""
-        return self._undoable[-1] if self._undoable else None
-
     def make(self, line: CandidateLine, after: PersonDecision | None) -> Made:
         """Decide on a candidate as it is shown now; `after` None withdraws."""
         made = Made(line.id, _word(after), line.person, after)

@@ -210,7 +210,7 @@ class LineageScreen(HistoryScreen):
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         if message.input.id == "find":
-            self.query_one(DataTable).focus()
+            self._show_list()
             return
         text = message.value.strip().lower()
         number = text.removeprefix("c").strip()

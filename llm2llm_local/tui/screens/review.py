@@ -12,7 +12,7 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from ...report.candidate import NextTraining, WholeCandidate, labels_of, next_training, whole_candidate
 from ...report.candidates import (
@@ -220,7 +220,7 @@ class ReviewScreen(HistoryScreen):
 
     def action_edit(self) -> None:
         line, view, whole = self._chosen, self._view, self._whole
-        if line is None or view is None or whole is None or whole.line.id != line.id:
+        if line is None or view is None or whole is None or whole.line.id != line.id or self._editing is not None:
             return
         self._editing = line
         question, answer = texts_of(line)
@@ -243,10 +243,12 @@ class ReviewScreen(HistoryScreen):
 
     def action_withdraw(self) -> None:
         line = self._chosen
-        if line is not None and line.person is not None:
+        if line is not None and line.person is not None and self._editing is None:
             self._decide(line, None)
 
     def action_undo(self) -> None:
+        if self._editing is not None:
+            return
         made = self._decisions.undo()
         if made is None:
             self.action_withdraw()
@@ -312,6 +314,9 @@ class ReviewScreen(HistoryScreen):
 
     def action_search(self) -> None:
         self.query_one(CandidateFilters).search()
+
+    def on_input_submitted(self, message: Input.Submitted) -> None:
+        self.action_to_table()
 
     def action_filter(self) -> None:
         self.query_one("#iteration").focus()
