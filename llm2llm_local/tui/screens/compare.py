@@ -24,6 +24,7 @@ from ..widgets.run_marks import MOST_RUNS, marks
 
 _BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
 _MOST_CELLS_OF_VALUE = 32
+_NOTHING = "space chooses runs in the list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,11 @@ class CompareScreen(HistoryScreen):
                 table.add_row(one_line(difference.field), *values)
             table.move_cursor(row=row, animate=False)
         n = len(comparison.differences)
-        caption = f"{n} settings differ" if n else "no setting differs, and the models are the same"
+        caption = (
+            f"{n} {'setting differs' if n == 1 else 'settings differ'}"
+            if n
+            else "no setting differs, and the models are the same"
+        )
         self.query_one("#differences-caption", Static).update(caption if len(comparison.runs) > 1 else _NOTHING)
 
     def _shown_split(self, comparison: Comparison) -> Split:
@@ -162,9 +167,6 @@ class CompareScreen(HistoryScreen):
             shown = self._shown_split(comparison)
             self._split = splits[(splits.index(shown) + 1) % len(splits)] if shown in splits else splits[0]
             self._paint()
-
-
-_NOTHING = "space chooses runs in the list"
 
 
 def _at_first(runs: Sequence[RunOverview], run_id: int) -> tuple[int, ...]:
