@@ -17,11 +17,11 @@ from .errors import Llm2LlmError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, memory_plan, read_inputs
 from .records import Split
+from .report.duration import duration
 from .report.plain import plain
 from .report.rates import Plan, estimate, measured_rates
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
-from .tui.duration import duration
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30

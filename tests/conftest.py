@@ -77,3 +77,9 @@ def big_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     make_big_store(folder, Size())
     yield Workspace(folder)
     (folder / "llm2llm.db").unlink()  # pytest keeps the folders of three sessions
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests of the terminal UI run in asyncio, as Textual does."""
+    return "asyncio"

@@ -27,7 +27,7 @@ from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.wishes import add_command
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.course import gain_of
-from llm2llm_local.tui.duration import duration
+from llm2llm_local.report.duration import duration
 from llm2llm_local.tui.hardware import Gpu, Sample, Sampler
 from llm2llm_local.tui.run_view import MOST_CANDIDATES, Accuracies, Counts, Known, Loss, run_view
 from llm2llm_local.tui.themes import LIGHT

@@ -7,16 +7,19 @@ process that goes on when this one ends.
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.events import Event, Paste
+from textual.events import Event, Paste, ScreenSuspend
 from textual.message import Message
 from textual.screen import Screen
 from textual.signal import Signal
@@ -36,67 +39,31 @@ ScreenT = TypeVar("ScreenT", bound=Screen[None])
 _TOAST_SECONDS = 8.0
 _WEB_FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_UNTIL_IDLE = 0.3
 
 
-def _runs() -> HistoryScreen:
-    from .screens.runs import RunsScreen
-
-    return RunsScreen()
-
-
-def _dashboard() -> HistoryScreen:
-    from .screens.dashboard import DashboardScreen
-
-    return DashboardScreen()
-
-
-def _failures() -> HistoryScreen:
-    from .screens.failures import FailuresScreen
-
-    return FailuresScreen()
-
-
-def _lineage() -> HistoryScreen:
-    from .screens.lineage import LineageScreen
-
-    return LineageScreen()
-
-
-def _review() -> HistoryScreen:
-    from .screens.review import ReviewScreen
-
-    return ReviewScreen()
-
-
-def _sql() -> HistoryScreen:
-    from .screens.sql import SqlScreen
-
-    return SqlScreen()
-
-
-def _compare() -> HistoryScreen:
-    from .screens.compare import CompareScreen
-
-    return CompareScreen()
-
-
-def _logs() -> HistoryScreen:
-    from .screens.logs import LogsScreen
-
-    return LogsScreen()
-
-
-_SCREENS: dict[str, tuple[str, Callable[[], HistoryScreen]]] = {
-    "runs": ("Runs", _runs),
-    "dashboard": ("Run", _dashboard),
-    "failures": ("Failures", _failures),
-    "lineage": ("Lineage", _lineage),
-    "review": ("Review", _review),
-    "sql": ("SQL", _sql),
-    "compare": ("Compare", _compare),
-    "logs": ("Logs", _logs),
+_SCREENS = {
+    "runs": ("Runs", "RunsScreen"),
+    "dashboard": ("Run", "DashboardScreen"),
+    "failures": ("Failures", "FailuresScreen"),
+    "lineage": ("Lineage", "LineageScreen"),
+    "review": ("Review", "ReviewScreen"),
+    "sql": ("SQL", "SqlScreen"),
+    "compare": ("Compare", "CompareScreen"),
+    "logs": ("Logs", "LogsScreen"),
 }
-"""Mode → name and how it is made: only what is looked at is imported."""
+"""Mode, which is the name of its module in `screens`, too → name for people, and class."""
+
+
+def _screen_class(mode: str) -> type[HistoryScreen]:
+    """Imported only now: the first frame should not wait for screens that nobody looks at."""
+    module = importlib.import_module(f".screens.{mode}", __package__)
+    found: type[HistoryScreen] = getattr(module, _SCREENS[mode][1])
+    return found
+
+
+def _make_screen(mode: str) -> HistoryScreen:
+    return _screen_class(mode)()
 
 
 class Llm2LlmApp(App[Launched]):
@@ -104,7 +71,7 @@ class Llm2LlmApp(App[Launched]):
 
     CSS_PATH = "llm2llm.tcss"
     TITLE = "llm2llm"
-    MODES: ClassVar[dict[str, str | Callable[[], Screen]]] = {mode: make for mode, (_, make) in _SCREENS.items()}  # type: ignore[type-arg]
+    MODES: ClassVar[dict[str, str | Callable[[], Screen]]] = {mode: partial(_make_screen, mode) for mode in _SCREENS}  # type: ignore[type-arg]
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(str(key), f"switch_mode('{mode}')", name, show=False)
@@ -149,8 +116,21 @@ class Llm2LlmApp(App[Launched]):
         if self._opens_with is not None:
             self._wait_for(self._opens_with, is_all=True)
 
+        if not self.is_headless:
+            self.set_timer(_SECONDS_UNTIL_IDLE, self.prepare_screens)
+
     def on_unmount(self) -> None:
         self._feed.stop()
+
+    @work(group="prepare")
+    async def prepare_screens(self) -> None:
+        """Make the screens that weren't looked at yet, one after another, so that going to one takes no time."""
+        for mode in _SCREENS:
+            await asyncio.sleep(_SECONDS_UNTIL_IDLE)
+            await asyncio.to_thread(_screen_class, mode)
+            await self._init_mode(mode)
+            if mode != self.current_mode:
+                self.get_screen_stack(mode)[0].post_message(ScreenSuspend())
 
     def _feed_changed(self) -> None:
         self.post_message(self.Changed())

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..report.curves import AccuracyCurve, CandidateCounts
+from ..report.duration import duration
 from ..report.progress import RunProgress
 from ..report.status import RunStatus
 from ..report.wilson import Accuracy
 from ..report.work import StageProgress
-from .duration import duration
 
 _ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
 _SLOW = 0.5

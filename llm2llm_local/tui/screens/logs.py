@@ -17,13 +17,15 @@ from ...report.events import Event, events_after
 from ...store.lock import last_holder
 from ...store.reader import require_run
 from ...store.rows import run_folder
+from ..ink import ink
 from ..screen import HistoryScreen
 from ..text import many_lines, one_line
 
 _MOST_EVENTS = 2000
 """Shown at most; all of them are in the table `events`."""
 
-_LOUD = {"run_failed": "bold $error", "worker_died": "bold $error", "memory_short": "bold $warning"}
+_LOUD = {"run_failed": "error", "worker_died": "error", "memory_short": "warning", "review_refused": "warning"}
+"""Kinds of events that should be seen, and their colour in the theme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class LogsScreen(HistoryScreen):
 
     def _line(self, event: Event) -> Text:
         moment = datetime.fromisoformat(event.created_at).astimezone()
-        style = self.app.theme_variables.get(_LOUD.get(event.kind, "").removeprefix("bold $"), "")
+        style = ink(self.app, _LOUD[event.kind], bold=True) if event.kind in _LOUD else ""
         return Text.assemble((f"{moment:%m-%d %H:%M:%S}  ", "dim"), one_line(event.message, style=style))
 
 

@@ -26,8 +26,8 @@ class NewRunScreen(ModalScreen[list[str] | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f5", "check", "Check"),
-        Binding("f9", "start", "Start"),
+        Binding("f5", "check", "Check", key_display="F5"),
+        Binding("f9", "start", "Start", key_display="F9"),
         Binding("escape", "dismiss", "Close"),
     ]
 

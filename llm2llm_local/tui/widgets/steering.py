@@ -6,8 +6,8 @@ from rich.text import Text
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from ...report.duration import duration
 from ...report.status import RunStatus
-from ..duration import duration
 from ..ink import ink
 from ..text import one_line
 

@@ -7,8 +7,8 @@ from rich.text import Text
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from ...report.duration import duration
 from ..course import Course, facts_of, figures_of, gain_of, title_of
-from ..duration import duration
 from ..ink import bar, ink
 from .bars import SIGNS
 
