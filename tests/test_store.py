@@ -490,6 +490,18 @@ def test_the_readers_connection_itself_can_not_write(tmp_path: Path, sql: str) -
 
 
 @pytest.mark.timeout(120, method="thread")  # SQLite alone can't be interrupted by a signal
+def test_a_query_can_search_the_candidates(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        fill(add_run(store))
+    sql = "SELECT c.question FROM candidates_search s JOIN candidates c ON c.id = s.rowid WHERE candidates_search MATCH "
+    with open_reader(tmp_path) as connection:
+        assert run_query(connection, sql + """'"w quest"'""", 5.0).rows == [("new question",)]
+        with pytest.raises(StoreError, match="only SELECT"):
+            run_query(connection, "INSERT INTO candidates_search (candidates_search) VALUES ('delete-all')", 5.0)
+        with pytest.raises(StoreError, match="only SELECT"):
+            run_query(connection, "PRAGMA user_version", 5.0)
+
+
 def test_a_query_that_never_ends_is_ended(tmp_path: Path) -> None:
     Store(tmp_path).close()
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"

@@ -9,83 +9,122 @@ import asyncio
 import os
 import pty
 import resource
+import select
 import statistics
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from fcntl import ioctl
 from pathlib import Path
+from typing import Self
 
 import psutil
 from screens import AppPilot, opened, settled
 from workspaces import COMMAND
 
 from llm2llm_local.store.writer import Store
-from llm2llm_local.tui.screen import HistoryScreen
 
 _TIMES = 5
 _COMMITS = 400
+_SECONDS_TO_PREPARE = 12.0
+_SECONDS_OF_QUIET = 1.2
 _MIB = 2**20
 
 
+_MARKERS = {
+    "runs": "1–10 of 10",
+    "dashboard": "Iteration ",
+    "failures": "seeds:",
+    "lineage": "1–100 of",
+    "review": "1–100 of",
+    "sql": "questions",
+    "compare": "95% interval",
+    "logs": "run_",
+}
+"""What is on a screen once its data are."""
+
+
 def main(folder: Path) -> None:
-    for arguments in (["tui"], ["tui", "1"]):
-        figures = [first_frame(folder, *arguments) for _ in range(_TIMES)]
-        cpu, wall = (statistics.median(column) for column in zip(*figures, strict=True))
-        sys.stdout.write(f"llm2llm {' '.join(arguments):6} first frame: {cpu:.2f} s of CPU, {wall:.2f} s\n")
-    asyncio.run(screens(folder))
+    for arguments in ([], ["1"]):
+        frames = []
+        for _ in range(_TIMES):
+            with Watched(folder, *arguments) as ui:
+                wall = ui.wait_for("iteration")
+                frames.append((ui.cpu_seconds(), wall))
+        cpu, wall = (statistics.median(column) for column in zip(*frames, strict=True))
+        say(f"llm2llm tui {' '.join(arguments):2} first frame with the run's state: {cpu:.2f} s of CPU, {wall:.2f} s")
+    with Watched(folder) as ui:
+        ui.wait_for(_MARKERS["runs"])
+        time.sleep(_SECONDS_TO_PREPARE)
+        say(f"idle afterwards: {ui.cpu_seconds():.2f} s of CPU spent since the start")
+        for number, (mode, marker) in enumerate(_MARKERS.items(), start=1):
+            figures = [
+                ui.seconds_to(str(number), marker, away="8" if mode != "logs" else "1") for _ in range(_TIMES + 1)
+            ]
+            first, later = 1000 * figures[0], 1000 * statistics.median(figures[1:])
+            say(f"screen {mode:10} first {first:4.0f} ms, later {later:4.0f} ms")
+    asyncio.run(memories(folder))
 
 
-def first_frame(folder: Path, *arguments: str) -> tuple[float, float]:
-    """CPU and wall seconds from the start of the command until the chosen run is on the screen."""
-    master, slave = pty.openpty()
-    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 45, 140, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    started = time.monotonic()
-    process = subprocess.Popen(
-        [COMMAND, "-C", folder, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment
-    )
-    os.close(slave)
-    shown = b""
-    while b"iteration" not in shown:
-        shown += os.read(master, 65536)
-    wall = time.monotonic() - started
-    times = psutil.Process(process.pid).cpu_times()
-    process.kill()
-    process.wait()
-    os.close(master)
-    return times.user + times.system, wall
+class Watched:
+    """The terminal UI in a terminal of 140×45 that is read here."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._terminal, inner = pty.openpty()
+        ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 45, 140, 0, 0))
+        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            [COMMAND, "-C", folder, "tui", *arguments], stdin=inner, stdout=inner, stderr=inner, env=environment
+        )
+        os.close(inner)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._terminal)
+
+    def cpu_seconds(self) -> float:
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def wait_for(self, marker: str) -> float:
+        """Seconds since the last key, or the start, until this text has been written."""
+        written = b""
+        while marker.encode() not in written:
+            written += os.read(self._terminal, 65536)
+        return time.monotonic() - self._began
+
+    def seconds_to(self, key: str, marker: str, *, away: str) -> float:
+        """From the key until the screen's data are there; coming from another screen."""
+        self._press("\x1b")  # an input field would take the next key
+        self._press(away)
+        self._press(key, wait=False)
+        return self.wait_for(marker)
+
+    def _press(self, key: str, *, wait: bool = True) -> None:
+        self._began = time.monotonic()
+        os.write(self._terminal, key.encode())
+        while wait and select.select([self._terminal], [], [], _SECONDS_OF_QUIET)[0]:
+            os.read(self._terminal, 65536)
 
 
-async def screens(folder: Path) -> None:
-    """Milliseconds from a key until everything that belongs on the screen is there; then memory over many commits."""
-    async with opened(folder, "runs") as pilot:
-        modes = list(pilot.app.screen_names)  # type: ignore[attr-defined]
-        for number, mode in enumerate(modes, start=1):
-            first = await timed(pilot, lambda: pilot.press(str(number)))  # noqa: B023
-            later = []
-            for _ in range(_TIMES):
-                await pilot.press("8" if mode != "logs" else "1")
-                await settled(pilot)
-                later.append(await timed(pilot, lambda: pilot.press(str(number))))  # noqa: B023
-            milliseconds = [1000 * seconds for seconds in (first, statistics.median(later))]
-            sys.stdout.write("screen {:10} first {:5.0f} ms, later {:5.0f} ms\n".format(mode, *milliseconds))
+async def memories(folder: Path) -> None:
+    async with opened(folder, "dashboard") as pilot:
         for mode in ("dashboard", "review"):
             pilot.app.switch_mode(mode)
             await settled(pilot)
             await memory(pilot, folder, mode)
 
 
-async def timed(pilot: AppPilot, act: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    await act()  # type: ignore[misc]
-    while isinstance(screen := pilot.app.screen, HistoryScreen) and (screen.is_reading or not screen.is_mounted):
-        await asyncio.sleep(0.001)
-    await pilot.pause(0)
-    return time.perf_counter() - started
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 async def memory(pilot: AppPilot, folder: Path, mode: str) -> None:
@@ -103,7 +142,7 @@ async def memory(pilot: AppPilot, folder: Path, mode: str) -> None:
                 figures.append(process.memory_info().rss / _MIB)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rounded = " ".join(f"{figure:.0f}" for figure in figures)
-    sys.stdout.write(f"memory on {mode} over {_COMMITS} commits: {rounded} MiB, peak {peak:.0f}\n")
+    say(f"memory on {mode} over {_COMMITS} commits: {rounded} MiB, peak {peak:.0f}")
 
 
 if __name__ == "__main__":

@@ -112,9 +112,11 @@ def run_query(
     deadline = time.monotonic() + timeout_seconds
     ran_out = was_denied = False
 
-    def authorize(action: int, *_: object) -> int:
+    def authorize(action: int, what: str | None, *_: object) -> int:
         nonlocal was_denied
-        if action in _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES:
+        # The search index asks for the version of the data by itself.
+        is_version = action == sqlite3.SQLITE_PRAGMA and what == "data_version"
+        if is_version or action in _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES:
             return sqlite3.SQLITE_OK
         was_denied = True
         return sqlite3.SQLITE_DENY
@@ -124,6 +126,7 @@ def run_query(
         ran_out = time.monotonic() > deadline
         return int(ran_out or is_cancelled())
 
+    _open_search_index(connection)
     connection.set_authorizer(authorize)
     connection.set_progress_handler(should_end, _STEPS_BETWEEN_TIME_CHECKS)
     try:
@@ -151,6 +154,12 @@ def run_query(
     if cursor.description is None:
         raise StoreError("the query is empty", 'For example: llm2llm query "SELECT * FROM accuracy_by_iteration"')
     return QueryResult(tuple(column[0] for column in cursor.description), rows)
+
+
+def _open_search_index(connection: sqlite3.Connection) -> None:
+    """A virtual table is opened by declaring its columns, which no query may do."""
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'candidates_search'").fetchone():
+        connection.execute("SELECT 1 FROM candidates_search LIMIT 0")
 
 
 def newest_run(connection: sqlite3.Connection) -> int:

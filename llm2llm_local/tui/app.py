@@ -8,13 +8,14 @@ process that goes on when this one ends.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from textual import work
 from textual.app import App, SystemCommand
@@ -130,7 +131,12 @@ class Llm2LlmApp(App[Launched]):
             await asyncio.to_thread(_screen_class, mode)
             await self._init_mode(mode)
             if mode != self.current_mode:
-                self.get_screen_stack(mode)[0].post_message(ScreenSuspend())
+                screen = self.get_screen_stack(mode)[0]
+                self.stylesheet.update(screen)
+                screen._css_update_count = self._css_update_count  # or going there would style all screens again
+                screen.post_message(ScreenSuspend())
+                cast("HistoryScreen", screen).prepare()
+        gc.freeze()  # what is there now stays: looking through it for garbage took 0.2 s in the middle of a key press
 
     def _feed_changed(self) -> None:
         self.post_message(self.Changed())

@@ -98,11 +98,15 @@ class HistoryScreen(Screen[None]):
     def history_changed(self) -> None:
         """The feed's word, or another run was chosen: read again now, or when the screen is shown."""
         if self.is_current:
-            self._is_stale = False
-            self.read(self._read_status, self._show_status, group="status")
-            self.update_view()
+            self.prepare()
         else:
             self._is_stale = True
+
+    def prepare(self) -> None:
+        """Read all that belongs on the screen, whether it is shown now or not."""
+        self._is_stale = False
+        self.read(self._read_status, self._show_status, group="status")
+        self.update_view()
 
     def on_mount(self) -> None:
         self.llm2llm.history.subscribe(self, lambda _: self.history_changed())
