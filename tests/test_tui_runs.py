@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
-from screens import SMALL, AppPilot, opened, press, shown, until
+from screens import SMALL, AppPilot, opened, press, settled, shown, until
 from textual.widgets import Input
 from workspaces import Workspace, add_run, fill, grade
 
 from llm2llm_local.records import Status
 from llm2llm_local.store.lock import RunLock
+from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.screens.confirm import ConfirmScreen
 from llm2llm_local.tui.screens.new_run import NewRunScreen
+from llm2llm_local.tui.screens.runs import RunsScreen
 from llm2llm_local.tui.screens.starting import StartingScreen
 from llm2llm_local.tui.screens.told import ToldScreen
 
@@ -80,6 +84,7 @@ async def test_a_paused_run_goes_on_with_a_row(workspace: Workspace) -> None:
         async with opened(workspace.folder, "runs") as pilot:
             await press(pilot, "r")
             await until(pilot, lambda: commands(workspace) == [(2, "resume")])
+            await until(pilot, lambda: "run 2 will resume: it goes on." in toasts(pilot))
 
 
 @pytest.mark.parametrize("key", ["p", "s", "r"])
@@ -171,3 +176,37 @@ async def test_a_fork_that_is_refused_says_why(workspace: Workspace) -> None:
 
 def toasts(pilot: AppPilot) -> str:
     return "\n".join(notification.message for notification in pilot.app._notifications)
+
+
+async def test_news_of_the_run_before_do_not_take_the_choice_back(workspace: Workspace) -> None:
+    async with opened(workspace.folder, "runs") as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, RunsScreen)
+        with open_reader(workspace.folder) as connection:
+            late = screen._read_status(connection)
+        await press(pilot, "down")
+        await until(pilot, lambda: shown(pilot).startswith(" run 1 ✓ done"))
+        screen._show_status(late)
+        await settled(pilot)
+        assert screen.run_id == 1
+        assert shown(pilot).startswith(" run 1 ✓ done")
+
+
+async def test_a_folder_that_was_locked_away_is_a_message(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = workspace.folder / "runs/2/lock"
+    lock.write_text("")
+    open_file = os.open
+
+    def refuse(path: str | Path, *arguments: int) -> int:
+        if Path(path) == lock:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_file(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        async with opened(workspace.folder, "runs") as pilot:
+            await until(pilot, lambda: f"{lock}: Permission denied" in shown(pilot).replace("\n ", ""))
+            patch.undo()
+            await until(pilot, lambda: shown(pilot).startswith(" run 2 ✗ interrupted"))

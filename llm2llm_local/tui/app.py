@@ -218,13 +218,13 @@ class Llm2LlmApp(App[Launched]):
         when = ""
         if status.state in ("running", "starting"):
             seconds = status.unit_seconds
-            when = "after this unit of work" + ("" if seconds is None else f", about {max(1, round(seconds))} s") + ": "
+            when = " after this unit of work" + ("" if seconds is None else f", about {max(1, round(seconds))} s")
         try:
             add_command(self.workspace, status.run_id, word)
         except Llm2LlmError as error:
             self.call_from_thread(self.say, str(error), is_error=True)
         else:
-            self.call_from_thread(self.say, f"run {status.run_id} will {word} {when}it {effect}.")
+            self.call_from_thread(self.say, f"run {status.run_id} will {word}{when}: it {effect}.")
 
     # --- other commands of this program ---
 

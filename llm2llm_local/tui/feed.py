@@ -50,14 +50,14 @@ class Feed:
         while not self._stopping.is_set():
             try:
                 self._follow_one_file()
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 if str(error) != trouble:
                     trouble = str(error)
                     self._changed()  # the screens then read, and say what is wrong
                 self._stopping.wait(_SECONDS_BETWEEN_LOOKS)
 
     def _follow_one_file(self) -> None:
-        """Until the store is another file, or can't be read (StoreError)."""
+        """Until the store is another file, or can't be read (StoreError, OSError)."""
         with open_reader(self._workspace) as connection:
             file = self._identity()
             seen: _Seen | None = None

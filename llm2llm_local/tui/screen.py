@@ -89,7 +89,7 @@ class HistoryScreen(Screen[None]):
         """Call `what` in a thread with a read-only connection, then `show` with its result in the UI's thread.
 
         One read of a group is under way at a time; of those asked for meanwhile only the last is done after it.
-        A StoreError in `what` is shown below the screen.
+        A StoreError or OSError in `what` is shown below the screen.
         """
         self._wanted[group] = lambda connection: partial(show, what(connection))
         if group not in self._busy:
@@ -105,7 +105,12 @@ class HistoryScreen(Screen[None]):
     def prepare(self) -> None:
         """Read all that belongs on the screen, whether it is shown now or not."""
         self._is_stale = False
-        self.read(self._read_status, self._show_status, group="status")
+        chosen = self.run_id
+        self.read(
+            lambda connection: self._read_status(connection, chosen),
+            lambda found: self._show_status(chosen, *found),
+            group="status",
+        )
         self.update_view()
 
     def on_mount(self) -> None:
@@ -137,15 +142,20 @@ class HistoryScreen(Screen[None]):
                 show = what(connection)
         except StoreError as error:
             show = partial(self._show_trouble, error)
+        except OSError as error:  # a folder that was locked away, a share that is gone
+            show = partial(self._show_trouble, StoreError(f"{error.filename}: {error.strerror}"))
         self.post_message(self.ReadDone(group, show))
 
-    def _read_status(self, connection: sqlite3.Connection) -> tuple[RunStatus, str]:
-        run_id = require_run(connection, self.run_id)
+    def _read_status(self, connection: sqlite3.Connection, chosen: int | None) -> tuple[RunStatus, str]:
+        run_id = require_run(connection, chosen)
         (status,) = run_statuses(connection, self.llm2llm.workspace, run_id)
         return status, last_words(connection, self.llm2llm.workspace, status)
 
-    def _show_status(self, found: tuple[RunStatus, str]) -> None:
-        status, words = found
+    def _show_status(self, chosen: int | None, status: RunStatus, words: str) -> None:
+        if self.run_id not in (chosen, status.run_id):
+            return  # another run was chosen meanwhile, or this one deleted: what follows is read already
+        if self.run_id not in (None, status.run_id):  # another was chosen since; its own read is under way
+            return
         self.query_one(RunBar).status = status
         self.query_one(Trouble).show_state(status, words)
         self.llm2llm.run_seen(status)

@@ -57,7 +57,7 @@ class StartingScreen(ModalScreen[int | None]):
         try:
             with open_reader(workspace) as connection:
                 runs = connection.execute("SELECT run_id FROM runs ORDER BY run_id DESC").fetchall()
-        except StoreError:
+        except (StoreError, OSError):
             return None
         return next((row[0] for row in runs if last_holder(run_folder(workspace, row[0])) == self._launched.pid), None)
 
