@@ -19,6 +19,7 @@ from workspaces import _ask, _verdict, add_run, fill, grade
 from llm2llm_local.records import Decision, Split, Status
 from llm2llm_local.report.commands import pending_command
 from llm2llm_local.report.curves import CandidateCounts, LossPoint
+from llm2llm_local.report.duration import duration
 from llm2llm_local.report.stream import candidates_after, candidates_of_ids
 from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.lock import RunLock
@@ -27,7 +28,6 @@ from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.wishes import add_command
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.course import gain_of
-from llm2llm_local.report.duration import duration
 from llm2llm_local.tui.hardware import Gpu, Sample, Sampler
 from llm2llm_local.tui.run_view import MOST_CANDIDATES, Accuracies, Counts, Known, Loss, run_view
 from llm2llm_local.tui.themes import LIGHT

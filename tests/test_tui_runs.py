@@ -183,13 +183,25 @@ async def test_news_of_the_run_before_do_not_take_the_choice_back(workspace: Wor
         screen = pilot.app.screen
         assert isinstance(screen, RunsScreen)
         with open_reader(workspace.folder) as connection:
-            late = screen._read_status(connection)
+            late = screen._read_status(connection, 2)
         await press(pilot, "down")
         await until(pilot, lambda: shown(pilot).startswith(" run 1 ✓ done"))
-        screen._show_status(late)
+        screen._show_status(2, *late)
         await settled(pilot)
         assert screen.run_id == 1
         assert shown(pilot).startswith(" run 1 ✓ done")
+
+
+async def test_news_of_a_run_that_was_deleted_do_not_choose_it_again(workspace: Workspace) -> None:
+    async with opened(workspace.folder, "runs") as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, RunsScreen)
+        with open_reader(workspace.folder) as connection:
+            late = screen._read_status(connection, 2)
+        workspace.llm2llm("delete", "2", "--yes")
+        screen.llm2llm.forget_run(2)
+        screen._show_status(2, *late)
+        await until(pilot, lambda: shown(pilot).startswith(" run 1 ✓ done"))
 
 
 async def test_a_folder_that_was_locked_away_is_a_message(

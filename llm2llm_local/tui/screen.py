@@ -153,9 +153,7 @@ class HistoryScreen(Screen[None]):
 
     def _show_status(self, chosen: int | None, status: RunStatus, words: str) -> None:
         if self.run_id not in (chosen, status.run_id):
-            return  # another run was chosen meanwhile, or this one deleted: what follows is read already
-        if self.run_id not in (None, status.run_id):  # another was chosen since; its own read is under way
-            return
+            return  # another run was chosen since, or this one deleted; its own read is under way
         self.query_one(RunBar).status = status
         self.query_one(Trouble).show_state(status, words)
         self.llm2llm.run_seen(status)
