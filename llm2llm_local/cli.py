@@ -70,6 +70,7 @@ def _fail(message: str, code: int) -> None:
 def cli(context: click.Context, workspace: Path) -> None:
     """LLM2LLM on one machine: a local teacher writes examples like those that a student gets wrong."""
     context.obj = workspace
+    _bring_up_to_date(workspace)
 
 
 @cli.command()
@@ -357,6 +358,23 @@ def config(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
 
     for name, value in flatten(load_config(_config_path(workspace, config), overrides)).items():
         click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
+
+
+def _bring_up_to_date(workspace: Path) -> None:
+    """Migrate a store of an earlier version. What else is wrong with one is said by the commands that need it."""
+    from contextlib import suppress
+
+    from .errors import OutdatedStoreError, StoreError
+    from .store.reader import open_reader
+
+    with suppress(StoreError):
+        try:
+            with open_reader(workspace):
+                pass
+        except OutdatedStoreError:
+            from .store.writer import Store
+
+            Store(workspace).close()
 
 
 def _shows_tui(headless: bool, as_json: bool, needed: Path) -> bool:

@@ -56,6 +56,10 @@ class NoHistoryError(StoreError):
     """There is no store yet, or none with a run in it."""
 
 
+class OutdatedStoreError(StoreError):
+    """The store was made by an earlier version and lacks what this one reads; a writer brings it up to date."""
+
+
 class RunBusyError(UserInputError):
     """Another process is working on this run."""
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from sqlite_utils import Database
-from workspaces import add_run, fill, grade
+from workspaces import Workspace, add_run, fill, grade
 
-from llm2llm_local.errors import DiskError, RunBusyError, StoreError
+from llm2llm_local.errors import DiskError, OutdatedStoreError, RunBusyError, StoreError
 from llm2llm_local.records import (
     CheckVerdict,
     Decision,
@@ -291,6 +291,30 @@ def test_a_newer_store_is_refused_untouched(tmp_path: Path, open_store: Callable
     assert (tmp_path / STORE_NAME).read_bytes() == before
 
 
+def store_of_the_first_schema(folder: Path) -> None:
+    connection = sqlite3.connect(folder / STORE_NAME)
+    with connection:
+        schema.migrations.apply(Database(connection), stop_before="m002_reviews_progress_and_search")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def test_a_reader_says_that_a_store_is_of_an_earlier_version_and_a_writer_makes_it_of_this_one(tmp_path: Path) -> None:
+    store_of_the_first_schema(tmp_path)
+    with pytest.raises(OutdatedStoreError, match="earlier version") as caught, open_reader(tmp_path):
+        pass
+    assert "llm2llm status" in str(caught.value)
+    Store(tmp_path).close()
+    with open_reader(tmp_path) as connection:
+        connection.execute("SELECT progress FROM stages")
+
+
+def test_commands_bring_a_store_of_an_earlier_version_up_to_date(tmp_path: Path) -> None:
+    store_of_the_first_schema(tmp_path)
+    ending = Workspace(tmp_path).llm2llm("query", "SELECT count(progress) FROM stages", "--csv")
+    assert (ending.code, ending.out.split()) == (0, ["count(progress)", "0"]), ending.err
+
+
 @EACH_WAY
 @pytest.mark.parametrize("user_version", [0, 1], ids=["unnumbered", "numbered"])
 def test_somebody_elses_database_is_refused_untouched(
@@ -493,7 +517,9 @@ def test_the_readers_connection_itself_can_not_write(tmp_path: Path, sql: str) -
 def test_a_query_can_search_the_candidates(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         fill(add_run(store))
-    sql = "SELECT c.question FROM candidates_search s JOIN candidates c ON c.id = s.rowid WHERE candidates_search MATCH "
+    sql = (
+        "SELECT c.question FROM candidates_search s JOIN candidates c ON c.id = s.rowid WHERE candidates_search MATCH "
+    )
     with open_reader(tmp_path) as connection:
         assert run_query(connection, sql + """'"w quest"'""", 5.0).rows == [("new question",)]
         with pytest.raises(StoreError, match="only SELECT"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import NoHistoryError, StoreError
+from ..errors import NoHistoryError, OutdatedStoreError, StoreError
 
 STORE_NAME = "llm2llm.db"
 SCHEMA_VERSION = 2
@@ -37,7 +37,7 @@ _STEPS_BETWEEN_TIME_CHECKS = 10_000
 def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection to the workspace's store; rows can be indexed by column name.
 
-    Raises StoreError when the store is missing, isn't one, or was made by a newer version.
+    Raises StoreError when the store is missing, isn't one, or was made by another version.
     """
     path = workspace / STORE_NAME
     if not path.is_file():
@@ -49,6 +49,12 @@ def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
         connection = _connect(path)
         if not check_version(connection, path):
             raise NoHistoryError(f"{path}: no runs yet", "Start one with: llm2llm run")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version < SCHEMA_VERSION:
+            raise OutdatedStoreError(
+                f"{path}: made by an earlier version of llm2llm (schema {version}, this one reads {SCHEMA_VERSION})",
+                "llm2llm status brings it up to date where the store and its folder can be written to.",
+            )
         yield connection
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{path}: {error}") from error
