@@ -33,7 +33,7 @@ from llm2llm_local.report.rates import (
     rates_within,
     seconds_ahead,
 )
-from llm2llm_local.report.work import run_work
+from llm2llm_local.report.work import StageProgress, run_work
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
@@ -333,12 +333,20 @@ def told_after(run: RunStore, seconds: float) -> RunProgress:
 def test_until_a_unit_is_done_the_clock_tells(begun: RunStore, store: Store) -> None:
     told = told_after(begun, 20)
     assert told.current is not None
-    assert (told.current.rows_done, told.current.rows_total, told.rows_per_second) == (0, 6, None)
+    assert (told.current.rows_done, told.current.rows_total) == (0, 6)
+    assert told.rows_per_second == pytest.approx(0.1 * 6 / 20)
     assert (told.seconds, told.seconds_left) == (20, None)
     assert told.stage_seconds_left == pytest.approx(180)
     with store.transaction():
         store.execute("UPDATE stages SET progress = 0")
-    assert told_after(begun, 20).stage_seconds_left is None
+    told = told_after(begun, 20)
+    assert (told.stage_seconds_left, told.rows_per_second) == (None, None)
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.0, 0), (1 / 14, 1), (3 / 14, 3), (0.5, 7), (1.0, 14)])
+def test_steps_within_a_unit_are_told_whole(share: float, rows: int) -> None:
+    stage = StageProgress(0, "train", 0, "running", share, 0, 1, 0, 14, 0.0, "")
+    assert stage.rows_with_part == rows
 
 
 @pytest.mark.parametrize("kind", ["run_resumed", "command_resume"])

@@ -12,18 +12,20 @@ from pathlib import Path
 
 import pytest
 
-_PATIENCE_SECONDS = 120.0
+_PATIENCE_SECONDS = 400.0
 
 
 class Terminal:
     """One pane. `start` runs a command in it; when that ends the pane stays, and says its exit code."""
 
-    def __init__(self, server: Path, size: tuple[int, int]) -> None:
-        self._server = server
+    def __init__(self, folder: Path, size: tuple[int, int]) -> None:
+        self._folder = folder
         self._size = size
+        self._n_started = 0
 
     def start(self, command: str, folder: Path, **environment: str) -> None:
         width, height = self._size
+        self._n_started += 1  # a server that was ended may still be about to go
         script = f"{command}; code=$?; echo; echo it ended with code $code; exec sleep 600"
         settings = [option for name, value in environment.items() for option in ("-e", f"{name}={value}")]
         self._tmux(
@@ -48,8 +50,9 @@ class Terminal:
             time.sleep(0.2)
         return screen
 
-    def pane_pid(self) -> int:
-        return int(self._tmux("display-message", "-p", "-t", "test", "#{pane_pid}"))
+    @property
+    def _server(self) -> Path:
+        return self._folder / f"tmux-{self._n_started}"
 
     def end(self) -> None:
         subprocess.run(["tmux", "-S", self._server, "kill-server"], capture_output=True)
@@ -67,7 +70,7 @@ def terminal(folder: Path, size: tuple[int, int] = (80, 24)) -> Iterator[Termina
     """Skips where there is no tmux. `folder` is for the server's socket, whose path must be short."""
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
-    pane = Terminal(folder / "tmux", size)
+    pane = Terminal(folder, size)
     try:
         yield pane
     finally:

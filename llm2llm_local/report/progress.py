@@ -53,12 +53,21 @@ def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> 
         stages=work.stages,
         current=current,
         seconds=spent,
-        rows_per_second=current.rows_done / current.seconds if current and current.seconds else None,
+        rows_per_second=None if current is None else _rows_per_second(current, since),
         stage_seconds_left=left,
         seconds_left=_run_seconds_left(work, current, rates, left),
         teacher_tokens_per_second=_teacher_tokens_per_second(connection, run_id),
         student_tokens_per_second=_student_tokens_per_second(connection, run_id),
     )
+
+
+def _rows_per_second(stage: StageProgress, since_begun: float | None) -> float | None:
+    """By the complete units; before there are any, by the share of the one in progress."""
+    if stage.is_measured and stage.seconds:
+        return stage.rows_done / stage.seconds
+    if since_begun and stage.share:
+        return stage.share * stage.rows_total / since_begun
+    return None
 
 
 def _seconds_since_begun(

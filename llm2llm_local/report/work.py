@@ -41,6 +41,11 @@ class StageProgress:
         """Whether complete units tell how long its rows take."""
         return self.units_done > 0 and self.rows_done > 0
 
+    @property
+    def rows_with_part(self) -> int:
+        """Rows done, with those of the unit in progress as its share tells."""
+        return max(self.rows_done, int(self.share * self.rows_total + 1e-6))
+
 
 @dataclass(frozen=True, slots=True)
 class IterationWork:

@@ -44,9 +44,8 @@ def title_of(course: Course) -> str:
 def facts_of(progress: RunProgress, current: StageProgress) -> str:
     """Amount, rate and time left of the stage that is open."""
     rows, left = _ROWS[current.stage], progress.stage_seconds_left
-    total = "–" if current.rows_total is None else f"{current.rows_total:,}"
     time = "–" if left is None else duration(left)
-    return f"{current.rows_done:,}/{total} {rows} · {_rate(progress.rows_per_second, rows)} · {time} left"
+    return f"{current.rows_with_part:,}/{current.rows_total:,} {rows} · {_rate(progress.rows_per_second, rows)} · {time} left"
 
 
 def figures_of(course: Course, iteration: int) -> tuple[str, str]:
