@@ -54,7 +54,9 @@ def _watch(workspace: Path, run_id: int | None, launched: Launched | None) -> tu
     if refused is not None:
         sys.stderr.write(refused.output())
         return refused.exit_code() or EXIT_FAILED, None
-    status = _status(workspace, app.run_id)
+    if launched is not None and app.launched_run_id is None:
+        return _left_before_a_run(launched), None
+    status = _status(workspace, app.run_id if launched is None else app.launched_run_id)
     if status is None or (launched is None and status.pid is None):
         return EXIT_DONE, None
     if status.state == "done":
@@ -68,6 +70,16 @@ def _watch(workspace: Path, run_id: int | None, launched: Launched | None) -> tu
         )
         print(f"    {goes_on} {status.run_id}   watch it: llm2llm tui")  # noqa: T201
     return _EXIT_CODES.get(status.state, EXIT_DONE), None
+
+
+def _left_before_a_run(launched: Launched) -> int:
+    """The exit code where the person did not wait for the process to have a run."""
+    code = launched.exit_code()
+    if code is None:
+        print(f"process {launched.pid} goes on; watch it: llm2llm tui")  # noqa: T201
+        return EXIT_DONE
+    sys.stderr.write(launched.output())
+    return code
 
 
 def _status(workspace: Path, run_id: int | None) -> RunStatus | None:

@@ -45,6 +45,7 @@ async def test_new_events_do_not_pull_away_whoever_reads_older_ones(workspace: P
             for number in range(200):
                 store.of_run(1).add_event("note", f"event number {number}")
         await until(pilot, lambda: "event number 199" in shown(pilot))
+        await settled(pilot)  # it follows the events for a moment longer
         log = pilot.app.screen.query_one("#events RichLog", RichLog)
         log.scroll_home(animate=False)
         await settled(pilot)

@@ -105,6 +105,8 @@ class Llm2LlmApp(App[Launched]):
         """Published at every change of the history, and when another run is chosen."""
         self.status: RunStatus | None = None
         """The chosen run as it was seen last."""
+        self.launched_run_id: int | None = None
+        """The run of the process that this was opened for, once that has one."""
         self._opens_with = launched
         self._feed = Feed(workspace, self._feed_changed)
         for theme in THEMES:
@@ -246,6 +248,8 @@ class Llm2LlmApp(App[Launched]):
 
         def started(run_id: int | None) -> None:
             if run_id is not None:
+                if is_all:
+                    self.launched_run_id = run_id
                 self.choose_run(run_id)
                 self.switch_mode("dashboard")
                 self._watch_refusal(launched, is_all)

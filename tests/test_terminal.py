@@ -1,0 +1,112 @@
+"""What a command says in the shell, and its exit code, once the terminal UI that it opened was left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from screens import AppPilot, settled, until
+from textual.app import App
+from textual.pilot import Pilot
+from workspaces import add_run, fill, grade
+
+from llm2llm_local import terminal
+from llm2llm_local.launch import Launched, process_log
+from llm2llm_local.records import Status
+from llm2llm_local.store.lock import RunLock
+from llm2llm_local.store.writer import Store
+from llm2llm_local.tui.app import Llm2LlmApp
+from llm2llm_local.tui.screens.starting import StartingScreen
+
+Person = Callable[[AppPilot], Coroutine[Any, Any, None]]
+"""What someone does in the terminal UI before leaving it."""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Run 1 is done."""
+    with Store(tmp_path) as store:
+        run = add_run(store)
+        fill(run)
+        grade(run)
+        run.folder.mkdir(parents=True)
+        with store.transaction():
+            run.set_status(Status.DONE, "finished after 1 rounds")
+    return tmp_path
+
+
+@contextmanager
+def launched(workspace: Path, program: str) -> Iterator[Launched]:
+    """A process that does what `program` does, as if it were one of this program's."""
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        process_log(workspace, process.pid).write_text("what it said\n")
+        yield Launched(workspace, process, process_log(workspace, process.pid))
+        process.kill()
+
+
+def watched(
+    monkeypatch: pytest.MonkeyPatch, workspace: Path, process: Launched, person: Person
+) -> tuple[int, int | None]:
+    monkeypatch.setattr(terminal, "launch", lambda *_: process)
+
+    async def leave(pilot: Pilot[Any]) -> None:
+        await person(pilot)
+        pilot.app.exit()
+
+    def run(app: Llm2LlmApp) -> Launched | None:
+        return App.run(app, headless=True, auto_pilot=leave)
+
+    monkeypatch.setattr(Llm2LlmApp, "run", run)
+    return terminal.run_and_watch(workspace, "run")
+
+
+async def leave_the_dialog(pilot: AppPilot) -> None:
+    await until(pilot, lambda: isinstance(pilot.app.screen, StartingScreen))
+    await pilot.press("escape")
+    await settled(pilot)
+
+
+def test_an_earlier_run_is_not_taken_for_one_that_is_still_starting(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with launched(workspace, "import time; time.sleep(60)") as process:
+        assert watched(monkeypatch, workspace, process, leave_the_dialog) == (0, None)
+    assert capsys.readouterr().out == f"process {process.pid} goes on; watch it: llm2llm tui\n"
+
+
+def test_a_process_that_ended_without_a_run_after_one_looked_away_is_told(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with launched(workspace, "import time; time.sleep(3); raise SystemExit(2)") as process:
+
+        async def look_away(pilot: AppPilot) -> None:
+            await leave_the_dialog(pilot)
+            await until(pilot, lambda: process.exit_code() is not None)
+
+        assert watched(monkeypatch, workspace, process, look_away) == (2, None)
+    assert capsys.readouterr().err == "what it said\n"
+
+
+def test_the_run_that_was_started_counts_whichever_one_looked_at_last(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(workspace) as store:
+        run = add_run(store)
+        run.folder.mkdir(parents=True)
+    with RunLock(run.folder, 2), launched(workspace, "import time; time.sleep(60)") as process:
+        (run.folder / "lock").write_text(f"{process.pid}\n")
+
+        async def look_at_the_other(pilot: AppPilot) -> None:
+            app = pilot.app
+            assert isinstance(app, Llm2LlmApp)
+            await until(pilot, lambda: app.run_id == 2)
+            app.choose_run(1)
+            await settled(pilot)
+
+        assert watched(monkeypatch, workspace, process, look_at_the_other) == (0, None)
+    assert capsys.readouterr().out.startswith("run 2  running")
