@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from llm2llm_local.records import Status
 from llm2llm_local.store.lock import RunLock
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
+from llm2llm_local.tui.app import Llm2LlmApp
 from llm2llm_local.tui.screens.confirm import ConfirmScreen
 from llm2llm_local.tui.screens.new_run import NewRunScreen
 from llm2llm_local.tui.screens.runs import RunsScreen
@@ -162,6 +165,19 @@ async def test_changed_fields_reach_the_check(workspace: Workspace) -> None:
         await until(pilot, lambda: "loop.nonsense:" in shown(pilot) and "unknown key" in shown(pilot))
 
 
+async def test_a_second_run_at_once_is_asked_about(workspace: Workspace) -> None:
+    with RunLock(workspace.folder / "runs/2", 2):
+        async with opened(workspace.folder, "runs") as pilot:
+            await press(pilot, "f", "enter")
+            assert isinstance(pilot.app.screen, ConfirmScreen)
+            assert "Run 2 is at work" in shown(pilot)
+            await press(pilot, "n")
+            assert not isinstance(pilot.app.screen, StartingScreen)
+            await press(pilot, "f", "enter", "y")
+            assert isinstance(pilot.app.screen, StartingScreen)
+            await until(pilot, lambda: "exit code 2" in shown(pilot))  # there is no configuration
+
+
 async def test_a_fork_that_is_refused_says_why(workspace: Workspace) -> None:
     async with opened(workspace.folder, "runs") as pilot:
         await press(pilot, "f")
@@ -222,3 +238,15 @@ async def test_a_folder_that_was_locked_away_is_a_message(
             await until(pilot, lambda: f"{lock}: Permission denied" in shown(pilot).replace("\n ", ""))
             patch.undo()
             await until(pilot, lambda: shown(pilot).startswith(" run 2 ✗ interrupted"))
+
+
+async def test_a_store_that_another_keeps_to_itself_is_soon_said_to_be_locked(workspace: Workspace) -> None:
+    other = sqlite3.connect(workspace.store, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    async with Llm2LlmApp(workspace.folder).run_test() as pilot:
+        began = time.monotonic()
+        await until(pilot, lambda: "database is locked" in shown(pilot))
+        assert time.monotonic() - began < 8
+        other.close()
+        await until(pilot, lambda: shown(pilot).startswith(" run 2 ✗ interrupted"))

@@ -65,6 +65,27 @@ def test_a_killed_terminal_ui_leaves_its_run_running(pane: Terminal, tiny_models
     assert not psutil.pid_exists(ui.pid)
 
 
+def test_a_run_is_checked_started_and_stopped_by_keys_alone(
+    pane: Terminal, tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    workspace = make_workspace(tmp_path / "work", tiny_models)
+    pane.start(command("tui"), workspace.folder)
+    pane.until(lambda text: "n starts one" in text)
+    pane.press("n")
+    pane.until(lambda text: "llm2llm.toml" in text)
+    pane.press("Enter")
+    pane.until(lambda text: "F9 starts it" in text)
+    pane.press("F9")
+    pane.until(lambda text: "iteration" in text.splitlines()[0])
+    pane.press("s")
+    screen = pane.until(lambda text: "■ stopped" in text.splitlines()[0] or "✓ done" in text.splitlines()[0])
+    if "stopped" in screen.splitlines()[0]:  # else it was at its last unit of work
+        assert workspace.rows("SELECT command, status FROM commands") == [("stop", "done")]
+        assert "r continues it" in screen
+    pane.press("q")
+    assert "it ended with code 0" in pane.until(lambda text: "it ended with code" in text)
+
+
 def test_a_run_that_was_killed_is_resumed_with_one_key(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "work", tiny_models)
     pane.start(command("run"), workspace.folder)

@@ -46,6 +46,7 @@ class RunsScreen(HistoryScreen):
     def __init__(self) -> None:
         super().__init__()
         self._first_row = 0
+        self._at_work: list[int] = []
 
     def compose_body(self) -> Iterable[Widget]:
         yield PagedTable(*_COLUMNS, nothing="no runs yet: n starts one")
@@ -56,6 +57,7 @@ class RunsScreen(HistoryScreen):
 
     def _show(self, runs: tuple[RunOverview, ...]) -> None:
         chosen, now = self.run_id, self.llm2llm.clock()
+        self._at_work = [run.status.run_id for run in runs if run.status.state in ("running", "starting")]
         numbers = [run.status.run_id for run in runs]
         first = self._first_row
         if chosen in numbers and not self.query_one(PagedTable).chosen:
@@ -101,12 +103,28 @@ class RunsScreen(HistoryScreen):
 
     def _start(self, arguments: list[str] | None) -> None:
         if arguments:
-            self.llm2llm.begin("run", *arguments)
+            self._launch("run", *arguments)
 
     def _fork(self, run_id: int, overrides: str | None) -> None:
         if overrides is not None:
             words = [word for override in shlex.split(overrides) for word in ("--set", override)]
-            self.llm2llm.begin("fork", str(run_id), *words)
+            self._launch("fork", str(run_id), *words)
+
+    def _launch(self, *arguments: str) -> None:
+        """Start it; while another run is at work, only after a question."""
+
+        def begin_if(agrees: bool | None) -> None:
+            if agrees:
+                self.llm2llm.begin(*arguments)
+
+        if not self._at_work:
+            begin_if(True)
+            return
+        question = (
+            f"Run {', '.join(map(str, self._at_work))} is at work. Two runs share this machine and slow each other down "
+            "far more than by half.\nStart another all the same?"
+        )
+        self.app.push_screen(ConfirmScreen(question), begin_if)
 
     def _delete_if(self, run_id: int, agrees: bool | None) -> None:
         if agrees:
