@@ -16,6 +16,7 @@ from ...launch import Launched
 from ...store.lock import last_holder
 from ...store.reader import open_reader
 from ...store.rows import run_folder
+from ..feed import PATIENCE_SECONDS
 from ..text import many_lines
 
 _SECONDS_BETWEEN_LOOKS = 0.3
@@ -55,7 +56,7 @@ class StartingScreen(ModalScreen[int | None]):
         """The run that the process has taken up."""
         workspace = self._launched.workspace
         try:
-            with open_reader(workspace) as connection:
+            with open_reader(workspace, PATIENCE_SECONDS) as connection:
                 runs = connection.execute("SELECT run_id FROM runs ORDER BY run_id DESC").fetchall()
         except (StoreError, OSError):
             return None
