@@ -33,8 +33,12 @@ _STEPS_BETWEEN_TIME_CHECKS = 10_000
 """SQLite virtual machine steps; a few milliseconds of work."""
 
 
+PATIENCE_SECONDS = 10.0
+"""For a store that another process keeps to itself; one that is only written to makes no reader wait."""
+
+
 @contextmanager
-def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
+def open_reader(workspace: Path, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[sqlite3.Connection]:
     """A read-only connection to the workspace's store; rows can be indexed by column name.
 
     Raises StoreError when the store is missing, isn't one, or was made by another version.
@@ -46,7 +50,7 @@ def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
         )
     connection: sqlite3.Connection | None = None
     try:
-        connection = _connect(path)
+        connection = _connect(path, patience_seconds)
         if not check_version(connection, path):
             raise NoHistoryError(f"{path}: no runs yet", "Start one with: llm2llm run")
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -63,10 +67,10 @@ def open_reader(workspace: Path) -> Iterator[sqlite3.Connection]:
             connection.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, patience_seconds: float) -> sqlite3.Connection:
     """Read-only; where the folder is read-only too, without the files that a store in use has beside it."""
     uri = path.resolve().as_uri()
-    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10.0)
+    connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=patience_seconds)
     try:
         connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.OperationalError:

@@ -19,6 +19,9 @@ from ..store.rows import run_folder
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
+PATIENCE_SECONDS = 1.0
+"""Until a locked store is said to be: a person waits, and leaving the terminal UI waits for its reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
@@ -58,7 +61,7 @@ class Feed:
 
     def _follow_one_file(self) -> None:
         """Until the store is another file, or can't be read (StoreError, OSError)."""
-        with open_reader(self._workspace) as connection:
+        with open_reader(self._workspace, PATIENCE_SECONDS) as connection:
             file = self._identity()
             seen: _Seen | None = None
             while not self._stopping.is_set() and self._identity() == file:

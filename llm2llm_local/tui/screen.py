@@ -19,6 +19,7 @@ from ..errors import NoHistoryError, StoreError
 from ..report.last_words import last_words
 from ..report.status import RunStatus, run_statuses
 from ..store.reader import open_reader, require_run
+from .feed import PATIENCE_SECONDS
 from .widgets.bars import Navigation, RunBar, Trouble
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class HistoryScreen(Screen[None]):
     @work(thread=True, group="reads")
     def _work(self, group: str, what: Callable[[sqlite3.Connection], Callable[[], None]]) -> None:
         try:
-            with open_reader(self.llm2llm.workspace) as connection:
+            with open_reader(self.llm2llm.workspace, PATIENCE_SECONDS) as connection:
                 show = what(connection)
         except StoreError as error:
             show = partial(self._show_trouble, error)
