@@ -619,6 +619,10 @@ def test_the_streams_queries_go_by_indexes(tmp_path: Path) -> None:
         assert_indexed(connection, lambda: pending_command(connection, 1))
         assert [one.id for one in candidates_after(connection, 1, 2, 2)] == [4, 5]
         assert [one.reason for one in candidates_of_ids(connection, [1, 5])] == ["", "two readings"]
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE candidates SET verdict = 'accept' WHERE id = 5")  # by a person
+    with open_reader(tmp_path) as connection:
+        assert [one.reason for one in candidates_of_ids(connection, [5])] == [""]
 
 
 # --- the machine ---

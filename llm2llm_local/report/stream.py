@@ -18,7 +18,7 @@ _CANDIDATES = f"""SELECT c.id, c.iteration,
     substr(coalesce(c.question, c.output_text), 1, {_MOST_CHARACTERS}), substr(c.answer, 1, {_MOST_CHARACTERS}),
     c.verdict,
     coalesce(c.reject_reason, (SELECT v.reason FROM verdicts v WHERE v.candidate_id = c.id AND v.verdict = 'doubt'
-                               ORDER BY v.id LIMIT 1), '')
+                               AND c.verdict = 'doubt' ORDER BY v.id LIMIT 1), '')
     FROM candidates c JOIN examples e ON e.id = c.parent_example_id
     LEFT JOIN predictions p ON p.run_id = c.run_id AND p.iteration = c.iteration AND p.example_id = e.id"""
 

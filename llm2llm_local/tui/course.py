@@ -45,7 +45,8 @@ def facts_of(progress: RunProgress, current: StageProgress) -> str:
     """Amount, rate and time left of the stage that is open."""
     rows, left = _ROWS[current.stage], progress.stage_seconds_left
     time = "–" if left is None else duration(left)
-    return f"{current.rows_with_part:,}/{current.rows_total:,} {rows} · {_rate(progress.rows_per_second, rows)} · {time} left"
+    amount = f"{current.rows_with_part:,}/{current.rows_total:,} {rows}"
+    return f"{amount} · {_rate(progress.rows_per_second, rows)} · {time} left"
 
 
 def figures_of(course: Course, iteration: int) -> tuple[str, str]:
