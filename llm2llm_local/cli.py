@@ -19,7 +19,12 @@ import click
 from . import __version__, airgap, terminal
 from .errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
 
-_RUN = click.argument("run", type=click.IntRange(min=1), required=False)
+_LARGEST = 2**63 - 1
+"""Of SQLite's integers."""
+
+_ID = click.IntRange(1, _LARGEST)
+
+_RUN = click.argument("run", type=_ID, required=False)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 _SET = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a field; can be repeated."
@@ -140,7 +145,7 @@ def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> N
 
 
 @cli.command()
-@click.argument("run", type=click.IntRange(min=1))
+@click.argument("run", type=_ID)
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @_HEADLESS
 @_JSON
@@ -223,7 +228,7 @@ def stop(workspace: Path, run: int | None) -> None:
 
 
 @cli.command()
-@click.argument("run", type=click.IntRange(min=1))
+@click.argument("run", type=_ID)
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_obj
 def delete(workspace: Path, run: int, yes: bool) -> None:
@@ -261,7 +266,9 @@ def report(workspace: Path, run: int | None, as_json: bool) -> None:
 
 @cli.command()
 @_RUN
-@click.option("--iteration", type=click.IntRange(min=0), help="Of which student; by default the newest that is graded.")
+@click.option(
+    "--iteration", type=click.IntRange(0, _LARGEST), help="Of which student; by default the newest that is graded."
+)
 @_JSON
 @click.pass_obj
 def failures(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
@@ -275,7 +282,7 @@ def failures(workspace: Path, run: int | None, iteration: int | None, as_json: b
 
 
 @cli.command()
-@click.argument("example", type=click.IntRange(min=1))
+@click.argument("example", type=_ID)
 @_JSON
 @click.pass_obj
 def lineage(workspace: Path, example: int, as_json: bool) -> None:

@@ -41,6 +41,13 @@ def said(pilot: AppPilot) -> str:
     return "\n".join(notification.message for notification in pilot.app._notifications)
 
 
+@pytest.mark.parametrize("text", ["x", "9" * 30, "c" + "9" * 30])
+async def test_what_is_no_id_is_said(workspace: Workspace, text: str) -> None:
+    async with opened(workspace.folder, "lineage") as pilot:
+        await press(pilot, "g", *text, "enter")
+        assert "that is not an id" in said(pilot)
+
+
 async def test_seeds_are_listed_with_how_they_fared(workspace: Workspace) -> None:
     async with opened(workspace.folder, "lineage") as pilot:
         table = pilot.app.screen.query_one(DataTable)
@@ -106,9 +113,7 @@ async def test_back_from_an_example_or_a_candidate_by_its_id(workspace: Workspac
         await press(pilot, "g", "9", "9", "enter")
         assert "there is no example 99" in said(pilot)
         assert chosen(pilot) == Step("candidate", 5)
-        await press(pilot, "g", "x", "enter")
-        assert "that is not an id" in said(pilot)
-        await press(pilot, "escape")
+        await press(pilot, "g", "x", "enter", "escape")
         assert tree(pilot).has_focus
         await press(pilot, "escape")
         assert pilot.app.screen.query_one(DataTable).has_focus

@@ -36,6 +36,9 @@ from ..widgets.outcomes import strip
 from ..widgets.paged_table import PAGE_ROWS, Page, PagedTable
 
 _BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
+_MOST_DIGITS = 18
+"""Of an id; SQLite's integers have 19."""
+
 _QUESTION_CELLS = 200
 _ANSWER_CELLS = 16
 
@@ -214,7 +217,7 @@ class LineageScreen(HistoryScreen):
             return
         text = message.value.strip().lower()
         number = text.removeprefix("c").strip()
-        if not number.isdecimal():
+        if not number.isdecimal() or len(number) > _MOST_DIGITS:
             self.llm2llm.say("that is not an id: a number, or c and a number", is_error=True)
             return
         self._leave_jump()

@@ -121,8 +121,8 @@ class RunsScreen(HistoryScreen):
             begin_if(True)
             return
         question = (
-            f"Run {', '.join(map(str, self._at_work))} is at work. Two runs share this machine and slow each other down "
-            "far more than by half.\nStart another all the same?"
+            f"Run {', '.join(map(str, self._at_work))} is at work. Two runs share this machine and slow each other "
+            "down far more than by half.\nStart another all the same?"
         )
         self.app.push_screen(ConfirmScreen(question), begin_if)
 
