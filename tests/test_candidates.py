@@ -149,6 +149,10 @@ def test_a_decision_is_for_the_first_training_that_has_not_begun(workspace: Work
     for decision in (ReviewDecision.ACCEPT, ReviewDecision.REJECT):
         add_review(workspace.folder, 1, DOUBTFUL, decision)
     assert following().waiting == 1
+    add_review(workspace.folder, 1, DOUBTFUL, ReviewDecision.WITHDRAW)
+    assert following().waiting == 0
+    workspace.execute("UPDATE reviews SET applied_iteration = 2 WHERE decision = 'reject'")
+    assert following().waiting == 1
 
 
 def test_a_run_that_ended_early_has_no_training_to_come(workspace: Workspace, reader: sqlite3.Connection) -> None:

@@ -114,6 +114,7 @@ async def test_a_resume_that_is_refused_says_why(workspace: Workspace) -> None:
         assert isinstance(pilot.app.screen, StartingScreen)
         await until(pilot, lambda: "exit code 2" in shown(pilot) or isinstance(pilot.app.screen, ToldScreen))
         assert "llm2llm.toml" in shown(pilot)  # which isn't there
+        assert "It goes on" not in shown(pilot)
         await press(pilot, "escape")
         await until(pilot, lambda: "accuracy" in shown(pilot) or pilot.app.current_mode == "dashboard")
 

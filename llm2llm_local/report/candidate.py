@@ -71,7 +71,8 @@ class WholeCandidate:
 class NextTraining:
     """`iteration`: whose training set decisions made now are part of; None: the run trains no more.
 
-    `waiting`: candidates with decisions that no training set has considered yet.
+    `waiting`: candidates with a decision that no training set has considered yet. One that was taken back before it
+    had any effect isn't waited for.
     """
 
     run_id: int
@@ -122,13 +123,21 @@ def labels_of(connection: sqlite3.Connection, run_id: int) -> tuple[str, ...]:
     return tuple(json.loads(row["labels"]))
 
 
+_WAITING = """
+    SELECT count(*) FROM reviews r WHERE r.run_id = ?1 AND r.applied_iteration IS NULL
+    AND r.id = (SELECT max(id) FROM reviews last WHERE last.candidate_id = r.candidate_id)
+    AND (r.decision != 'withdraw' OR EXISTS (
+        SELECT 1 FROM reviews b WHERE b.candidate_id = r.candidate_id AND b.applied_iteration IS NOT NULL
+        AND b.refused_reason IS NULL AND b.decision != 'withdraw'))
+"""
+
+
 def next_training(connection: sqlite3.Connection, run_id: int) -> NextTraining:
     """A decision counts from the first training on that hasn't begun."""
     row = connection.execute(
         "SELECT status, json_extract(config, '$.\"loop.iterations\"') AS iterations, "
         "(SELECT max(iteration) FROM stages WHERE run_id = ?1 AND stage = 'train') AS training, "
-        "(SELECT count(DISTINCT candidate_id) FROM reviews WHERE run_id = ?1 AND applied_iteration IS NULL) AS waiting "
-        "FROM runs WHERE run_id = ?1",
+        f"({_WAITING}) AS waiting FROM runs WHERE run_id = ?1",
         [run_id],
     ).fetchone()
     following = 0 if row["training"] is None else row["training"] + 1

@@ -37,7 +37,7 @@ class StartingScreen(ModalScreen[int | None]):
         with Vertical(classes="dialog"):
             yield Static("Reading the configuration, the data and the models …", id="what", markup=False)
             yield VerticalScroll(Static(id="said", markup=False))
-            yield Static("It goes on when you leave this.", classes="muted", markup=False)
+            yield Static("It goes on when you leave this.", id="leaving", classes="muted", markup=False)
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -70,4 +70,5 @@ class StartingScreen(ModalScreen[int | None]):
             return
         if code is not None:
             self.query_one("#what", Static).update(f"It ended before a run was at work (exit code {code}):")
+            self.query_one("#leaving").display = False
         self.query_one("#said", Static).update(many_lines(said))
