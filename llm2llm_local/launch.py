@@ -7,11 +7,14 @@ a run's lock has left its process id there, so the log of a run's last process c
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+_SECONDS_BETWEEN_LOOKS = 0.2
 _LOG_CHARACTERS = 4000
 """Of a log's end: what a person reads at once."""
 
@@ -41,7 +44,7 @@ def launch(workspace: Path, *arguments: str) -> Launched:
     """Start `llm2llm -C workspace arguments`. Raises OSError when the log can't be written."""
     logs = workspace / "runs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    starting = logs / f"process-starting-{id(arguments)}.log"
+    starting = logs / f"process-starting-{os.getpid()}.log"
     with starting.open("wb") as output:
         process = subprocess.Popen(
             _command(workspace, arguments),
@@ -62,12 +65,20 @@ class Finished:
     errors: str
 
 
-def run_to_end(workspace: Path, *arguments: str) -> Finished:
-    """Run a short command and wait for it."""
-    done = subprocess.run(
-        _command(workspace, arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+def run_to_end(workspace: Path, *arguments: str, is_unwanted: Callable[[], bool] = lambda: False) -> Finished:
+    """Run a short command and wait for it; it is ended once it `is_unwanted`."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        _command(workspace, arguments), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace"
     )
-    return Finished(done.returncode, done.stdout, done.stderr)
+    while True:
+        try:
+            output, errors = process.communicate(timeout=_SECONDS_BETWEEN_LOOKS)
+        except subprocess.TimeoutExpired:
+            if is_unwanted():
+                process.terminate()
+        else:
+            return Finished(process.returncode, output, errors)
 
 
 def _command(workspace: Path, arguments: tuple[str, ...]) -> list[str]:

@@ -1,26 +1,29 @@
-"""What a command says in the shell, and its exit code, once the terminal UI that it opened was left."""
+"""Processes that a terminal UI starts; what is said in the shell, with which exit code, once it was left."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from screens import AppPilot, settled, until
+from screens import AppPilot, opened, press, settled, until
 from textual.app import App
 from textual.pilot import Pilot
 from workspaces import add_run, fill, grade
 
-from llm2llm_local import terminal
-from llm2llm_local.launch import Launched, process_log
+from llm2llm_local import launch, terminal
+from llm2llm_local.launch import Finished, Launched, process_log, run_to_end
 from llm2llm_local.records import Status
 from llm2llm_local.store.lock import RunLock
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.app import Llm2LlmApp
+from llm2llm_local.tui.screens import new_run
 from llm2llm_local.tui.screens.starting import StartingScreen
 
 Person = Callable[[AppPilot], Coroutine[Any, Any, None]]
@@ -110,3 +113,34 @@ def test_the_run_that_was_started_counts_whichever_one_looked_at_last(
 
         assert watched(monkeypatch, workspace, process, look_at_the_other) == (0, None)
     assert capsys.readouterr().out.startswith("run 2  running")
+
+
+def test_a_short_command_tells_how_it_ended(tmp_path: Path) -> None:
+    done = run_to_end(tmp_path, "status")
+    assert done.exit_code == 2
+    assert done.output == "" and "no store there" in done.errors
+
+
+def test_a_command_that_is_unwanted_by_now_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_command", lambda *_: ["sleep", "60"])
+    assert run_to_end(tmp_path, "doctor", is_unwanted=lambda: True).exit_code == -signal.SIGTERM
+
+
+@pytest.mark.anyio
+async def test_a_check_of_a_configuration_is_unwanted_once_its_dialog_is_left(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "llm2llm.toml").touch()
+    ended: list[bool] = []
+
+    def check(*_: object, is_unwanted: Callable[[], bool]) -> Finished:
+        deadline = time.monotonic() + 30
+        while not is_unwanted() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        ended.append(is_unwanted())
+        return Finished(-signal.SIGTERM, "", "")
+
+    monkeypatch.setattr(new_run, "run_to_end", check)
+    async with opened(workspace, "runs") as pilot:
+        await press(pilot, "n", "f5", "escape")
+        await until(pilot, lambda: ended == [True])

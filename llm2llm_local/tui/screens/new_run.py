@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,6 +36,7 @@ class NewRunScreen(ModalScreen[list[str] | None]):
         super().__init__()
         self._workspace = workspace
         self._files = sorted(workspace.glob("*.toml"), key=lambda path: (path.name != "llm2llm.toml", path.name))
+        self._is_left = threading.Event()
         self._sound: list[str] | None = None
         """The arguments that were found sound, as long as nothing else was chosen since."""
 
@@ -51,9 +53,13 @@ class NewRunScreen(ModalScreen[list[str] | None]):
     def on_mount(self) -> None:
         self._say("Return or F5 checks it on this machine; nothing is started yet.")
 
+    def on_unmount(self) -> None:
+        self._is_left.set()  # the app waits for its threads
+
     def _configurations(self) -> list[Option]:
         if not self._files:
-            return [Option(f"no .toml file in {self._workspace}: llm2llm init FOLDER writes one", disabled=True)]
+            nothing = f"no .toml file in {self._workspace}: llm2llm init FOLDER writes one"
+            return [Option(one_line(nothing), disabled=True)]
         return [Option(one_line(path.name)) for path in self._files]
 
     @on(OptionList.OptionHighlighted)
@@ -89,7 +95,7 @@ class NewRunScreen(ModalScreen[list[str] | None]):
 
     @work(thread=True, exclusive=True, group="doctor")
     def _check(self, arguments: list[str]) -> None:
-        found = run_to_end(self._workspace, "doctor", *arguments)
+        found = run_to_end(self._workspace, "doctor", *arguments, is_unwanted=self._is_left.is_set)
         self.app.call_from_thread(self._checked, arguments, found)
 
     def _checked(self, arguments: list[str], found: Finished) -> None:
