@@ -131,7 +131,7 @@ class Llm2LlmApp(App[Launched]):
         for mode in _SCREENS:
             await asyncio.sleep(_SECONDS_UNTIL_IDLE)
             await asyncio.to_thread(_screen_class, mode)
-            await self._init_mode(mode)
+            await self._init_mode(mode)  # nothing public makes a mode's screen without going there
             if mode != self.current_mode:
                 screen = self.get_screen_stack(mode)[0]
                 self.stylesheet.update(screen)

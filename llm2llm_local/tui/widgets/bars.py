@@ -81,8 +81,6 @@ class Trouble(Static):
                 self._say(f"run {status.run_id} failed: {last_words}\nr continues it where it was.")
             case "stopped":
                 self._say(f"{last_words}\nr continues it.")
-            case "paused":
-                self.display = False
             case _:
                 self.display = False
 
