@@ -573,6 +573,12 @@ def test_an_empty_query_is_an_error(tmp_path: Path, sql: str) -> None:
         run_query(connection, sql, 5.0)
 
 
+def test_a_query_with_half_a_character_is_an_error(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with open_reader(tmp_path) as reader, pytest.raises(StoreError, match="character 9 of the query"):
+        run_query(reader, "SELECT '\udcff'", timeout_seconds=1.0)
+
+
 def test_a_query_has_its_columns_names_even_without_rows(tmp_path: Path) -> None:
     Store(tmp_path).close()
     with open_reader(tmp_path) as connection:

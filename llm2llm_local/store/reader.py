@@ -154,6 +154,8 @@ def run_query(
         if was_denied:
             raise StoreError("only SELECT is allowed here: the history can't be changed") from None
         raise StoreError(f"SQL: {error}") from None
+    except UnicodeEncodeError as error:  # half a surrogate pair: a byte of an argument that isn't UTF-8
+        raise StoreError(f"SQL: character {error.start + 1} of the query isn't text") from None
     finally:
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
