@@ -10,6 +10,7 @@ from .errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, NoHistoryError
 from .launch import Launched, launch
 from .report.status import RunStatus, run_statuses, status_lines
 from .store.reader import open_reader
+from .store.wishes import add_command
 
 _EXIT_CODES = {"failed": EXIT_FAILED, "stopped": EXIT_RESUMABLE, "interrupted": EXIT_RESUMABLE}
 
@@ -30,13 +31,19 @@ def run_and_watch(workspace: Path, *arguments: str) -> tuple[int, int | None]:
 
 
 def resume_and_watch(workspace: Path, run_id: int | None) -> tuple[int, int | None]:
-    """Resume `run_id`, or the newest unfinished run; one that is being worked on already is shown as it is."""
+    """Resume `run_id`, or the newest unfinished run; one that a process has already is shown as it is, and waits no
+    more.
+    """
     with open_reader(workspace) as connection:
         statuses = run_statuses(connection, workspace, run_id)
     unfinished = [status for status in statuses if status.state != "done"]
-    if unfinished and all(status.state in ("running", "starting") for status in unfinished):
-        return watch(workspace, unfinished[-1].run_id)
-    return run_and_watch(workspace, "resume", *([] if run_id is None else [str(run_id)]))
+    free = [status for status in unfinished if status.state not in ("running", "starting")]
+    chosen = next(reversed(free or unfinished), None)
+    if chosen is None or chosen.pid is None:
+        return run_and_watch(workspace, "resume", *([] if run_id is None else [str(run_id)]))
+    if chosen.state == "paused":
+        add_command(workspace, chosen.run_id, "resume")
+    return watch(workspace, chosen.run_id)
 
 
 def watch(workspace: Path, run_id: int | None) -> tuple[int, int | None]:

@@ -15,7 +15,7 @@ import pytest
 from screens import AppPilot, opened, press, settled, until
 from textual.app import App
 from textual.pilot import Pilot
-from workspaces import add_run, fill, grade
+from workspaces import Workspace, add_run, fill, grade
 
 from llm2llm_local import launch, terminal
 from llm2llm_local.launch import Finished, Launched, process_log, run_to_end
@@ -113,6 +113,25 @@ def test_the_run_that_was_started_counts_whichever_one_looked_at_last(
 
         assert watched(monkeypatch, workspace, process, look_at_the_other) == (0, None)
     assert capsys.readouterr().out.startswith("run 2  running")
+
+
+def test_a_paused_run_goes_on_and_is_the_one_that_is_shown(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(workspace) as store:
+        paused = add_run(store)
+        with store.transaction():
+            paused.set_status(Status.PENDING, "paused")
+            add_run(store, status=Status.DONE)
+    paused.folder.mkdir(parents=True)
+    shown: list[int | None] = []
+
+    def run(app: Llm2LlmApp) -> None:
+        shown.append(app.run_id)
+
+    monkeypatch.setattr(Llm2LlmApp, "run", run)
+    with RunLock(paused.folder, 2):
+        assert terminal.resume_and_watch(workspace, None) == (0, None)
+    assert shown == [2]
+    assert Workspace(workspace).rows("SELECT run_id, command FROM commands") == [(2, "resume")]
 
 
 def test_a_short_command_tells_how_it_ended(tmp_path: Path) -> None:
