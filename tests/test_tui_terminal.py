@@ -52,7 +52,7 @@ def test_a_missing_configuration_leaves_nothing_behind(pane: Terminal, tmp_path:
 
 
 def test_a_killed_terminal_ui_leaves_its_run_running(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "work", tiny_models)
+    workspace = make_workspace(tmp_path / "work", tiny_models, {"loop.iterations": "5"})  # long enough to be killed
     pane.start(command("run"), workspace.folder)
     pane.until(lambda text: "run 1" in text.splitlines()[0] and "iteration" in text.splitlines()[0])
     run = holder(run_folder(workspace.folder, 1))
@@ -87,7 +87,7 @@ def test_a_run_is_checked_started_and_stopped_by_keys_alone(
 
 
 def test_a_run_that_was_killed_is_resumed_with_one_key(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "work", tiny_models)
+    workspace = make_workspace(tmp_path / "work", tiny_models, {"loop.iterations": "5"})  # long enough to be killed
     pane.start(command("run"), workspace.folder)
     pane.until(lambda text: "iteration" in text.splitlines()[0])
     run = holder(run_folder(workspace.folder, 1))
