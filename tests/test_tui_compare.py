@@ -204,3 +204,10 @@ async def test_without_runs_it_says_so(tmp_path: Path) -> None:
     async with opened(tmp_path, "compare") as pilot:
         await press(pilot, "space", "d")
         assert "No runs yet" in shown(pilot)
+
+
+@pytest.mark.parametrize("mode", ["dashboard", "compare"])
+async def test_plots_are_drawn_without_colours_too(workspace: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with opened(workspace, mode, run_id=1) as pilot:
+        await until(pilot, lambda: "┃" in shown(pilot))

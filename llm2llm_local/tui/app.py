@@ -11,7 +11,7 @@ import asyncio
 import gc
 import importlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Event, Paste, ScreenSuspend
+from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
 from textual.signal import Signal
@@ -29,6 +30,7 @@ from ..errors import EXIT_DONE, EXIT_USER_INPUT, Llm2LlmError
 from ..launch import Launched, launch
 from ..report.status import RunStatus
 from .feed import Feed
+from .ink import Styled
 from .text import editable_lines, one_line
 from .themes import DARK, LIGHT, SIXTEEN_COLORS, THEMES
 
@@ -41,6 +43,7 @@ _TOAST_SECONDS = 8.0
 _WEB_FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_UNTIL_IDLE = 0.3
+_STYLED = Styled()
 
 
 _SCREENS = {
@@ -281,6 +284,11 @@ class Llm2LlmApp(App[Launched]):
         if isinstance(event, Paste):  # a field would send what it is given to the terminal
             event.text = editable_lines(event.text)
         await super().on_event(event)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """What all that is drawn goes through."""
+        filters = super().get_line_filters()
+        return [_STYLED, *filters] if self.no_color else filters
 
     def say(self, text: str, *, is_error: bool = False) -> None:
         """A note that goes away by itself."""
