@@ -306,6 +306,11 @@ def test_a_query_as_csv_and_json_is_whole() -> None:
     assert [list(row.values())[:3] for row in parsed] == [[1, 'say "hi",\nplease', None], [2.5, "b" * 100, "é"]]
 
 
+def test_columns_of_the_same_name_are_all_in_the_json() -> None:
+    joined = QueryResult(("id", "id", "id_2", "id"), [(1, 2, 3, 4)])
+    assert json.loads(json_text(joined)) == [{"id": 1, "id_2": 2, "id_2_2": 3, "id_3": 4}]
+
+
 def test_progress_lines_print_data_literally() -> None:
     console = Console(file=io.StringIO(), width=200, force_terminal=False, highlight=False)
     watcher = HeadlessWatcher(console, None)

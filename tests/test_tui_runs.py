@@ -23,6 +23,7 @@ from llm2llm_local.tui.screens.new_run import NewRunScreen
 from llm2llm_local.tui.screens.runs import RunsScreen
 from llm2llm_local.tui.screens.starting import StartingScreen
 from llm2llm_local.tui.screens.told import ToldScreen
+from llm2llm_local.tui.widgets.paged_table import PagedTable
 
 pytestmark = pytest.mark.anyio
 
@@ -113,7 +114,7 @@ async def test_a_resume_that_is_refused_says_why(workspace: Workspace) -> None:
         await press(pilot, "r")
         assert isinstance(pilot.app.screen, StartingScreen)
         await until(pilot, lambda: "exit code 2" in shown(pilot) or isinstance(pilot.app.screen, ToldScreen))
-        assert "llm2llm.toml" in shown(pilot)  # which isn't there
+        await until(pilot, lambda: "llm2llm.toml" in shown(pilot))  # which isn't there
         assert "It goes on" not in shown(pilot)
         await press(pilot, "escape")
         await until(pilot, lambda: "accuracy" in shown(pilot) or pilot.app.current_mode == "dashboard")
@@ -251,3 +252,13 @@ async def test_a_store_that_another_keeps_to_itself_is_soon_said_to_be_locked(wo
         assert time.monotonic() - began < 8
         other.close()
         await until(pilot, lambda: shown(pilot).startswith(" run 2 ✗ interrupted"))
+
+
+async def test_after_the_last_run_was_deleted_late_news_of_it_leave_no_trace(workspace: Workspace) -> None:
+    async with opened(workspace.folder, "runs") as pilot:
+        for run_id in ("1", "2"):
+            workspace.llm2llm("delete", run_id, "--yes")
+        await until(pilot, lambda: "no runs yet: n starts one" in shown(pilot))
+        table = pilot.app.screen.query_one(PagedTable)
+        table.post_message(PagedTable.RowChosen(table, "2"))
+        await until(pilot, lambda: "No runs yet: n starts one." in shown(pilot))

@@ -39,8 +39,15 @@ def tsv_text(result: QueryResult) -> str:
 
 
 def json_text(result: QueryResult) -> str:
-    """A list of objects."""
-    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    """A list of objects. Of columns with the same name, as a join has them, the second is `name_2`."""
+    names: list[str] = []
+    for column in result.columns:
+        name, n = column, 1
+        while name in names:
+            n += 1
+            name = f"{column}_{n}"
+        names.append(name)
+    rows = [dict(zip(names, row, strict=True)) for row in result.rows]
     return json.dumps(rows, ensure_ascii=False, indent=2, default=repr) + "\n"
 
 

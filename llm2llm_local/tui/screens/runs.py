@@ -59,6 +59,8 @@ class RunsScreen(HistoryScreen):
         chosen, now = self.run_id, self.llm2llm.clock()
         self._at_work = [run.status.run_id for run in runs if run.status.state in ("running", "starting")]
         numbers = [run.status.run_id for run in runs]
+        if chosen is not None and chosen not in numbers:  # deleted, perhaps by another process
+            self.llm2llm.forget_run(chosen)
         first = self._first_row
         if chosen in numbers and not self.query_one(PagedTable).chosen:
             first = numbers.index(chosen) // PAGE_ROWS * PAGE_ROWS
