@@ -48,7 +48,7 @@ def launched(workspace: Path, program: str) -> Iterator[Launched]:
     """A process that does what `program` does, as if it were one of this program's."""
     with subprocess.Popen([sys.executable, "-c", program]) as process:
         process_log(workspace, process.pid).write_text("what it said\n")
-        yield Launched(workspace, process, process_log(workspace, process.pid))
+        yield Launched(workspace, process, process_log(workspace, process.pid).open("rb"))
         process.kill()
 
 

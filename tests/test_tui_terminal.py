@@ -27,6 +27,16 @@ ROOT = Path(__file__).parents[1]
 DEFAULT_TEACHER = ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+@pytest.fixture(autouse=True)
+def _no_run_is_left_behind(tmp_path: Path) -> Iterator[None]:
+    """Runs go on when their terminal is gone, so a test that fails would leave its run at work."""
+    yield
+    for lock in tmp_path.rglob("lock"):
+        pid = holder(lock.parent)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+
 @pytest.fixture
 def pane() -> Iterator[Terminal]:
     with tempfile.TemporaryDirectory(prefix="llm2llm-") as folder, terminal(Path(folder)) as pane:
@@ -77,6 +87,8 @@ def test_a_run_is_checked_started_and_stopped_by_keys_alone(
     pane.until(lambda text: "F9 starts it" in text)
     pane.press("F9")
     pane.until(lambda text: "iteration" in text.splitlines()[0])
+    assert list((workspace.folder / "runs").glob("process-*.log")) == []  # what it says lies with its run
+    assert len(list((workspace.folder / "runs/1").glob("process-*.log"))) == 1
     pane.press("s")
     screen = pane.until(lambda text: "■ stopped" in text.splitlines()[0] or "✓ done" in text.splitlines()[0])
     if "stopped" in screen.splitlines()[0]:  # else it was at its last unit of work

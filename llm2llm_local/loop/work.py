@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import suppress
 
 from ..errors import DiskError, Llm2LlmError, RunStoppedError, UserInputError
+from ..launch import take_log_along
 from ..records import Status
 from ..store.run_store import RunStore
 from ..student.protocol import StudentSettings
@@ -23,6 +24,7 @@ from .pulse import Pulse
 
 def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, interrupts: Interrupts) -> None:
     """Do all that is left of a run; the caller holds its lock. However this ends, the store says how."""
+    take_log_along(run.workspace, run.folder)
     control = Control(run, interrupts, watcher.message)
     with _pool(run, inputs, watcher, control) as pool:
         context = _context(run, inputs, hashed, watcher, control, pool)

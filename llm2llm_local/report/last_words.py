@@ -21,6 +21,7 @@ def last_words(connection: sqlite3.Connection, workspace: Path, status: RunStatu
         "SELECT message FROM events WHERE run_id = ? ORDER BY id DESC LIMIT 1", [status.run_id]
     ).fetchone()
     words = f"Its last event: {plain(event['message'])}." if event else ""
-    pid = last_holder(run_folder(workspace, status.run_id))
-    lines = log_end(process_log(workspace, pid)).strip().splitlines() if pid is not None else []
+    folder = run_folder(workspace, status.run_id)
+    pid = last_holder(folder)
+    lines = log_end(process_log(folder, pid)).strip().splitlines() if pid is not None else []
     return f"{words} Its last line: {plain(lines[-1])}" if lines else words

@@ -43,18 +43,22 @@ class HistoryScreen(Screen[None]):
     ]
 
     class ReadDone(Message):
-        """A read has ended; `show` puts its result, or what went wrong, on the screen."""
+        """A read has ended: `show` puts its result on the screen, or `error` is why there is none."""
 
-        def __init__(self, group: str, show: Callable[[], None]) -> None:
+        def __init__(self, group: str, show: Callable[[], None], error: StoreError | None) -> None:
             super().__init__()
             self.group = group
             self.show = show
+            self.error = error
 
     def __init__(self) -> None:
         super().__init__()
         self._wanted: dict[str, Callable[[sqlite3.Connection], Callable[[], None]]] = {}
         self._busy: set[str] = set()
         self._is_stale = False
+        self._errors: dict[str, StoreError] = {}
+        """Of the last read of each group, while it failed."""
+        self._told: tuple[RunStatus, str] | None = None
 
     @property
     def llm2llm(self) -> Llm2LlmApp:
@@ -126,7 +130,12 @@ class HistoryScreen(Screen[None]):
         self._busy.discard(message.group)
         if message.group in self._wanted:
             self._begin(message.group)
-        message.show()
+        if message.error is None:
+            self._errors.pop(message.group, None)
+            message.show()
+        else:
+            self._errors[message.group] = message.error
+        self._show_trouble()
 
     def action_steer(self, word: str) -> None:
         """Pause, resume or stop the chosen run; the run bar's state says what that means."""
@@ -138,14 +147,18 @@ class HistoryScreen(Screen[None]):
 
     @work(thread=True, group="reads")
     def _work(self, group: str, what: Callable[[sqlite3.Connection], Callable[[], None]]) -> None:
+        def nothing() -> None:
+            """There is nothing to show."""
+
+        show, trouble = nothing, None
         try:
             with open_reader(self.llm2llm.workspace, PATIENCE_SECONDS) as connection:
                 show = what(connection)
         except StoreError as error:
-            show = partial(self._show_trouble, error)
+            trouble = error
         except OSError as error:  # a folder that was locked away, a share that is gone
-            show = partial(self._show_trouble, StoreError(f"{error.filename}: {error.strerror}"))
-        self.post_message(self.ReadDone(group, show))
+            trouble = StoreError(f"{error.filename}: {error.strerror}")
+        self.post_message(self.ReadDone(group, show, trouble))
 
     def _read_status(self, connection: sqlite3.Connection, chosen: int | None) -> tuple[RunStatus, str]:
         run_id = require_run(connection, chosen)
@@ -156,10 +169,15 @@ class HistoryScreen(Screen[None]):
         if self.run_id not in (chosen, status.run_id):
             return  # another run was chosen since, or this one deleted; its own read is under way
         self.query_one(RunBar).status = status
-        self.query_one(Trouble).show_state(status, words)
+        self._told = status, words
         self.llm2llm.run_seen(status)
 
-    def _show_trouble(self, error: StoreError) -> None:
+    def _show_trouble(self) -> None:
+        """What can't be read goes before what has become of the run."""
+        error = next(iter(self._errors.values()), None)
         if isinstance(error, NoHistoryError):
             self.query_one(RunBar).status = None
-        self.query_one(Trouble).show_error(error)
+        if error is not None:
+            self.query_one(Trouble).show_error(error)
+        elif self._told is not None:
+            self.query_one(Trouble).show_state(*self._told)

@@ -157,9 +157,11 @@ class LineageScreen(HistoryScreen):
             except StoreError as error:
                 return error
 
-        self.read(look, self._show_tree, group="tree")
+        self.read(look, lambda found: self._show_tree(chosen, found), group="tree")
 
-    def _show_tree(self, found: list[Branch] | StoreError) -> None:
+    def _show_tree(self, chosen: int | None, found: list[Branch] | StoreError) -> None:
+        if self.run_id != chosen:
+            return  # another run was chosen while this one's tree was read
         if isinstance(found, StoreError):
             self.llm2llm.say(str(found), is_error=True)
             return

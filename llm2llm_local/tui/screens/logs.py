@@ -92,7 +92,7 @@ def _logs(workspace: Path, run_id: int) -> dict[str, tuple[Path, str]]:
     folder = run_folder(workspace, run_id)
     pid = last_holder(folder)
     paths = {
-        "run": process_log(workspace, pid) if pid is not None else folder,
+        "run": process_log(folder, pid) if pid is not None else folder,
         "teacher": folder / "teacher.log",
         "student": folder / "student.log",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual import work
@@ -20,6 +21,8 @@ from ..feed import PATIENCE_SECONDS
 from ..text import many_lines
 
 _SECONDS_BETWEEN_LOOKS = 0.3
+_CLOCK_SECONDS = 2.0
+"""A file system's times may be whole seconds."""
 
 
 class StartingScreen(ModalScreen[int | None]):
@@ -60,7 +63,14 @@ class StartingScreen(ModalScreen[int | None]):
                 runs = connection.execute("SELECT run_id FROM runs ORDER BY run_id DESC").fetchall()
         except (StoreError, OSError):
             return None
-        return next((row[0] for row in runs if last_holder(run_folder(workspace, row[0])) == self._launched.pid), None)
+        taken_up = (row[0] for row in runs if self._has_taken_up(run_folder(workspace, row[0])))
+        return next(taken_up, None)
+
+    def _has_taken_up(self, folder: Path) -> bool:
+        """A process id may have been used before; the lock tells when."""
+        if last_holder(folder) != self._launched.pid:
+            return False
+        return (folder / "lock").stat().st_mtime >= self._launched.began - _CLOCK_SECONDS
 
     def _show(self, code: int | None, run_id: int | None, said: str) -> None:
         if not self.is_attached or not self.is_current:

@@ -33,7 +33,7 @@ class RunBar(Static):
     def render(self) -> Text:
         status = self.status
         if status is None:
-            return Text("llm2llm · no runs yet")
+            return Text("llm2llm")
         parts = [f"run {status.run_id} {SIGNS[status.state]} {status.state}"]
         if status.stage is not None:
             parts.append(f"iteration {status.iteration} of {status.iterations}")
