@@ -20,8 +20,11 @@ def last_words(connection: sqlite3.Connection, workspace: Path, status: RunStatu
     event = connection.execute(
         "SELECT message FROM events WHERE run_id = ? ORDER BY id DESC LIMIT 1", [status.run_id]
     ).fetchone()
-    words = f"Its last event: {plain(event['message'])}." if event else ""
+    message = plain(event["message"]) if event else ""
     folder = run_folder(workspace, status.run_id)
     pid = last_holder(folder)
     lines = log_end(process_log(folder, pid)).strip().splitlines() if pid is not None else []
-    return f"{words} Its last line: {plain(lines[-1])}" if lines else words
+    words = [f"Its last event: {message}."] if message else []
+    if lines and plain(lines[-1]) != message:  # most events are lines of the log as well
+        words.append(f"Its last line: {plain(lines[-1])}")
+    return " ".join(words)
