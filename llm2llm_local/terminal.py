@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, NoHistoryError
 from .launch import Launched, launch
+from .report.query import for_terminal
 from .report.status import RunStatus, run_statuses, status_lines
 from .store.reader import open_reader
 from .store.wishes import add_command
@@ -31,9 +32,7 @@ def run_and_watch(workspace: Path, *arguments: str) -> tuple[int, int | None]:
 
 
 def resume_and_watch(workspace: Path, run_id: int | None) -> tuple[int, int | None]:
-    """Resume `run_id`, or the newest unfinished run; one that a process has already is shown as it is, and waits no
-    more.
-    """
+    """Resume `run_id`, or the newest unfinished run; one that a process has already is shown, and waits no more."""
     with open_reader(workspace) as connection:
         statuses = run_statuses(connection, workspace, run_id)
     unfinished = [status for status in statuses if status.state != "done"]
@@ -59,7 +58,7 @@ def _watch(workspace: Path, run_id: int | None, launched: Launched | None) -> tu
     if app.return_code:
         return app.return_code, None
     if refused is not None:
-        sys.stderr.write(refused.output())
+        sys.stderr.write(for_terminal(refused.output()))
         return refused.exit_code() or EXIT_FAILED, None
     if launched is not None and app.launched_run_id is None:
         return _left_before_a_run(launched), None
@@ -70,12 +69,12 @@ def _watch(workspace: Path, run_id: int | None, launched: Launched | None) -> tu
         return EXIT_DONE, status.run_id
     print("\n".join(status_lines([status])))  # noqa: T201
     if status.pid is not None:
-        goes_on = (
+        word = (
             "it waits; let it go on: llm2llm resume"
             if status.state == "paused"
             else "it goes on; stop it: llm2llm stop"
         )
-        print(f"    {goes_on} {status.run_id}   watch it: llm2llm tui")  # noqa: T201
+        print(f"    {word} {status.run_id}   watch it: llm2llm tui")  # noqa: T201
     return _EXIT_CODES.get(status.state, EXIT_DONE), None
 
 
@@ -85,7 +84,7 @@ def _left_before_a_run(launched: Launched) -> int:
     if code is None:
         print(f"process {launched.pid} goes on; watch it: llm2llm tui")  # noqa: T201
         return EXIT_DONE
-    sys.stderr.write(launched.output())
+    sys.stderr.write(for_terminal(launched.output()))
     return code
 
 
