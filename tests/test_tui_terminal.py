@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from tmux import Terminal, terminal
-from workspaces import COMMAND, Workspace, make_workspace
+from workspaces import COMMAND, Workspace, add_run, fill, grade, make_workspace
 
+from llm2llm_local.records import Status
 from llm2llm_local.store.lock import holder
 from llm2llm_local.store.rows import run_folder
+from llm2llm_local.store.writer import Store
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -59,6 +61,20 @@ def test_a_missing_configuration_leaves_nothing_behind(pane: Terminal, tmp_path:
     pane.start(command("run"), tmp_path)
     assert "it ended with code 2" in pane.until(lambda text: "it ended with code" in text)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_whole_again_after_it_was_suspended(pane: Terminal, tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        run = add_run(store, status=Status.DONE)
+        fill(run)
+        grade(run)
+    pane.start("bash --norc -i", tmp_path)
+    pane.press(command("tui"), "Enter")
+    before = pane.until(lambda text: "1–1 of 1" in text)
+    pane.press("C-z")
+    pane.until(lambda text: "Stopped" in text and "1–1 of 1" not in text)
+    pane.press("fg", "Enter")
+    pane.until(lambda text: text == before)
 
 
 def test_a_killed_terminal_ui_leaves_its_run_running(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:

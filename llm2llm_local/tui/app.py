@@ -121,7 +121,8 @@ class Llm2LlmApp(App[Launched]):
         self.switch_mode("dashboard" if self.run_id is not None or self._opens_with else "runs")
         if self._opens_with is not None:
             self._wait_for(self._opens_with, is_all=True)
-
+        # After ctrl+z and fg, the terminal shows nothing of what was there.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
         if not self.is_headless:
             self.set_timer(_SECONDS_UNTIL_IDLE, self.prepare_screens)
 

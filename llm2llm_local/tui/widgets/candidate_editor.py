@@ -62,7 +62,9 @@ class CandidateEditor(Vertical):
         if proposed in labels:
             chosen.value = proposed
             self._answer = answer or ""
-        self.query_one("#question", TextArea).focus()
+        field = self.query_one("#question", TextArea)
+        field.move_cursor(field.document.end)
+        field.focus()
 
     @property
     def _select(self) -> Select[str]:
