@@ -29,7 +29,8 @@ from llm2llm_local.store.writer import Store
 _TIMES = 5
 _COMMITS = 400
 _SECONDS_TO_PREPARE = 12.0
-_SECONDS_OF_QUIET = 1.2
+_SECONDS_TO_SETTLE = 1.0
+_PATIENCE_SECONDS = 20.0
 _MIB = 2**20
 
 
@@ -39,9 +40,9 @@ _MARKERS = {
     "failures": "seeds:",
     "lineage": "1–100 of",
     "review": "1–100 of",
-    "sql": "questions",
+    "sql": "ELECT * FROM",
     "compare": "95% interval",
-    "logs": "run_",
+    "logs": "started",
 }
 """What is on a screen once its data are."""
 
@@ -97,7 +98,9 @@ class Watched:
         """Seconds since the last key, or the start, until this text has been written."""
         written = b""
         while marker.encode() not in written:
-            written += os.read(self._terminal, 65536)
+            assert time.monotonic() - self._began < _PATIENCE_SECONDS, f"{marker!r} never came: {written[-2000:]!r}"
+            if select.select([self._terminal], [], [], 1.0)[0]:
+                written += os.read(self._terminal, 65536)
         return time.monotonic() - self._began
 
     def seconds_to(self, key: str, marker: str, *, away: str) -> float:
@@ -110,8 +113,9 @@ class Watched:
     def _press(self, key: str, *, wait: bool = True) -> None:
         self._began = time.monotonic()
         os.write(self._terminal, key.encode())
-        while wait and select.select([self._terminal], [], [], _SECONDS_OF_QUIET)[0]:
-            os.read(self._terminal, 65536)
+        while wait and (left := self._began + _SECONDS_TO_SETTLE - time.monotonic()) > 0:
+            if select.select([self._terminal], [], [], left)[0]:
+                os.read(self._terminal, 65536)
 
 
 async def memories(folder: Path) -> None:
