@@ -42,7 +42,7 @@ _MARKERS = {
     "review": "1–100 of",
     "sql": "ELECT * FROM",
     "compare": "95% interval",
-    "logs": "started",
+    "logs": "Run process",
 }
 """What is on a screen once its data are."""
 
@@ -105,7 +105,8 @@ class Watched:
 
     def seconds_to(self, key: str, marker: str, *, away: str) -> float:
         """From the key until the screen's data are there; coming from another screen."""
-        self._press("\x1b")  # an input field would take the next key
+        self._settle()  # a field may yet get the focus
+        self._press("\x1b")  # and would take the next key
         self._press(away)
         self._press(key, wait=False)
         return self.wait_for(marker)
@@ -113,7 +114,12 @@ class Watched:
     def _press(self, key: str, *, wait: bool = True) -> None:
         self._began = time.monotonic()
         os.write(self._terminal, key.encode())
-        while wait and (left := self._began + _SECONDS_TO_SETTLE - time.monotonic()) > 0:
+        if wait:
+            self._settle()
+
+    def _settle(self) -> None:
+        until = time.monotonic() + _SECONDS_TO_SETTLE
+        while (left := until - time.monotonic()) > 0:
             if select.select([self._terminal], [], [], left)[0]:
                 os.read(self._terminal, 65536)
 
