@@ -21,8 +21,8 @@ from ..text import one_line
 from ..widgets.bars import SIGNS
 from ..widgets.paged_table import PAGE_ROWS, Page, PagedTable
 from ..widgets.sparkline import sparkline
+from .ask import AskScreen
 from .confirm import ConfirmScreen
-from .fork import ForkScreen
 from .told import ToldScreen
 
 _COLUMNS = ("run", "state", "iteration", "accuracy", "", "age", "from")
@@ -88,7 +88,12 @@ class RunsScreen(HistoryScreen):
 
     def action_fork(self) -> None:
         if self.run_id is not None:
-            self.app.push_screen(ForkScreen(self.run_id), partial(self._fork, self.run_id))
+            question = (
+                f"Fork run {self.run_id}: a new run that takes over all stages whose conditions stay the same, and "
+                "your decisions on candidates. The configuration file is read anew.\n"
+                "Changed fields, such as teacher.temperature=0.7 loop.iterations=5 (return starts it):"
+            )
+            self.app.push_screen(AskScreen(question, "", _objection), partial(self._fork, self.run_id))
 
     def action_delete(self) -> None:
         status = self.llm2llm.status
@@ -143,6 +148,14 @@ class RunsScreen(HistoryScreen):
         else:
             self.llm2llm.forget_run(run_id)
             self.llm2llm.say(f"run {run_id} is deleted")
+
+
+def _objection(overrides: str) -> str:
+    try:
+        shlex.split(overrides)
+    except ValueError:
+        return "a quote is never closed"
+    return ""
 
 
 def _cells(run: RunOverview, now: datetime) -> tuple[Text, ...]:
