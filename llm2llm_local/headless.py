@@ -13,9 +13,9 @@ from rich.table import Column
 from rich.text import Text
 
 from .report.plain import plain, shortened
+from .report.work import ROWS
 
 _UNITS = {"train": "segments", "predict": "batches", "grade": "splits", "augment": "groups", "check": "groups"}
-_ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
 _SECONDS_BETWEEN_LINES = 15.0
 _SECONDS_FOR_A_RATE = 0.5
 
@@ -124,7 +124,7 @@ class HeadlessWatcher:
         """`completed`: units, with the part of the one in progress."""
         elapsed = time.monotonic() - self._began
         rows = self._steps[1] - self._steps[0] if self._steps else self._rows
-        rate = f"{rows / elapsed:.1f} {_ROWS[self._stage]}/s" if rows and elapsed > _SECONDS_FOR_A_RATE else ""
+        rate = f"{rows / elapsed:.1f} {ROWS[self._stage]}/s" if rows and elapsed > _SECONDS_FOR_A_RATE else ""
         if self._progress is not None and self._task is not None:
             self._progress.update(
                 self._task, completed=completed, count=self._count(), rate=rate, accepted=self._accepted

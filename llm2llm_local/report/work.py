@@ -16,6 +16,9 @@ from typing import Any
 
 from ..records import Split
 
+ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
+"""What the rows of each stage are, wherever progress is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:

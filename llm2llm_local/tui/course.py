@@ -10,9 +10,8 @@ from ..report.duration import duration
 from ..report.progress import RunProgress
 from ..report.status import RunStatus
 from ..report.wilson import Accuracy
-from ..report.work import StageProgress
+from ..report.work import ROWS, StageProgress
 
-_ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
 _SLOW = 0.5
 """Rows a second, below which they are told by the minute."""
 
@@ -43,7 +42,7 @@ def title_of(course: Course) -> str:
 
 def facts_of(progress: RunProgress, current: StageProgress) -> str:
     """Amount, rate and time left of the stage that is open."""
-    rows, left = _ROWS[current.stage], progress.stage_seconds_left
+    rows, left = ROWS[current.stage], progress.stage_seconds_left
     time = "–" if left is None else duration(left)
     amount = f"{current.rows_with_part:,}/{current.rows_total:,} {rows}"
     return f"{amount} · {_rate(progress.rows_per_second, rows)} · {time} left"
