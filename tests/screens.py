@@ -41,23 +41,25 @@ async def opened(
 
 
 async def settled(pilot: AppPilot) -> None:
-    """Wait until nothing is being read any more and all of it is shown."""
-    deadline, quiet = time.monotonic() + _PATIENCE_SECONDS, 0
+    """Wait until nothing is being read any more, and what is shown has stopped to change."""
+    deadline, quiet, before = time.monotonic() + _PATIENCE_SECONDS, 0, ""
     while quiet < _QUIET_LOOKS:
         assert time.monotonic() < deadline, "it reads and reads"
         await pilot.pause(0.03)
-        screen = pilot.app.screen
+        screen, now = pilot.app.screen, shown(pilot)
         is_busy = isinstance(screen, HistoryScreen) and screen.is_reading
-        quiet = 0 if is_busy else quiet + 1
+        quiet = 0 if is_busy or now != before else quiet + 1
+        before = now
 
 
 async def until(pilot: AppPilot, condition: Callable[[], bool]) -> None:
-    """Wait for what must happen."""
+    """Wait for what must happen, and for the rest of what is shown with it."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain; the screen says:\n{shown(pilot)}"
         await pilot.pause()
         await asyncio.sleep(0.02)
+    await settled(pilot)
 
 
 async def press(pilot: AppPilot, *keys: str) -> None:
