@@ -76,6 +76,7 @@ class HeadlessWatcher:
         self._done = 0  # units committed
         self._rows = 0  # rows of the units committed since then
         self._steps: tuple[int, int, int] | None = None  # of a training: first seen, done, in all
+        self._loss = 0.0  # of the newest step
         self._accepted = ""
 
     def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
@@ -100,13 +101,13 @@ class HeadlessWatcher:
         self._show(float(done))
 
     def within(self, done: int, total: int) -> None:
-        if self._stage == "train":  # tells the steps of the whole training
-            first = self._steps[0] if self._steps else done - 1
-            self._steps = (first, done, total)
-            self._first = max(self._first, first / total * self._total)
-            self._show(done / total * self._total)
-        else:
-            self._show(self._done + done / total)
+        self._show(self._done + done / total)
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        first = self._steps[0] if self._steps else done - 1
+        self._steps, self._loss = (first, done, total), loss
+        self._first = max(self._first, first / total * self._total)
+        self._show(done / total * self._total)
 
     def accepted(self, question: str, answer: str) -> None:
         self._accepted = f"+ {shortened(question, 48)} → {shortened(answer, 16)}"
@@ -137,5 +138,5 @@ class HeadlessWatcher:
 
     def _count(self) -> str:
         if self._steps:
-            return f"{self._steps[1]}/{self._steps[2]} steps"
+            return f"{self._steps[1]}/{self._steps[2]} steps, loss {self._loss:.3g}"
         return f"{self._done}/{self._total} {_UNITS[self._stage]}"

@@ -15,6 +15,7 @@ from llm2llm_local.student.protocol import (
     SegmentResult,
     StudentAnswer,
     TrainingExample,
+    TrainingProgress,
     TrainingSegment,
 )
 from llm2llm_local.teacher.protocol import TeacherRequest
@@ -43,7 +44,7 @@ class FakeStudent:
     segments: list[TrainingSegment] = field(default_factory=list)
     batches: list[PredictionBatch] = field(default_factory=list)
 
-    def train(self, segment: TrainingSegment, progress: Progress) -> SegmentResult:
+    def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
         self.segments.append(segment)
         learnt = {example.prompt: example.completion for example in segment.examples if self.learns(example, segment)}
         segment.output.mkdir(parents=True, exist_ok=True)
@@ -51,6 +52,8 @@ class FakeStudent:
         (segment.output / "learnt.json").write_text(text)
         steps = range(segment.start_step, segment.stop_step)
         losses = tuple(1.0 / (step + 1) for step in steps)
+        for step, loss in zip(steps, losses, strict=True):
+            progress(step + 1, segment.total_steps, loss)
         return SegmentResult(losses, folder_digest(segment.output), 8 * len(steps), ())
 
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:

@@ -126,6 +126,16 @@ def test_many_losses_are_averaged_in_order(run: RunStore, reader: sqlite3.Connec
     assert max(gaps) - min(gaps) <= 1
 
 
+def test_losses_since_the_last_checkpoint_follow_those_before_it(run: RunStore, reader: sqlite3.Connection) -> None:
+    run.open_stage(0, "train", 0, "", {}, units=3)
+    run.set_progress(0, "train", 0, 0.2, [0.0, 1.0])
+    assert loss_curve(reader, run.run_id, 0, 10) == (LossPoint(0.0, 0.0), LossPoint(1.0, 1.0))
+    add_losses(run, 4)
+    run.set_progress(0, "train", 0, 0.5, [4.0, 5.0])
+    assert loss_curve(reader, run.run_id, 0, 10) == tuple(LossPoint(float(step), float(step)) for step in range(6))
+    assert [point.step for point in loss_curve(reader, run.run_id, 0, 3)] == [0.5, 2.5, 4.5]
+
+
 def test_losses_that_are_not_there_make_no_curve(run: RunStore, reader: sqlite3.Connection) -> None:
     assert loss_curve(reader, run.run_id, 0, 10) == ()
 

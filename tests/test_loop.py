@@ -55,6 +55,7 @@ class RecordingWatcher:
     stages: list[tuple[int, str, int]] = field(default_factory=list)
     units: int = 0
     withins: int = 0
+    steps: int = 0
     n_accepted: int = 0
 
     def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
@@ -65,6 +66,9 @@ class RecordingWatcher:
 
     def within(self, done: int, total: int) -> None:
         self.withins += 1
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        self.steps += 1
 
     def accepted(self, question: str, answer: str) -> None:
         self.n_accepted += 1

@@ -37,7 +37,14 @@ from llm2llm_local.report.work import StageProgress, run_work
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
-from llm2llm_local.student.protocol import PredictionBatch, Progress, SegmentResult, StudentAnswer, TrainingSegment
+from llm2llm_local.student.protocol import (
+    PredictionBatch,
+    Progress,
+    SegmentResult,
+    StudentAnswer,
+    TrainingProgress,
+    TrainingSegment,
+)
 from llm2llm_local.teacher.protocol import TeacherRequest
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -60,7 +67,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class TimedStudent(FakeStudent):
     clock: Clock | None = None
 
-    def train(self, segment: TrainingSegment, progress: Progress) -> SegmentResult:
+    def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
         assert self.clock is not None
         share = (segment.stop_step - segment.start_step) / segment.total_steps
         self.clock.now += 0.5 * len(segment.examples) * segment.epochs * share

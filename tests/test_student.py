@@ -59,7 +59,7 @@ LABELS = (" place", " person")
 UNEVEN_LABELS = (" place", " 12 apples and 3 eggs", " no", " the longest river in the north", " person")
 
 
-def quiet(done: int, total: int) -> None:
+def quiet(*figures: float) -> None:
     """Progress that nobody looks at."""
 
 
@@ -262,7 +262,7 @@ def test_a_segment_that_was_abandoned_is_redone_the_same(tiny_models: TinyModels
     parts = segments(tmp_path / "one", 4)
     expected = [student.train(segment, quiet) for segment in parts]
 
-    def stop_at_step_6(done: int, total: int) -> None:
+    def stop_at_step_6(done: int, total: int, loss: float) -> None:
         if done == 6:
             raise InterruptedError
 
@@ -290,10 +290,11 @@ def test_tokens_are_counted_without_padding(tiny_models: TinyModels, student: Lo
 
 
 def test_progress_counts_the_steps_of_the_whole_training(student: LoraStudent, tmp_path: Path) -> None:
-    heard: list[tuple[int, int]] = []
+    heard: list[tuple[int, int, float]] = []
+    losses: list[float] = []
     for segment in segments(tmp_path, 5):
-        student.train(segment, lambda done, total: heard.append((done, total)))
-    assert heard == [(step, 12) for step in range(1, 13)]
+        losses += student.train(segment, lambda *figures: heard.append(figures)).losses
+    assert heard == [(step + 1, 12, loss) for step, loss in enumerate(losses)]
 
 
 # --- the loss ---

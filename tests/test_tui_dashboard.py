@@ -193,6 +193,21 @@ async def test_progress_within_a_unit_is_followed(tmp_path: Path) -> None:
             await until(pilot, lambda: "▶ 62%" in shown(pilot))
 
 
+async def test_the_loss_is_followed_between_checkpoints(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        run = add_run(store)
+        fill(run)
+        run.open_stage(0, "train", 0, "", {}, units=2)
+    with held(tmp_path):
+        async with opened(tmp_path, "dashboard") as pilot:
+            with Store(tmp_path) as store:
+                store.of_run(1).set_progress(0, "train", 0, 0.25, [4.0, 3.0])
+            await until(pilot, lambda: "Loss of training 0: 3─" in shown(pilot))
+            with Store(tmp_path) as store:
+                store.of_run(1).set_progress(0, "train", 0, 0.5, [4.0, 3.0, 2.25])
+            await until(pilot, lambda: "Loss of training 0: 2.25─" in shown(pilot))
+
+
 async def test_a_round_of_asking_again_is_named_and_its_time_added(tmp_path: Path) -> None:
     make(tmp_path)
     with Store(tmp_path) as store:

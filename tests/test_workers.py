@@ -44,7 +44,7 @@ EXAMPLES = tuple(
 )
 
 
-def quiet(done: int, total: int) -> None:
+def quiet(*figures: float) -> None:
     """Progress that nobody looks at."""
 
 
@@ -160,7 +160,7 @@ class Once:
         self._left = times
         self.heard: list[tuple[int, int]] = []
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, *_: float) -> None:
         self.heard.append((done, total))
         if self._left and done == 1:
             self._left -= 1

@@ -33,6 +33,9 @@ class Watcher(Protocol):
     def within(self, done: int, total: int) -> None:
         """A sign of life from within a unit."""
 
+    def step(self, done: int, total: int, loss: float) -> None:
+        """An optimizer step was taken, the training's `done`-th of `total`."""
+
     def accepted(self, question: str, answer: str) -> None:
         """A candidate was accepted."""
 

@@ -50,7 +50,7 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
                 checkpoint=checkpoint,
                 output=output,
             ),
-            run.watcher.within,
+            run.watcher.step,
         )
         seconds = time.monotonic() - began
 

@@ -17,6 +17,17 @@ AccuracyCurve = tuple[tuple[int, Accuracy], ...]
 """Iteration and accuracy of every student that was graded, oldest first."""
 
 
+_LOSSES = """WITH committed AS (
+    SELECT step, value FROM metrics WHERE run_id = :run AND iteration = :iteration AND name = 'loss'
+), losses AS (
+    SELECT step, value FROM committed
+    UNION ALL
+    SELECT coalesce((SELECT max(step) + 1 FROM committed), 0) + j.key, j.value
+    FROM stages s, json_each(s.losses_since_checkpoint) j
+    WHERE s.run_id = :run AND s.iteration = :iteration AND s.stage = 'train'
+)"""
+
+
 @dataclass(frozen=True, slots=True)
 class LossPoint:
     """Mean loss of one optimizer step or of several in a row; `step`: the mean of theirs, which count from 0."""
@@ -37,17 +48,14 @@ class CandidateCounts:
 
 
 def loss_curve(connection: sqlite3.Connection, run_id: int, iteration: int, max_points: int) -> tuple[LossPoint, ...]:
-    """The training losses of an iteration, steps averaged together so that there are at most `max_points` > 0."""
-    where = [run_id, iteration]
-    last_step = connection.execute(
-        "SELECT max(step) FROM metrics WHERE run_id = ? AND iteration = ? AND name = 'loss'", where
-    ).fetchone()[0]
-    if last_step is None:
-        return ()
+    """The losses of an iteration's training, up to its newest step while it goes on.
+
+    Steps are averaged together so that there are at most `max_points` > 0.
+    """
     rows = connection.execute(
-        "SELECT avg(step), avg(value) FROM metrics WHERE run_id = ? AND iteration = ? AND name = 'loss' "
-        "GROUP BY step * ? / ? ORDER BY step",
-        [*where, max_points, last_step + 1],
+        f"{_LOSSES} SELECT avg(step), avg(value) FROM losses "
+        "GROUP BY step * :points / (SELECT max(step) + 1 FROM losses) ORDER BY step",
+        {"run": run_id, "iteration": iteration, "points": max_points},
     )
     return tuple(LossPoint(*row) for row in rows)
 

@@ -123,16 +123,20 @@ class RunStore:
         """Part of the transaction that holds the unit's results."""
         self._store.execute(
             "UPDATE stages SET units_done = units_done + 1, progress = (units_done + 1.0) / units_total, "
-            "seconds = seconds + ? WHERE id = ?",
+            "losses_since_checkpoint = NULL, seconds = seconds + ? WHERE id = ?",
             [seconds, stage.id],
         )
 
-    def set_progress(self, iteration: int, stage: str, attempt: int, share: float) -> None:
+    def set_progress(
+        self, iteration: int, stage: str, attempt: int, share: float, losses_since_checkpoint: Sequence[float] = ()
+    ) -> None:
         """How much of the stage is done, 0 to 1, the unit in progress included; a transaction of its own."""
+        losses = json.dumps([float(f"{loss:.5g}") for loss in losses_since_checkpoint])
         with self.transaction():
             self._store.execute(
-                "UPDATE stages SET progress = ? WHERE run_id = ? AND iteration = ? AND stage = ? AND attempt = ?",
-                [share, self.run_id, iteration, stage, attempt],
+                "UPDATE stages SET progress = ?, losses_since_checkpoint = nullif(?, '[]') "
+                "WHERE run_id = ? AND iteration = ? AND stage = ? AND attempt = ?",
+                [share, losses, self.run_id, iteration, stage, attempt],
             )
 
     def close_stage(self, stage: StageRow) -> None:

@@ -276,6 +276,8 @@ def m002_reviews_progress_and_search(db: Database) -> None:
         # Share of the stage that is done, that of the unit in progress included: a sign of life, about once a second.
         "ALTER TABLE stages ADD COLUMN progress REAL NOT NULL DEFAULT 0",
         "UPDATE stages SET progress = iif(units_total, 1.0 * units_done / units_total, 1)",
+        # Of a training that goes on: a JSON array, one loss for each step since the last checkpoint; NULL: none.
+        "ALTER TABLE stages ADD COLUMN losses_since_checkpoint TEXT",
         # Which training set a person's decision is first part of; NULL: none yet. The newest row of a candidate counts.
         "ALTER TABLE reviews ADD COLUMN applied_iteration INTEGER",
         # Why a decision was not carried out (a label that there isn't, a test question, a later decision); NULL: it

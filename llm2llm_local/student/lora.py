@@ -42,6 +42,7 @@ from .protocol import (
     StudentAnswer,
     StudentSettings,
     TrainingExample,
+    TrainingProgress,
     TrainingSegment,
 )
 from .scoring import Padded, Tokens, generate, left_padded, score_completions
@@ -129,7 +130,7 @@ class LoraStudent:
 
     # --- training ---
 
-    def train(self, segment: TrainingSegment, progress: Progress) -> SegmentResult:
+    def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
         rows = [self._tokens(example) for example in segment.examples]
         self._prepare(segment)
         assert self._optimizer is not None
@@ -150,7 +151,7 @@ class LoraStudent:
                     "Lower student.learning_rate in a new run: llm2llm fork RUN --set student.learning_rate=…",
                 )
             tokens += sum(len(row.ids) for row in batch)
-            progress(step + 1, segment.total_steps)
+            progress(step + 1, segment.total_steps, losses[-1])
         with complete_folder(segment.output) as folder:
             save_adapter(self._model, folder)
             if segment.stop_step < segment.total_steps:

@@ -12,6 +12,9 @@ from ..records import Reply
 Progress = Callable[[int, int], None]
 """Called with (done, total) while a long request is worked on."""
 
+TrainingProgress = Callable[[int, int, float], None]
+"""Called after each optimizer step with (steps done, steps of the whole training, the step's loss in nats)."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudentSettings:
@@ -101,7 +104,7 @@ class StudentAnswer:
 class Student(Protocol):
     """A loaded student. Results depend on the request alone, never on what was asked before."""
 
-    def train(self, segment: TrainingSegment, progress: Progress) -> SegmentResult:
+    def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
         """Train one segment and write its checkpoint, complete or not at all."""
 
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:

@@ -97,10 +97,10 @@ def _last_iteration(status: RunStatus) -> int:
 
 
 def _loss(connection: sqlite3.Connection, progress: RunProgress) -> Loss | None:
-    """Of the newest training that has come to a checkpoint."""
-    begun = [stage for stage in progress.stages if stage.stage == "train" and stage.units_done]
-    if not begun:
-        return None
-    newest = begun[-1]
-    points = loss_curve(connection, progress.run_id, newest.iteration, _MOST_LOSSES)
-    return Loss(newest.iteration, newest.rows_total or len(points), points)
+    """Of the newest training that has taken a step."""
+    for stage in reversed(progress.stages):
+        if stage.stage == "train":
+            points = loss_curve(connection, progress.run_id, stage.iteration, _MOST_LOSSES)
+            if points:
+                return Loss(stage.iteration, stage.rows_total or len(points), points)
+    return None

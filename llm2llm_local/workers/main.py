@@ -34,7 +34,7 @@ def main(role: str, descriptor: int) -> None:
                 value = None
             else:
                 value = getattr(engine, call.method)(
-                    *call.arguments, lambda done, total: connection.send(Progressed(done, total))
+                    *call.arguments, lambda *figures: connection.send(Progressed(figures))
                 )
             answer: Returned | Refused = Returned(value)
         except Llm2LlmError as error:

@@ -20,10 +20,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """A sign of life while a call is worked on."""
+    """A sign of life while a call is worked on: what the engine tells the function it was given for that."""
 
-    done: int
-    total: int
+    figures: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ from ..errors import WorkerError
 from ..records import Reply
 from ..student.protocol import (
     PredictionBatch,
+    Progress,
     SegmentResult,
     StudentAnswer,
     StudentSettings,
     TrainingExample,
+    TrainingProgress,
     TrainingSegment,
 )
 from ..teacher.protocol import TeacherRequest, TeacherSettings
@@ -27,7 +29,6 @@ from .memory import MemoryPlan, free_bytes
 from .process import WorkerDiedError, WorkerProcess
 
 Role = Literal["teacher", "student"]
-Progress = Callable[[int, int], None]
 
 _FREEING_SECONDS = 30.0
 """How long the memory of an ended worker may take to be measured free again."""
@@ -61,7 +62,7 @@ class WorkerPool:
         self.teacher = RemoteTeacher(self)
         self.student = RemoteStudent(self)
 
-    def call(self, role: Role, method: str, *arguments: Any, progress: Progress) -> Any:
+    def call(self, role: Role, method: str, *arguments: Any, progress: Callable[..., None]) -> Any:
         """Run an engine's method in its worker; raises WorkerError when it keeps dying."""
         for attempt in range(self._retries + 1):
             try:
@@ -149,7 +150,7 @@ class RemoteStudent:
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
 
-    def train(self, segment: TrainingSegment, progress: Progress) -> SegmentResult:
+    def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
         result: SegmentResult = self._pool.call("student", "train", segment, progress=progress)
         return result
 

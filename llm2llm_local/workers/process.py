@@ -66,7 +66,7 @@ class WorkerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def call(self, method: str, *arguments: Any, progress: Callable[[int, int], None] | None = None) -> Any:
+    def call(self, method: str, *arguments: Any, progress: Callable[..., None] | None = None) -> Any:
         """Run an engine's method in the worker and return its result.
 
         Raises what the engine refuses with (Llm2LlmError), or WorkerDiedError when the worker is gone.
@@ -78,9 +78,9 @@ class WorkerProcess:
         self.is_in_call = True
         while True:
             match self._receive():
-                case Progressed(done, total):
+                case Progressed(figures):
                     if progress is not None:
-                        progress(done, total)
+                        progress(*figures)
                 case Returned(value):
                     self.is_in_call = False
                     return value

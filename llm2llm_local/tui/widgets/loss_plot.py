@@ -12,7 +12,7 @@ from .plot import Plot, Series
 class LossPlot(Plot[Loss]):
     """The axis has all steps of the training, so that one sees how far it is."""
 
-    nothing = "no loss yet: it is told at each checkpoint of a training"
+    nothing = "no loss yet: the first comes with the first step of a training"
 
     def draw(self, data: Loss | None) -> None:
         points = [] if data is None else [point for point in data.points if isfinite(point.loss)]
