@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from tiny_models import TinyModels
     from workspaces import Workspace
+
+    from llm2llm_local.store.writer import Store
 
 TEXTS = (
     "The old bridge crosses the river near the station.",
@@ -45,6 +48,15 @@ TEXTS = (
     "Examples:\n\n1. Where is the harbour?\n\n2. Who sang the song?\n\n3. How old is the bridge?",
     "Kinds:\n\nplace\n\nperson\n\nnumber",
 )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An open store without runs, in `tmp_path`."""
+    from llm2llm_local.store.writer import Store
+
+    with Store(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from workspaces import Workspace, add_run, fill
@@ -28,12 +27,6 @@ def grade_for_metrics(run: RunStore) -> None:
                 if counts:
                     share = counts.get(Outcome.CORRECT, 0) / sum(counts.values())
                     run.add_metric(iteration, f"accuracy_{split}", 0, share)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -315,12 +315,6 @@ def test_a_new_run_is_estimated_by_those_before_it(tmp_path: Path, clock: Clock)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
 def begun(store: Store) -> RunStore:
     """A run whose first training, of 2 × 3 steps in 3 segments, was begun at NOW and is a tenth done."""
     run = add_run(store)

@@ -6,9 +6,7 @@ import dataclasses
 import io
 import json
 import unicodedata
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -39,12 +37,6 @@ def begin(run: RunStore, iteration: int, stage: str) -> None:
 
 def finish(run: RunStore, iteration: int, stage: str) -> None:
     run.close_stage(run.open_stage(iteration, stage, 0, "", {}, units=2))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture
