@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from .encoding import REMEDY, UTF16_REMEDY, is_utf16
 from .errors import ConfigError
 
 NO_EFFECT_ON_RESULTS: dict[str, Any] = {"affects_results": False}
@@ -241,21 +242,32 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     a value out of range; several mistakes are reported together.
     """
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", "Write one with: llm2llm init DIR") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
-    try:
-        document = tomllib.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: not valid UTF-8", "Save the file as UTF-8.") from None
+        document = tomllib.loads(read_text(path, "Write one with: llm2llm init DIR"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for override in overrides:
         _apply_override(document, override)
     return parse_config(document, source=str(path), base=path.resolve().parent)
+
+
+def read_text(path: Path, remedy_if_missing: str) -> str:
+    """The text of the configuration or of a file that it names. Raises ConfigError when there is none in UTF-8."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", remedy_if_missing) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder", "Name a file in it.") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+    if is_utf16(raw):
+        raise ConfigError(f"{path}: is UTF-16, not UTF-8", UTF16_REMEDY)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Of a file with a byte-order mark `error` counts from behind it, and has only what is behind it.
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: not valid UTF-8", REMEDY) from None
 
 
 def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:

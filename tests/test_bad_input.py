@@ -157,8 +157,8 @@ def test_a_control_character_in_a_message_is_shown_as_a_code(workspace: Workspac
         ("loop.iteration=3", ["loop.iteration: unknown key; did you mean loop.iterations?"]),
         ("teacher.max_new_tokens=512", ["teacher.max_new_tokens = 512: leaves no room"]),
         ("teacher.context_length=4097", ["teacher.context_length = 4097: tiny.gguf was made for 4096 tokens"]),
-        ("teacher.grammar=nowhere.gbnf", ["teacher.grammar: ", "nowhere.gbnf"]),
-        ("teacher.grammar=own", ["teacher.grammar: ", "own"]),
+        ("teacher.grammar=nowhere.gbnf", ["teacher.grammar: ", "nowhere.gbnf: no such file", "Check the path"]),
+        ("teacher.grammar=own", ["teacher.grammar: ", "own: is a folder"]),
         ("loop.iterations", ["--set loop.iterations: expected section.key=value"]),
         ("loop.rng_seed=9223372036854775808", ["loop.rng_seed = 9223372036854775808: "]),
         ("student.max_grad_norm=inf", ["student.max_grad_norm = inf: "]),
@@ -168,6 +168,22 @@ def test_a_field_that_can_not_be_is_named(workspace: Workspace, override: str, w
     # Should the value be accepted, the student's limit is the next thing wrong: no run is worked through.
     ending = workspace.llm2llm("run", "--set", override, "--set", "student.max_length=8")
     assert_refused(workspace, ending, *words)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "odd.gbnf: is empty"),
+        (b"\xef\xbb\xbf\r\n", "odd.gbnf: is empty"),
+        ('root ::= "a"'.encode("utf-16"), "odd.gbnf: is UTF-16, not UTF-8"),
+        (b'root ::= "a"\n# caf\xe9\n', "odd.gbnf:2: not valid UTF-8"),
+    ],
+)
+def test_a_grammar_file_that_can_not_be_one_is_named(workspace: Workspace, content: bytes, words: str) -> None:
+    (workspace.folder / "odd.gbnf").write_bytes(content)
+    # Should it be accepted, the student's limit is the next thing wrong: no run is worked through.
+    overrides = ("--set", "teacher.grammar=odd.gbnf", "--set", "student.max_length=8")
+    assert_refused(workspace, workspace.llm2llm("run", *overrides), "teacher.grammar: ", words)
 
 
 def test_a_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:

@@ -238,14 +238,31 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="can't be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is a folder"):
         load_config(tmp_path)
 
 
-def test_invalid_utf8_is_named_with_its_line(smallest: Path) -> None:
-    smallest.write_bytes(smallest.read_bytes() + b'task.instruction = "caf\xe9"\n')
-    with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}:{len(SMALLEST) + 1}: not valid UTF-8"):
+def test_a_byte_order_mark_and_crlf_make_no_difference(smallest: Path) -> None:
+    plain = load_config(smallest)
+    smallest.write_bytes(b"\xef\xbb\xbf" + smallest.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_config(smallest) == plain
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_refused_with_what_to_do(smallest: Path, encoding: str, mark: str) -> None:
+    smallest.write_bytes((mark + smallest.read_text()).encode(encoding))
+    with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}: is UTF-16, not UTF-8") as caught:
         load_config(smallest)
+    assert caught.value.remedy.startswith("Save the file as UTF-8")
+
+
+def test_invalid_utf8_is_named_with_its_line(smallest: Path) -> None:
+    bad = smallest.read_bytes() + b'task.instruction = "caf\xe9"\n'
+    for mark in (b"", b"\xef\xbb\xbf"):
+        smallest.write_bytes(mark + bad)
+        with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}:{len(SMALLEST) + 1}: not valid UTF-8"):
+            load_config(smallest)
 
 
 @pytest.mark.parametrize("broken", ["epochs = \n", "[loop\n", 'x = "never closed\n', "a = 1\na = 2\n"])

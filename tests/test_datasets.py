@@ -22,6 +22,7 @@ from llm2llm_local.records import DataRow, Split
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 GOOD = b'{"question": "q1", "answer": "a1"}\n'
+MARK = b"\xef\xbb\xbf"
 
 Write = Callable[[str, bytes], Path]
 
@@ -67,7 +68,7 @@ def test_each_format_is_read(write: Write, name: str, content: bytes) -> None:
 )
 def test_byte_order_mark_and_crlf_make_no_difference(write: Write, name: str, content: bytes) -> None:
     plain = read(write(name, content))
-    windows = read(write(name, b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")))
+    windows = read(write(name, MARK + content.replace(b"\n", b"\r\n")))
     assert windows == plain
     assert contents(plain) == [("q1", "a1")]
 
@@ -121,7 +122,9 @@ def test_csv_limit_of_other_code_is_left_as_it_was(write: Write) -> None:
 
 
 text_values = (
-    st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\t\n\r,\"'")).map(str.strip).filter(bool)
+    st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufeff") | st.sampled_from("\t\n\r,\"'"))
+    .map(str.strip)
+    .filter(bool)
 )
 row_lists = st.lists(st.tuples(text_values, text_values), min_size=1, max_size=5)
 
@@ -176,8 +179,17 @@ def row_of(question: str = '"q"', answer: str = '"a"') -> bytes:
         ("data", GOOD, "", "a name without an ending is not supported"),
         # lines
         ("d.jsonl", GOOD + b'{"question": "caf\xe9"}\n', ":2", "not valid UTF-8 at byte 18 of the line"),
-        ("d.jsonl", b"\xef\xbb\xbf\xff\n", ":1", "not valid UTF-8 at byte 4 of the line"),
+        ("d.jsonl", MARK + b"\xff\n", ":1", "not valid UTF-8 at byte 4 of the line"),
         ("d.csv", b'question,answer\n"q\n\xff",a\n', ":3", "not valid UTF-8 at byte 1 of the line"),
+        *(
+            (name, (mark + text).encode(encoding), "", "is UTF-16, not UTF-8")
+            for name, text in (("d.jsonl", GOOD.decode()), ("d.tsv", "question\tanswer\r\nq\ta\r\n"))
+            for encoding in ("utf-16-le", "utf-16-be")
+            for mark in ("", "\ufeff")
+        ),
+        ("d.jsonl", GOOD + MARK + GOOD, ":2", "begins with a byte-order mark"),
+        ("d.jsonl", MARK + MARK + GOOD, ":1", "begins with a byte-order mark"),
+        ("d.csv", b"question,answer\nq,a\n" + MARK + b"question,answer\n", ":3", "begins with a byte-order mark"),
         ("d.jsonl", GOOD + b"x" * 2_000_000, ":2", "longer than 1,000,000 bytes"),
         # JSON
         ("d.jsonl", GOOD + b'\n{"question": }\n', ":3", "broken JSON: Expecting value (column 14)"),
@@ -285,7 +297,7 @@ def numbered(count: int, start: int = 0) -> bytes:
 
 
 def test_splits_and_hashes_of_the_configured_files(write: Write) -> None:
-    train, test = write("train.jsonl", b"\xef\xbb\xbf\r\n" + numbered(2)), write("test.csv", b"question,answer\nt,a\n")
+    train, test = write("train.jsonl", MARK + b"\r\n" + numbered(2)), write("test.csv", b"question,answer\nt,a\n")
     loaded = load_splits(DataConfig(train=train, test=test))
     assert {split: contents(rows) for split, rows in loaded.rows.items()} == {
         Split.TRAIN: [("q0", "a"), ("q1", "a")],

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..config import DataConfig, SampleConfig
+from ..encoding import MARK, REMEDY, UTF16_REMEDY, is_utf16
 from ..errors import DataError
 from ..records import DataRow, Split
 from .repeats import describe_repeats
@@ -36,6 +37,7 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 # which JSON can spell, can't be stored as UTF-8. Bidirectional controls are allowed: right-to-left text needs them.
 _REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
+PATH_REMEDY = "Check the path; a relative one counts from the configuration file's folder."
 _JSON_REMEDY = 'Every line must be one JSON object such as {"question": "…", "answer": "…"}.'
 _TABLE_REMEDY = 'Close every quote that is opened, and write a quote inside a quoted field twice: "".'
 
@@ -78,11 +80,11 @@ def load_splits(config: DataConfig) -> LoadedData:
 def read_rows(path: Path, question_column: str, answer_column: str) -> list[DataRow]:
     """The rows of a .jsonl, .ndjson, .csv or .tsv file, in file order; at least one.
 
-    UTF-8, with or without a byte-order mark. Tables have a header and CSV's quoting, TSV too. Blank lines are
-    skipped. Numbers are taken as JSON answers, spelt as in the file. Raises DataError, whose message begins
-    with the path and, where there is one, the line on which the row starts: for a file that can't be opened or
-    has no rows, text that isn't UTF-8 or has control characters, a line over `MAX_LINE_BYTES`, broken JSON or
-    quoting, a missing or repeated column, and an empty or non-text value.
+    UTF-8, with or without a byte-order mark at the start. Tables have a header and CSV's quoting, TSV too. Blank
+    lines are skipped. Numbers are taken as JSON answers, spelt as in the file. Raises DataError, whose message
+    begins with the path and, where there is one, the line on which the row starts: for a file that can't be
+    opened or has no rows, text that isn't UTF-8 or has control characters, a line over `MAX_LINE_BYTES`, broken
+    JSON or quoting, a missing or repeated column, and an empty or non-text value.
     """
     rows, _ = _read(path, question_column, answer_column)
     return rows
@@ -96,9 +98,7 @@ def _read(path: Path, question_column: str, answer_column: str) -> tuple[list[Da
             records = _records(path, _lines(path, file, digest.update), (question_column, answer_column))
             rows = [_row(path, record, question_column, answer_column) for record in records]
     except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file", "Check the path; a relative one counts from the configuration file's folder."
-        ) from None
+        raise DataError(f"{path}: no such file", PATH_REMEDY) from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder", "Name a file in it.") from None
     except OSError as error:
@@ -122,6 +122,8 @@ def _lines(path: Path, file: BinaryIO, on_bytes: Callable[[bytes], None]) -> Ite
     """Lines with their ends, split at LF alone as editors count them (`str` would split at U+2028 too)."""
     # A bounded readline, since a file without line ends would come into memory whole.
     for number, raw in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), start=1):
+        if number == 1 and is_utf16(raw):
+            raise DataError(f"{path}: is UTF-16, not UTF-8", UTF16_REMEDY)
         if len(raw) > MAX_LINE_BYTES:
             raise DataError(
                 f"{path}:{number}: longer than {MAX_LINE_BYTES:,} bytes",
@@ -131,10 +133,15 @@ def _lines(path: Path, file: BinaryIO, on_bytes: Callable[[bytes], None]) -> Ite
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
+            raise DataError(f"{path}:{number}: not valid UTF-8 at byte {error.start + 1} of the line", REMEDY) from None
+        if number == 1:
+            line = line.removeprefix(MARK)
+        if line.startswith(MARK):
             raise DataError(
-                f"{path}:{number}: not valid UTF-8 at byte {error.start + 1} of the line", "Save the file as UTF-8."
-            ) from None
-        yield line.removeprefix("\ufeff") if number == 1 else line
+                f"{path}:{number}: begins with a byte-order mark, U+FEFF",
+                "Delete it: it belongs at the start of a file alone. Files that were put together bring theirs along.",
+            )
+        yield line
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, load_config
-from ..datasets.reader import LoadedData, load_splits
+from ..config import Config, load_config, read_text
+from ..datasets.reader import PATH_REMEDY, LoadedData, load_splits
 from ..errors import ConfigError
 from ..model_files.catalogue import content_hash
 from ..model_files.folder import inspect_folder
@@ -134,9 +134,12 @@ def _grammar(config: Config) -> str | None:
     if config.teacher.grammar is None:
         return None
     try:
-        return config.teacher.grammar.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"teacher.grammar: {config.teacher.grammar}: {error}") from None
+        grammar = read_text(config.teacher.grammar, PATH_REMEDY)
+    except ConfigError as error:
+        raise ConfigError(f"teacher.grammar: {error.message}", error.remedy) from None
+    if not grammar.strip():
+        raise ConfigError(f"teacher.grammar: {config.teacher.grammar}: is empty", "Without a grammar, leave it out.")
+    return grammar
 
 
 def _model_row(model: ModelFile, sha256: str) -> ModelRow:

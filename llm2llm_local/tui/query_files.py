@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..encoding import UTF16_REMEDY, is_utf16
 from ..errors import UserInputError
 from ..report.questions import Question
 
@@ -23,9 +24,12 @@ def own_queries(workspace: Path) -> tuple[Question, ...]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        raw = file.read_bytes()
     except OSError as error:
         return f"-- {file}: {error.strerror}"
+    if is_utf16(raw):
+        return f"-- {file}: is UTF-16, not UTF-8. {UTF16_REMEDY}"
+    return raw.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def query_file(workspace: Path, name: str) -> Path:
