@@ -21,7 +21,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 SMALL, LARGE = (80, 24), (140, 45)
 
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 120.0
 _QUIET_LOOKS = 3
 
 AppPilot = Pilot[Launched]
@@ -41,25 +41,29 @@ async def opened(
 
 
 async def settled(pilot: AppPilot) -> None:
-    """Wait until nothing is being read any more, and what is shown has stopped to change."""
-    deadline, quiet, before = time.monotonic() + _PATIENCE_SECONDS, 0, ""
-    while quiet < _QUIET_LOOKS:
-        assert time.monotonic() < deadline, "it reads and reads"
-        await pilot.pause(0.03)
-        screen, now = pilot.app.screen, shown(pilot)
-        is_busy = isinstance(screen, HistoryScreen) and screen.is_reading
-        quiet = 0 if is_busy or now != before else quiet + 1
-        before = now
+    """Wait until nothing is being read any more and all of it is shown."""
+    await _still(pilot, lambda: isinstance(pilot.app.screen, HistoryScreen) and pilot.app.screen.is_reading)
 
 
 async def until(pilot: AppPilot, condition: Callable[[], bool]) -> None:
-    """Wait for what must happen, and for the rest of what is shown with it."""
+    """Wait for what must happen, and for what is shown with it."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain; the screen says:\n{shown(pilot)}"
         await pilot.pause()
         await asyncio.sleep(0.02)
-    await settled(pilot)
+    await _still(pilot, lambda: False)
+
+
+async def _still(pilot: AppPilot, is_busy: Callable[[], bool]) -> None:
+    """Wait until it isn't busy, and what is shown stays the same for some looks: a layout comes after its texts."""
+    deadline, quiet, before = time.monotonic() + _PATIENCE_SECONDS, 0, ""
+    while quiet < _QUIET_LOOKS:
+        assert time.monotonic() < deadline, "it reads and reads"
+        await pilot.pause(0.03)
+        now = shown(pilot)
+        quiet = 0 if is_busy() or now != before else quiet + 1
+        before = now
 
 
 async def press(pilot: AppPilot, *keys: str) -> None:
