@@ -59,6 +59,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+@pytest.fixture
+def history(tmp_path: Path) -> Workspace:
+    """A run by hand whose process has died, in a workspace without a configuration."""
+    from workspaces import Workspace, add_run, fill
+
+    from llm2llm_local.store.writer import Store
+
+    with Store(tmp_path) as store:
+        fill(add_run(store))
+    return Workspace(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     """A teacher (GGUF) and a student (folder) with the same random weights; made once, never changed."""

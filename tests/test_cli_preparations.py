@@ -1,0 +1,111 @@
+"""What people call before their first run: help, init, models, doctor."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from endings import DONE, USER_INPUT, assert_refused
+from workspaces import CONFIG_NAME, Workspace
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
+
+
+def test_help_and_version_are_answered(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    shown = workspace.llm2llm("--help")
+    assert shown.code == DONE
+    commands = ("init", "run", "resume", "fork", "status", "pause", "stop", "report", "failures", "lineage", "query")
+    for command in (*commands, "models", "doctor", "config"):
+        assert re.search(rf"^  {command} +\w", shown.out, re.MULTILINE), command
+    assert re.fullmatch(r"llm2llm, version [\d.]+\n", workspace.llm2llm("--version").out)
+
+
+def test_init_leads_to_a_workspace_that_only_lacks_models(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    made = workspace.llm2llm("init", "new", "--models", "nowhere")
+    assert made.code == DONE
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {CONFIG_NAME, "train.jsonl", "test.jsonl"}
+    found = workspace.llm2llm("doctor", "new/llm2llm.toml")
+    assert found.code == USER_INPUT
+    errors = [line for line in found.out.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert "SmolLM2-135M-Instruct" in errors[0]
+    assert "Traceback" not in found.err
+
+
+# --- models ---
+
+
+def test_a_missing_models_folder_is_refused(tmp_path: Path) -> None:
+    assert_refused(Workspace(tmp_path).llm2llm("models"), "models: no such folder")
+
+
+@pytest.mark.model
+def test_models_are_listed_with_what_they_are(tiny_models: TinyModels, finished_run: Workspace) -> None:
+    folder = tiny_models.teacher.parent
+    records = finished_run.llm2llm("models", folder, "--json").json()
+    hashes = {row[0] for row in finished_run.rows("SELECT sha256 FROM models")}
+    assert {record["sha256"] for record in records} == hashes
+    assert {record["kind"] for record in records} == {"gguf", "folder"}
+    shown = finished_run.llm2llm("models", folder).out
+    for record in records:
+        role = "teacher" if record["kind"] == "gguf" else "student"
+        assert f"{record['path']}\n    {role}: llama, {record['quantization']}, " in shown
+        assert f"context 4096, sha256 {record['sha256']}\n" in shown
+
+
+@pytest.mark.model
+def test_a_model_that_can_not_be_used_is_listed_with_the_reason(tiny_models: TinyModels, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "half.gguf").write_bytes(tiny_models.teacher.read_bytes()[:5000])
+    workspace = Workspace(tmp_path)
+    (record,) = workspace.llm2llm("models", "--json").json()
+    assert "incomplete" in record["error"]
+    shown = workspace.llm2llm("models")
+    assert shown.code == DONE
+    assert re.search(r"models/half\.gguf\n    can't be used: .*incomplete", shown.out)
+
+
+# --- doctor ---
+
+
+def test_a_doctor_without_configuration_says_how_to_make_one(tmp_path: Path) -> None:
+    found = Workspace(tmp_path).llm2llm("doctor")
+    assert found.code == USER_INPUT
+    assert re.search(r"^error .*llm2llm\.toml: no such file – Write one with: llm2llm init", found.out, re.MULTILINE)
+
+
+@pytest.mark.model
+def test_a_doctor_finds_nothing_wrong_with_a_finished_run(finished_run: Workspace) -> None:
+    ending = finished_run.llm2llm("doctor")
+    assert (ending.code, ending.err) == (DONE, "")
+    lines = ending.out.splitlines()
+    assert all(line.startswith("ok      ") for line in lines), ending.out
+    for text in ("teacher tiny: llama, F32", "rows: 9 train, 0 dev, 4 test", "llm2llm.db has 1 runs", "CPU threads"):
+        assert text in ending.out
+    assert "seeds by label: person 3, place 3, number 3" in ending.out
+
+
+@pytest.mark.model
+def test_a_doctor_says_what_can_not_work(finished_run: Workspace) -> None:
+    ending = finished_run.llm2llm("doctor", "--set", "teacher.context_length=999999")
+    assert ending.code == USER_INPUT
+    assert re.search(r"^error .*teacher\.context_length = 999999.*4096 tokens", ending.out, re.MULTILINE)
+
+
+@pytest.mark.model
+def test_a_doctor_on_a_machine_without_a_gpu_says_so(finished_run: Workspace) -> None:
+    skip_with_gpu()
+    ending = finished_run.llm2llm("doctor", "--set", 'hardware.device="cuda"')
+    assert "Traceback" not in ending.err
+    assert ending.code == USER_INPUT
+    assert re.search(r'^error .*hardware\.device = "cuda", but .*GPU', ending.out, re.MULTILINE)
+
+
+def skip_with_gpu() -> None:
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("there is a GPU")

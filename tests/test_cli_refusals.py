@@ -1,0 +1,92 @@
+"""What commands say, and how they end, where there is nothing to work on or a person made a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from endings import DONE, USER_INPUT, assert_refused
+from workspaces import Workspace
+
+from llm2llm_local.store.writer import Store
+
+ON_A_RUN = ("status", "report", "failures", "pause", "stop", "resume", "fork")
+
+
+@pytest.mark.parametrize("command", [*ON_A_RUN, "lineage", "query"])
+def test_without_a_store_every_command_says_so(tmp_path: Path, command: str) -> None:
+    arguments = {"fork": ["1"], "lineage": ["1"], "query": ["SELECT 1"]}.get(command, [])
+    ending = Workspace(tmp_path).llm2llm(command, *arguments)
+    assert_refused(ending, "llm2llm.db: no store there", "llm2llm -C FOLDER")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ON_A_RUN)
+def test_an_unknown_run_is_refused(history: Workspace, command: str) -> None:
+    assert_refused(history.llm2llm(command, "9"), "there is no run 9")
+    assert history.n_runs() == 1
+
+
+def test_an_unknown_example_is_refused(history: Workspace) -> None:
+    assert_refused(history.llm2llm("lineage", "999"), "there is no example 999", "llm2llm query")
+
+
+@pytest.mark.parametrize("command", ["status", "report", "failures", "pause", "stop", "resume"])
+def test_a_store_without_runs_says_so(tmp_path: Path, command: str) -> None:
+    Store(tmp_path).close()
+    ending = Workspace(tmp_path).llm2llm(command)
+    if command == "status":
+        assert (ending.code, ending.out) == (DONE, "no runs yet\n")
+    else:
+        assert_refused(ending, "llm2llm run")
+
+
+def test_a_store_that_was_just_being_made_counts_as_empty(tmp_path: Path) -> None:
+    """The writer makes the file before its tables: a kill in between leaves an empty one."""
+    (tmp_path / "llm2llm.db").touch()
+    assert_refused(Workspace(tmp_path).llm2llm("status"), "no runs yet", "llm2llm run")
+
+
+@pytest.mark.parametrize("command", ["pause", "stop"])
+def test_a_run_without_a_process_can_not_be_told_anything(history: Workspace, command: str) -> None:
+    ending = history.llm2llm(command, "1")
+    assert_refused(ending, "run 1 is not being worked on", "llm2llm status 1")
+    assert history.rows("SELECT count(*) FROM commands") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["status", "first"],
+        ["status", "0"],
+        ["delete", "9" * 30],
+        ["lineage", "9" * 30],
+        ["failures", "--iteration", "9" * 30],
+        ["query"],
+        ["query", "SELECT 1", "--json", "--csv"],
+        ["query", "SELECT 1", "--timeout", "0"],
+        ["init", "new", "--task", "cooking"],
+        ["run", "--no-such-option"],
+        ["-C", "llm2llm.db", "status"],
+    ],
+)
+def test_wrong_usage_is_a_users_mistake(history: Workspace, arguments: list[str]) -> None:
+    ending = history.llm2llm(*arguments)
+    assert ending.code == USER_INPUT
+    assert ending.out == ""
+    assert "Error: " in ending.err
+    assert "Traceback" not in ending.err
+
+
+@pytest.mark.model
+def test_a_finished_run_can_not_be_resumed(finished_run: Workspace) -> None:
+    assert_refused(finished_run.llm2llm("resume"), "no run is unfinished", "llm2llm run")
+    assert_refused(finished_run.llm2llm("resume", "1"), "run 1 is finished", "llm2llm report 1")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("command", ["pause", "stop"])
+def test_a_finished_run_can_not_be_told_anything(finished_run: Workspace, command: str) -> None:
+    assert_refused(finished_run.llm2llm(command), "no run is being worked on", "llm2llm status")
+    assert_refused(finished_run.llm2llm(command, "1"), "run 1 is not being worked on", "llm2llm status")
