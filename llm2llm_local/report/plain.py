@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from .cells import cut
+
 _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: controls, format characters (direction, no width), halves of pairs, unassigned, separators."""
 
@@ -17,9 +19,8 @@ def plain(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """`plain`, cut to `width` characters with an ellipsis."""
-    line = plain(text)
-    return line if len(line) <= width else line[: width - 1] + "…"
+    """`plain`, cut to `width` cells with an ellipsis: a wide character takes two of them."""
+    return cut(plain(text), width)
 
 
 def visible(text: str) -> str:

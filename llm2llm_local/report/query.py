@@ -7,6 +7,7 @@ import io
 import json
 
 from ..store.reader import QueryResult
+from .cells import cells, padded, right_aligned
 from .plain import plain, shortened, visible
 
 _WIDEST_CELL = 60
@@ -15,15 +16,13 @@ _WIDEST_CELL = 60
 def table_text(result: QueryResult) -> str:
     """Aligned columns; long cells are cut (CSV and JSON have them whole)."""
     names = [plain(name) for name in result.columns]
-    cells = [[shortened("" if value is None else str(value), _WIDEST_CELL) for value in row] for row in result.rows]
-    widths = [
-        max(len(name), *(len(row[index]) for row in cells)) if cells else len(name) for index, name in enumerate(names)
-    ]
-    lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()]
-    for row, values in zip(cells, result.rows, strict=True):
+    shown = [[shortened("" if value is None else str(value), _WIDEST_CELL) for value in row] for row in result.rows]
+    widths = [max(map(cells, column)) for column in zip(names, *shown, strict=True)]
+    lines = ["  ".join(map(padded, names, widths)).rstrip()]
+    for row, values in zip(shown, result.rows, strict=True):
         aligned = [
-            cell.rjust(width) if isinstance(value, int | float) else cell.ljust(width)
-            for cell, value, width in zip(row, values, widths, strict=True)
+            right_aligned(text, width) if isinstance(value, int | float) else padded(text, width)
+            for text, value, width in zip(row, values, widths, strict=True)
         ]
         lines.append("  ".join(aligned).rstrip())
     return "\n".join(lines) + "\n"
