@@ -302,7 +302,10 @@ def lineage(workspace: Path, example: int, as_json: bool) -> None:
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds allowed.")
 @click.pass_obj
 def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float) -> None:
-    """Run a SELECT on the history; it can't change anything."""
+    """Run a SELECT on the history; it can't change anything.
+
+    A BLOB is shown as X'00FF'. JSON has no infinite numbers: they are the texts "Infinity" and "-Infinity".
+    """
     from .report.query import csv_text, for_terminal, json_text, table_text
     from .store.reader import open_reader, run_query
 

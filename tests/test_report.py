@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -302,8 +303,19 @@ def test_a_query_as_csv_and_json_is_whole() -> None:
     read = list(csv.reader(io.StringIO(csv_text(whole))))
     assert read[0] == ["a", "b", "c", "d"]
     assert [row[:3] for row in read[1:]] == [["1", 'say "hi",\nplease', ""], ["2.5", "b" * 100, "é"]]
+    assert [row[3] for row in read[1:]] == ["X'00FF'", "X''"]
     parsed = json.loads(json_text(whole))
-    assert [list(row.values())[:3] for row in parsed] == [[1, 'say "hi",\nplease', None], [2.5, "b" * 100, "é"]]
+    assert [list(row.values()) for row in parsed] == [
+        [1, 'say "hi",\nplease', None, "X'00FF'"],
+        [2.5, "b" * 100, "é", "X''"],
+    ]
+    assert "X'00FF'" in table_text(whole)
+
+
+def test_infinite_numbers_are_text_in_json_which_has_no_such_numbers() -> None:
+    """`parse_constant` is called for Infinity and NaN, which Python reads and JSON doesn't have."""
+    text = json_text(QueryResult(("a", "b", "c"), [(math.inf, -math.inf, 1.5)]))
+    assert json.loads(text, parse_constant=pytest.fail) == [{"a": "Infinity", "b": "-Infinity", "c": 1.5}]
 
 
 def test_columns_of_the_same_name_are_all_in_the_json() -> None:

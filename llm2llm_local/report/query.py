@@ -1,10 +1,12 @@
-"""A query's result as a table, CSV, TSV or JSON."""
+"""A query's result as a table, CSV, TSV or JSON. A BLOB is written as in SQL: X'00FF'."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
+from typing import Any
 
 from ..store.reader import QueryResult
 from .cells import cells, padded, right_aligned
@@ -16,7 +18,10 @@ _WIDEST_CELL = 60
 def table_text(result: QueryResult) -> str:
     """Aligned columns; long cells are cut (CSV and JSON have them whole)."""
     names = [plain(name) for name in result.columns]
-    shown = [[shortened("" if value is None else str(value), _WIDEST_CELL) for value in row] for row in result.rows]
+    shown = [
+        [shortened("" if value is None else str(_text_of_blob(value)), _WIDEST_CELL) for value in row]
+        for row in result.rows
+    ]
     widths = [max(map(cells, column)) for column in zip(names, *shown, strict=True)]
     lines = ["  ".join(map(padded, names, widths)).rstrip()]
     for row, values in zip(shown, result.rows, strict=True):
@@ -38,7 +43,10 @@ def tsv_text(result: QueryResult) -> str:
 
 
 def json_text(result: QueryResult) -> str:
-    """A list of objects. Of columns with the same name, as a join has them, the second is `name_2`."""
+    """A list of objects. Of columns with the same name, as a join has them, the second is `name_2`.
+
+    JSON has no infinite numbers: they are the texts "Infinity" and "-Infinity". NaN is NULL in SQLite already.
+    """
     names: list[str] = []
     for column in result.columns:
         name, n = column, 1
@@ -46,8 +54,8 @@ def json_text(result: QueryResult) -> str:
             n += 1
             name = f"{column}_{n}"
         names.append(name)
-    rows = [dict(zip(names, row, strict=True)) for row in result.rows]
-    return json.dumps(rows, ensure_ascii=False, indent=2, default=repr) + "\n"
+    rows = [dict(zip(names, map(_json_value, row), strict=True)) for row in result.rows]
+    return json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def for_terminal(text: str) -> str:
@@ -62,5 +70,15 @@ def _separated(result: QueryResult, delimiter: str) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
     writer.writerow(result.columns)
-    writer.writerows(result.rows)
+    writer.writerows(map(_text_of_blob, row) for row in result.rows)
     return buffer.getvalue()
+
+
+def _text_of_blob(value: Any) -> Any:
+    return f"X'{value.hex().upper()}'" if isinstance(value, bytes) else value
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return _text_of_blob(value)
