@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workspaces import Workspace
 
     from llm2llm_local.store.writer import Store
+    from llm2llm_local.student.lora import LoraStudent
 
 TEXTS = (
     "The old bridge crosses the river near the station.",
@@ -77,6 +78,39 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     from tiny_models import make_tiny_models  # torch and transformers: seconds that most tests need not wait
 
     return make_tiny_models(tmp_path_factory.mktemp("models"), TEXTS)
+
+
+@pytest.fixture(scope="session")
+def student(tiny_models: TinyModels) -> LoraStudent:
+    """A student without dropout and quantization, shared: what it was asked before makes no difference."""
+    from trainings import settings
+
+    from llm2llm_local.student.lora import LoraStudent
+
+    return LoraStudent(settings(tiny_models.student))
+
+
+@pytest.fixture(scope="session")
+def trained(student: LoraStudent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapter of a student that has learnt EXAMPLES."""
+    from trainings import quiet, training
+
+    folder = tmp_path_factory.mktemp("trained") / "adapter"
+    student.train(training(folder, epochs=20), quiet)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undecided(student: LoraStudent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapter of a student that has learnt UNEVEN_LABELS, but not which belongs where."""
+    from trainings import PROMPTS, UNEVEN_LABELS, quiet, training
+
+    from llm2llm_local.student.protocol import TrainingExample
+
+    examples = tuple(TrainingExample(prompt, label) for prompt in PROMPTS for label in UNEVEN_LABELS)
+    folder = tmp_path_factory.mktemp("undecided") / "adapter"
+    student.train(training(folder, examples=examples), quiet)
+    return folder
 
 
 @pytest.fixture(scope="session")
