@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from llm2llm_local.records import FinishReason
 from llm2llm_local.student import scoring
 from llm2llm_local.student.lora import LoraStudent
-from llm2llm_local.student.protocol import StudentAnswer
+from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer
 
 pytestmark = pytest.mark.model
 
@@ -129,6 +129,15 @@ def test_an_answer_that_just_fits_is_complete(tiny_models: TinyModels, student: 
         (answer,) = predict(student, trained, [prompt], max_new_tokens=limit)
         assert (answer.reply.text, answer.reply.finish_reason) == (" person", reason)
         assert answer.reply.output_tokens == tokens
+
+
+def test_progress_is_told_with_each_token_that_is_written(student: LoraStudent, undecided: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    batch = PredictionBatch(undecided, PROMPTS, (), max_new_tokens=9)
+    answers = student.predict(batch, lambda done, total: heard.append((done, total)))
+    longest = max(answer.reply.output_tokens for answer in answers)
+    assert heard[:longest] == [(done, 9) for done in range(1, longest + 1)]
+    assert heard[-1][0] == heard[-1][1]
 
 
 def test_scored_answers_say_so(tiny_models: TinyModels, student: LoraStudent, trained: Path) -> None:

@@ -180,10 +180,11 @@ def test_sampling_is_as_asked_for(teacher: LlamaTeacher) -> None:
     assert first_tokens(5.0) > 50  # llama-cpp-python's own default leaves the 40 likeliest
 
 
-def test_progress_is_told_after_each_reply(teacher: LlamaTeacher) -> None:
+def test_progress_is_told_with_each_token(teacher: LlamaTeacher) -> None:
     heard: list[tuple[int, int]] = []
-    teacher.generate([request(max_tokens=1)] * 3, lambda done, total: heard.append((done, total)))
-    assert heard == [(1, 3), (2, 3), (3, 3)]
+    replies = teacher.generate([request(max_tokens=5)] * 2, lambda done, total: heard.append((done, total)))
+    assert [reply.output_tokens for reply in replies] == [5, 5]
+    assert heard == [(done, 10) for done in range(1, 11)]
 
 
 # --- where a reply ends ---

@@ -256,7 +256,7 @@ class LoraStudent:
             if batch.completions:
                 answers = self._scored(padded, batch.completions)
             else:
-                answers = self._written(padded, batch.max_new_tokens)
+                answers = self._written(padded, batch.max_new_tokens, progress)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -277,10 +277,10 @@ class LoraStudent:
         scored = score_completions(self._model, prompts, [self._completion_ids(text) for text in completions])
         return [_Answer(completions[best].strip(), FinishReason.SCORED, 0, confidence) for best, confidence in scored]
 
-    def _written(self, prompts: Padded, max_new_tokens: int) -> list[_Answer]:
+    def _written(self, prompts: Padded, max_new_tokens: int, progress: Progress) -> list[_Answer]:
         return [
             _Answer(self._tokenizer.decode(ids, skip_special_tokens=True), FinishReason(reason), len(ids), None)
-            for ids, reason in generate(self._model, prompts, self._end, max_new_tokens)
+            for ids, reason in generate(self._model, prompts, self._end, max_new_tokens, progress)
         ]
 
     def check_lengths(self, examples: tuple[TrainingExample, ...], progress: Progress) -> int:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from ..records import Reply
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) while a long request is worked on."""
+"""Called with (done, total) while a long request is worked on; what is counted is the engine's affair."""
 
 TrainingProgress = Callable[[int, int, float], None]
 """Called after each optimizer step with (steps done, steps of the whole training, the step's loss in nats)."""

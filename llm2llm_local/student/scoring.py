@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from transformers import StoppingCriteriaList
 
 from ..errors import RunFailedError
+from .protocol import Progress
 
 _ROWS_AT_ONCE = 128
 """Rows (prompt × completion) scored in one forward pass; bounds the copies of the prompts' KV cache."""
@@ -92,8 +94,19 @@ def _rest_scores(model: Any, prompts: Padded, cache: Any, group: Sequence[Sequen
     return scores.view(n_prompts, len(group))
 
 
-def generate(model: Any, prompts: Padded, end: int, max_new_tokens: int) -> list[tuple[list[int], str]]:
-    """For each prompt the greedily written tokens (without the end token) and "stop" or "length"."""
+def generate(
+    model: Any, prompts: Padded, end: int, max_new_tokens: int, progress: Progress
+) -> list[tuple[list[int], str]]:
+    """For each prompt the greedily written tokens (without the end token) and "stop" or "length".
+
+    `progress` hears of each token that all rows have got, of `max_new_tokens`.
+    """
+    n_before = prompts.inputs["input_ids"].shape[1]
+
+    def told(ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        progress(ids.shape[1] - n_before, max_new_tokens)
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # it is no reason to stop
+
     output = model.generate(
         input_ids=prompts.inputs["input_ids"],
         attention_mask=prompts.inputs["attention_mask"],
@@ -103,12 +116,13 @@ def generate(model: Any, prompts: Padded, end: int, max_new_tokens: int) -> list
         eos_token_id=end,
         pad_token_id=end,
         use_cache=True,
+        stopping_criteria=StoppingCriteriaList([told]),
         temperature=None,
         top_p=None,
         top_k=None,
     )
     written = []
-    for row in output[:, prompts.inputs["input_ids"].shape[1] :].tolist():
+    for row in output[:, n_before:].tolist():
         complete = end in row
         written.append((row[: row.index(end)] if complete else row, "stop" if complete else "length"))
     return written

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -62,16 +62,23 @@ class LlamaTeacher:
         self._chat = self._chat_formatter(template) if template else None
 
     def generate(self, group: Sequence[TeacherRequest], progress: Progress) -> list[Reply]:
-        replies = []
+        replies: list[Reply] = []
+        total = sum(request.max_tokens for request in group)
+
+        def progress_from(tokens: int) -> Callable[[int], None]:
+            return lambda written: progress(tokens + written, total)
+
+        tokens = 0
         for request in group:
-            replies.append(self._answer(request))
-            progress(len(replies), len(group))
+            replies.append(self._answer(request, progress_from(tokens)))
+            tokens += request.max_tokens
+            progress(tokens, total)
         return replies
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         return max(len(self._tokens(request)) for request in group)
 
-    def _answer(self, request: TeacherRequest) -> Reply:
+    def _answer(self, request: TeacherRequest, progress: Callable[[int], None]) -> Reply:
         started = time.monotonic()
         tokens = self._tokens(request)
         self._llama.reset()
@@ -99,6 +106,7 @@ class LlamaTeacher:
                 break
             if len(written) == request.max_tokens:
                 break
+            progress(len(written))
         return Reply(
             text=text.decode(errors="ignore"),  # the token limit may cut a character in two
             finish_reason=finish_reason,

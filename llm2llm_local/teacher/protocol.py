@@ -10,7 +10,7 @@ from typing import Protocol
 from ..records import Reply, TeacherPrompt
 
 Progress = Callable[[int, int], None]
-"""Called with (done, total) while a long request is worked on."""
+"""Called with (done, total) while long requests are worked on; what is counted is the engine's affair."""
 
 
 @dataclass(frozen=True, slots=True)
