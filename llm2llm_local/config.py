@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from .encoding import REMEDY, UTF16_REMEDY, is_utf16
 from .errors import ConfigError
+from .spelling import alike, difference, look
 
 NO_EFFECT_ON_RESULTS: dict[str, Any] = {"affects_results": False}
 
@@ -288,7 +289,7 @@ def _check_task(task: TaskConfig, source: str) -> None:
     if task.family == "classification" and len(task.labels) == 1:
         raise ConfigError(f"{source}: task.labels: 1 label; classification needs 2 to 200")
     for label in task.labels:
-        if not label or label != label.strip():
+        if not look(label) or label != label.strip():
             raise ConfigError(f"{source}: task.labels: {label!r} is empty or has blanks around it")
     for name in ("question_name", "answer_name"):
         text = getattr(task, name)
@@ -299,6 +300,11 @@ def _check_task(task: TaskConfig, source: str) -> None:
     repeated = sorted({label for label in task.labels if task.labels.count(label) > 1})
     if repeated:
         raise ConfigError(f"{source}: task.labels: {repeated[0]!r} is there more than once")
+    if pair := alike(task.labels):
+        raise ConfigError(
+            f"{source}: task.labels: {pair[0]!r} and {pair[1]!r} look alike but differ: {difference(*pair)}",
+            "Keep the one that the data has.",
+        )
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -115,6 +115,16 @@ def test_a_test_label_that_no_seed_has_is_named(workspace: Workspace) -> None:
     assert_refused(workspace, ending, "test.jsonl:1: 'reason' is not one of the 3 labels", "task.labels")
 
 
+def test_labels_that_look_alike_are_named_with_their_lines_and_code_points(workspace: Workspace) -> None:
+    n = len(SEEDS)
+    workspace.write_rows("train.jsonl", [*SEEDS, ("Who?", "caf\u00e9"), ("Where?", "cafe\u0301")])
+    words = [f"train.jsonl:{n + 1} and ", f"train.jsonl:{n + 2}: ", "look alike", "U+00E9 in one, U+0065 U+0301 in"]
+    assert_refused(workspace, workspace.llm2llm("run"), *words)
+    ending = workspace.llm2llm("doctor")
+    assert ending.code == USER_INPUT
+    assert all(word in ending.out for word in words), ending.out
+
+
 def test_more_than_200_labels_are_no_classification(workspace: Workspace) -> None:
     workspace.write_rows("train.jsonl", [(f"question {n}", f"answer {n}") for n in range(201)])
     assert_refused(workspace, workspace.llm2llm("run"), "the seeds have 201 different answers")

@@ -57,6 +57,13 @@ def test_words_ignore_case_and_punctuation_and_know_other_scripts() -> None:
     assert words("?!") == ["?", "!"]
 
 
+def test_texts_that_look_alike_have_the_same_words() -> None:
+    assert (
+        words("Le cafe\u0301\u00a0est\u200b froid") == words("le caf\u00e9 est froid") == ["le", "café", "est", "froid"]
+    )
+    assert words("\u2764\ufe0f !") == words("\u2764 !")
+
+
 def checks(known: list[str] = SEEDS, held_out: tuple[str, ...] = (), threshold: float = 0.95) -> CheckSequence:
     return CheckSequence(FormatCheck(TASK, SEEDS, 2.0), known, held_out, threshold, threshold)
 
@@ -64,6 +71,11 @@ def checks(known: list[str] = SEEDS, held_out: tuple[str, ...] = (), threshold: 
 def decide(sequence: CheckSequence, question: str) -> tuple[str, Decision, str]:
     verdict = sequence.decide(NewExample(question, "bread"))[-1]
     return verdict.check_name, verdict.decision, verdict.reason
+
+
+def test_a_test_question_leaks_in_another_spelling_of_the_same_look() -> None:
+    sequence = checks(held_out=("ou\u0300 est passe\u0301 le ble\u0301",))
+    assert decide(sequence, "o\u00f9 est pass\u00e9 le bl\u00e9")[0] == "leak"
 
 
 def test_a_good_candidate_passes_all_checks_with_a_verdict_from_each() -> None:

@@ -52,6 +52,19 @@ def test_grading(text: str, reason: FinishReason, outcome: Outcome, predicted: s
     assert (grade.outcome, grade.predicted_answer) == (outcome, predicted)
 
 
+COMPOSED, SPLIT = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("text", [COMPOSED, SPLIT, SPLIT + "\u200b"])
+def test_a_label_that_is_written_counts_in_any_spelling_that_looks_like_it(text: str) -> None:
+    """Tokenizers compose accents: a student that learnt a label in split form writes it composed."""
+    task = ClassificationTask(TASK.prompts, "", (SPLIT, "bar"), scores_labels=False)
+    right, wrong = task.grade(reply(text), SPLIT), task.grade(reply(text), "bar")
+    assert (right.outcome, right.predicted_answer) == (Outcome.CORRECT, SPLIT)
+    assert (wrong.outcome, wrong.predicted_answer) == (Outcome.WRONG, SPLIT)
+    assert task.grade(reply("cafe"), SPLIT).outcome is Outcome.WRONG
+
+
 def test_labels_are_scored_or_written() -> None:
     assert TASK.choices == ("rent", "keys lost")
     written = ClassificationTask(TASK.prompts, "", TASK.labels, scores_labels=False)
@@ -72,6 +85,41 @@ def test_the_label_set_is_declared_or_that_of_the_seeds() -> None:
         label_set((), rows[:1])
     with pytest.raises(DataError, match="201 different answers"):
         label_set((), [DataRow("q", str(n), "f", 1) for n in range(201)])
+
+
+def test_a_label_that_looks_like_one_of_the_set_says_what_sets_them_apart() -> None:
+    task = ClassificationTask(TASK.prompts, "", (COMPOSED, "bar"), scores_labels=True)
+    with pytest.raises(DataError) as caught:
+        task.validate(DataRow("q", SPLIT, "test.csv", 7))
+    assert caught.value.message == (
+        f"test.csv:7: '{SPLIT}' is not one of the 2 labels; it looks like '{COMPOSED}' but differs: "
+        "U+0065 U+0301 in one, U+00E9 in the other"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answers", "places", "code_points"),
+    [
+        ((COMPOSED, "bar", SPLIT), "f:1 and f:3", "U+00E9 in one, U+0065 U+0301 in the other"),
+        (("new york", "new\u00a0york", "bar"), "f:1 and f:2", "U+0020 in one, U+00A0 in the other"),
+        (("bar", "so", "so\u200b"), "f:2 and f:3", "nothing in one, U+200B in the other"),
+    ],
+)
+def test_labels_that_look_alike_are_refused_with_places_and_code_points(
+    answers: tuple[str, ...], places: str, code_points: str
+) -> None:
+    rows = [DataRow("q", answer, "f", line) for line, answer in enumerate(answers, start=1)]
+    with pytest.raises(DataError) as caught:
+        label_set((), rows)
+    assert caught.value.message.startswith(f"{places}: the labels ")
+    assert caught.value.message.endswith(f" look alike but differ: {code_points}")
+    assert label_set(("one", "two"), rows) == ("one", "two")
+
+
+def test_an_answer_that_is_a_whole_text_is_shown_short() -> None:
+    with pytest.raises(DataError) as caught:
+        TASK.validate(DataRow("q", "text " * 100, "test.csv", 7))
+    assert len(caught.value.message) < 200
 
 
 def test_a_completion_prompt_is_a_list_of_the_same_label_to_go_on_with() -> None:

@@ -192,10 +192,15 @@ def test_a_label_set_has_two_to_two_hundred_labels(n: int) -> None:
         parse(task={"family": "classification", "labels": [f"label {number}" for number in range(n)]})
 
 
-@pytest.mark.parametrize("labels", [["a", "b", "a"], ["a", ""]])
+@pytest.mark.parametrize("labels", [["a", "b", "a"], ["a", ""], ["a", "\u200b"]])
 def test_labels_are_distinct_and_not_empty(labels: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"task\.labels"):
         parse(task={"family": "classification", "labels": labels})
+
+
+def test_labels_that_look_alike_are_refused_with_what_sets_them_apart() -> None:
+    with pytest.raises(ConfigError, match=r"task\.labels.*U\+00E9 in one, U\+0065 U\+0301 in the other"):
+        parse(task={"family": "classification", "labels": ["caf\u00e9", "bar", "cafe\u0301"]})
 
 
 def test_question_and_answer_are_different_columns() -> None:

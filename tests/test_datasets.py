@@ -19,6 +19,7 @@ from llm2llm_local.datasets.reader import MAX_LINE_BYTES, load_splits, read_rows
 from llm2llm_local.datasets.repeats import describe_repeats
 from llm2llm_local.errors import DataError
 from llm2llm_local.records import DataRow, Split
+from llm2llm_local.spelling import look
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 GOOD = b'{"question": "q1", "answer": "a1"}\n'
@@ -124,7 +125,7 @@ def test_csv_limit_of_other_code_is_left_as_it_was(write: Write) -> None:
 text_values = (
     st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\ufeff") | st.sampled_from("\t\n\r,\"'"))
     .map(str.strip)
-    .filter(bool)
+    .filter(look)
 )
 row_lists = st.lists(st.tuples(text_values, text_values), min_size=1, max_size=5)
 
@@ -216,6 +217,7 @@ def row_of(question: str = '"q"', answer: str = '"a"') -> bytes:
         ("d.jsonl", row_of(answer="{}"), ":1", "'answer' is an object, not text"),
         ("d.jsonl", GOOD + row_of(question='" \\t"'), ":2", "'question' is empty"),
         ("d.jsonl", row_of(answer='""'), ":1", "'answer' is empty"),
+        ("d.jsonl", row_of(answer=r'"\u200b \ufe0f"'), ":1", "'answer' is empty"),
         ("d.csv", b"question,answer\nq,a\nq, \n", ":3", "'answer' is empty"),
         ("d.jsonl", row_of(question=r'"ab\u0000"'), ":1", "'question' has the character U+0000 at position 3"),
         ("d.jsonl", row_of(question=r'"\u001f"'), ":1", "'question' has the character U+001F at position 1"),
@@ -254,6 +256,13 @@ def test_unknown_names_are_shown_short_and_without_control_characters(write: Wri
     assert r"'b\x07xxx" in caught.value.message
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < len(str(path)) + 300
+
+
+def test_a_column_that_looks_like_the_wanted_one_says_what_sets_it_apart(write: Write) -> None:
+    path = write("d.csv", "frage,größe\n".encode())
+    with pytest.raises(DataError) as caught:
+        read_rows(path, "frage", "gro\u0308ße")
+    assert caught.value.message.endswith("which looks like it: U+006F U+0308 in one, U+00F6 in the other")
 
 
 def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
@@ -363,6 +372,16 @@ def test_repeated_seeds_are_counted_ignoring_case_and_whitespace() -> None:
     assert findings(seeds) == ("1 seed repeats an earlier one (first: s:1 and s:3)",)
     more = seeds + rows_of("t", ("WHICH\ntown?", "a"))
     assert findings(more) == ("2 seeds repeat an earlier one (first: s:1 and s:3)",)
+
+
+ALIKE = ("Which caf\u00e9?", "Which cafe\u0301?", "Which\u00a0caf\u00e9?", "Which caf\u00e9\u200b?\u200f")
+
+
+@pytest.mark.parametrize("question", ALIKE)
+def test_questions_that_look_alike_are_the_same(question: str) -> None:
+    seeds, test = rows_of("s", (ALIKE[0], "a")), rows_of("t", (question, "a"))
+    assert len(findings(seeds + test)) == len(findings(seeds, dev=test)) == len(findings(dev=seeds, test=test)) == 1
+    assert findings(seeds, test=rows_of("t", ("Which cafe?", "a"))) == ()
 
 
 def test_contradictory_seeds_are_counted() -> None:

@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
+from ..spelling import look
+
 _WORD = re.compile(r"\w+")
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words; a text without any (punctuation, emoji) is compared by its characters."""
-    return _WORD.findall(text.lower()) or list(text.strip())
+    """Lower-case words; a text without any (punctuation, emoji) is compared by its characters.
+
+    Texts that look alike have the same words.
+    """
+    seen = look(text)
+    return _WORD.findall(seen.lower()) or list(seen)
 
 
 @dataclass(frozen=True, slots=True)

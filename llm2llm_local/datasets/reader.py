@@ -25,6 +25,7 @@ from ..config import DataConfig, SampleConfig
 from ..encoding import MARK, REMEDY, UTF16_REMEDY, is_utf16
 from ..errors import DataError
 from ..records import DataRow, Split
+from ..spelling import difference, look, shown
 from .repeats import describe_repeats
 
 MAX_LINE_BYTES = 1_000_000
@@ -211,7 +212,7 @@ def _header(path: Path, row: tuple[int, list[str]], columns: Sequence[str]) -> l
     names = [cell.strip() for cell in cells]
     if len(names) == 1:
         raise DataError(
-            f"{where}: only one column, {_shown(names[0])}",
+            f"{where}: only one column, {shown(names[0])}",
             "The first row must name the columns; commas separate them in a .csv file, tabs in a .tsv file.",
         )
     # Spreadsheets leave nameless columns behind; they can't be asked for, so they can't be mistaken.
@@ -254,16 +255,16 @@ def _row(path: Path, record: _Record, question_column: str, answer_column: str) 
 def _text(value: object, column: str, where: str) -> str:
     """The value without whitespace around it."""
     if not isinstance(value, str) or isinstance(value, _Number):
-        raise DataError(f"{where}: {_shown(column)} is {_kind(value)}, not text", "Write it as text in quotes.")
+        raise DataError(f"{where}: {shown(column)} is {_kind(value)}, not text", "Write it as text in quotes.")
     if refused := _REFUSED.search(value):
         code_point = f"U+{ord(refused.group()):04X}"
         raise DataError(
-            f"{where}: {_shown(column)} has the character {code_point} at position {refused.start() + 1}",
+            f"{where}: {shown(column)} has the character {code_point} at position {refused.start() + 1}",
             "Delete it: control characters and halves of surrogate pairs aren't text.",
         )
     text = value.strip()
-    if not text:
-        raise DataError(f"{where}: {_shown(column)} is empty", "Fill it in, or delete the row.")
+    if not look(text):  # characters that show nothing aren't an answer either
+        raise DataError(f"{where}: {shown(column)} is empty", "Fill it in, or delete the row.")
     return text
 
 
@@ -289,11 +290,12 @@ def _require(columns: Iterable[str], present: Sequence[str], where: str) -> None
         if column in present:
             continue
         if not present:
-            raise DataError(f"{where}: no column {_shown(column)}; the object is empty", _JSON_REMEDY)
-        names = ", ".join(_shown(name) for name in present[:10]) + (" …" if len(present) > 10 else "")
+            raise DataError(f"{where}: no column {shown(column)}; the object is empty", _JSON_REMEDY)
+        names = ", ".join(shown(name) for name in present[:10]) + (" …" if len(present) > 10 else "")
         nearest = difflib.get_close_matches(column, present, n=1, cutoff=0.0)[0]
+        but = f", which looks like it: {difference(column, nearest)}" if look(column) == look(nearest) else ""
         raise DataError(
-            f"{where}: no column {_shown(column)} among {names}; the nearest is {_shown(nearest)}",
+            f"{where}: no column {shown(column)} among {names}; the nearest is {shown(nearest)}{but}",
             "Rename the column, or name the right one in data.question_column and data.answer_column.",
         )
 
@@ -303,14 +305,9 @@ def _repeated(names: Iterable[str]) -> str:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            return _shown(name)
+            return shown(name)
         seen.add(name)
     return ""
-
-
-def _shown(name: str) -> str:
-    """A column's name from the file, safe for a terminal and short: it may be a whole text by mistake."""
-    return repr(name) if len(name) <= 60 else f"{name[:60]!r}…"
 
 
 def _sampled(rows: Sequence[DataRow], sample: SampleConfig | None) -> tuple[DataRow, ...]:

@@ -1,8 +1,8 @@
 """Rows that meet each other again, within the seeds or across splits, as lines for the person to read.
 
 None of this makes data unusable, so nothing here raises: it is counted and said, and the person decides.
-Two questions are the same when they differ in letter case and whitespace only; answers are compared exactly,
-because to a grader "Yes" and "yes" may be two labels.
+Two questions are the same when they differ in letter case only, or in what can't be seen (see `spelling`). Answers
+are compared exactly, because to a grader "Yes" and "yes" may be two labels.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..records import DataRow, Split
+from ..spelling import look
 
 Pair = tuple[DataRow, DataRow]
 
@@ -67,7 +68,7 @@ def _shared(rows: Iterable[DataRow], others: Sequence[DataRow]) -> list[Pair]:
 
 
 def _comparable(question: str) -> str:
-    return " ".join(question.split()).casefold()
+    return look(question).casefold()
 
 
 def _first(pairs: Sequence[Pair]) -> str:

@@ -1,6 +1,6 @@
 """Classification: one of a fixed set of labels.
 
-The student either scores every label (likelihood) or writes one (generation, exact match). The teacher is
+The student either scores every label (likelihood) or writes one (generation, letter by letter). The teacher is
 asked for a new question only: the label is that of the failing seed.
 """
 
@@ -24,6 +24,7 @@ from ..records import (
     TeacherPrompt,
     Unparsed,
 )
+from ..spelling import alike, difference, look, shown
 from .base import PromptBuilder, PromptStyle
 
 _LIST_MARKS = "-*•–"
@@ -48,14 +49,19 @@ class ClassificationTask:
     def validate(self, row: DataRow) -> None:
         if row.answer in self.labels:
             return
+        problem = f"{row.source}:{row.line}: {shown(row.answer)} is not one of the {len(self.labels)} labels"
+        label = self._spelt_as_label(row.answer)
+        if label != row.answer:
+            raise DataError(
+                f"{problem}; it looks like {shown(label)} but differs: {difference(row.answer, label)}",
+                "Write the label in the same way everywhere.",
+            )
         near = difflib.get_close_matches(row.answer, self.labels, n=1, cutoff=0.0)[0]
-        raise DataError(
-            f"{row.source}:{row.line}: {row.answer!r} is not one of the {len(self.labels)} labels; nearest: {near!r}",
-            "Correct the row, or list every label in task.labels.",
-        )
+        raise DataError(f"{problem}; nearest: {shown(near)}", "Correct the row, or list every label in task.labels.")
 
     def grade(self, reply: Reply, gold_answer: str) -> Grade:
-        answer = reply.text.strip()
+        # A model's tokenizer may compose or split accents, so a label counts in any spelling that looks like it.
+        answer = self._spelt_as_label(reply.text.strip())
         if reply.finish_reason is FinishReason.LENGTH:
             return Grade(Outcome.TRUNCATED, None)
         if not answer:
@@ -108,6 +114,13 @@ class ClassificationTask:
     def _introduction(self) -> str:
         return f"{self.instruction.strip()}\n\n" if self.instruction.strip() else ""
 
+    def _spelt_as_label(self, answer: str) -> str:
+        """The label that looks like `answer`; else `answer`."""
+        if answer in self.labels:
+            return answer
+        seen = look(answer)
+        return next((label for label in self.labels if look(label) == seen), answer)
+
     def _undecorated(self, line: str) -> str:
         """The question without a list mark, its name in front, or quotes around it."""
         text = line.lstrip(_LIST_MARKS).strip()
@@ -123,13 +136,23 @@ class ClassificationTask:
 def label_set(declared: Sequence[str], seeds: Sequence[DataRow]) -> tuple[str, ...]:
     """The labels in force: the declared ones, or those of the seeds in order of their first appearance.
 
-    Raises DataError when the seeds alone give fewer than 2 or more than 200.
+    Raises DataError when the seeds alone give fewer than 2 or more than 200, or two that can't be told apart.
     """
-    labels = tuple(declared) or tuple(dict.fromkeys(row.answer for row in seeds))
+    first: dict[str, DataRow] = {}
+    for row in seeds:
+        first.setdefault(row.answer, row)
+    labels = tuple(declared) or tuple(first)
     if not 2 <= len(labels) <= 200:
         raise DataError(
             f"{seeds[0].source}: the seeds have {len(labels)} different answers; classification needs 2 to 200 labels",
             "Is answer_column right? A free-text answer needs another task family.",
+        )
+    if not declared and (pair := alike(labels)):
+        one, other = (first[label] for label in pair)
+        raise DataError(
+            f"{one.source}:{one.line} and {other.source}:{other.line}: the labels {shown(one.answer)} and "
+            f"{shown(other.answer)} look alike but differ: {difference(*pair)}",
+            "Write the label in the same way everywhere.",
         )
     return labels
 

@@ -1,0 +1,57 @@
+"""Texts that a person can't tell apart though a program can.
+
+They differ in Unicode's normal form (é is one character or two), in the kind and number of blanks, or in
+characters that show nothing. Such texts are compared here, and named to the person; none is ever changed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+# Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt): joiners, direction marks, variation selectors …
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_MOST_CODE_POINTS = 6
+
+
+def look(text: str) -> str:
+    """The same for all texts that look alike: one normal form, single blanks, nothing invisible."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return " ".join(text.split())
+
+
+def alike(texts: Iterable[str]) -> tuple[str, str] | None:
+    """The first two different texts that look alike, in their order; None when there are none."""
+    by_look: dict[str, str] = {}
+    for text in texts:
+        earlier = by_look.setdefault(look(text), text)
+        if earlier != text:
+            return earlier, text
+    return None
+
+
+def difference(one: str, other: str) -> str:
+    """What sets two texts apart, by its code points, from the first that isn't the same to the last."""
+    start = 0
+    while start < min(len(one), len(other)) and one[start] == other[start]:
+        start += 1
+    one, other = one[start:], other[start:]
+    end = 0
+    while end < min(len(one), len(other)) and one[-1 - end] == other[-1 - end]:
+        end += 1
+    return f"{_code_points(one[: len(one) - end])} in one, {_code_points(other[: len(other) - end])} in the other"
+
+
+def shown(text: str) -> str:
+    """A text of the person's in quotes, for a message: safe for a terminal, and short."""
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}…"
+
+
+def _code_points(text: str) -> str:
+    more = " …" if len(text) > _MOST_CODE_POINTS else ""
+    return " ".join(f"U+{ord(character):04X}" for character in text[:_MOST_CODE_POINTS]) + more or "nothing"
