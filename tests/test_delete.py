@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from big_run import Size
 from big_store import make_big_store
+from fake_runs import configuration, half_learnt, rows, run_of
 from fakes import FakeStudent
-from test_loop import configuration, half_learnt, rows, run_of
 from workspaces import COMMAND, Workspace, add_run, fill
 
 from llm2llm_local.errors import EXIT_DONE, EXIT_USER_INPUT, DiskError, RunBusyError, StoreError

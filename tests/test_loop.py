@@ -2,145 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from comparison import differences
+from fake_runs import SEEDS, Crash, configuration, half_learnt, rows, run_of, take_over
 from fakes import FakeStudent, FakeTeacher, stable_number
 
-from llm2llm_local.config import Config, parse_config
 from llm2llm_local.errors import ChangedSinceStartError, DiskError, RunFailedError, RunStoppedError
-from llm2llm_local.loop.adapters import adapter_folder, share_adapter
-from llm2llm_local.loop.context import Run, derive_rng_seed
-from llm2llm_local.loop.fingerprint import Fingerprint, run_fields
+from llm2llm_local.loop.context import derive_rng_seed
 from llm2llm_local.loop.llm2llm import llm2llm
-from llm2llm_local.records import DataRow, Split, Status
-from llm2llm_local.store.fork import copy_stages, unchanged_stages
-from llm2llm_local.store.rows import ModelRow
-from llm2llm_local.store.run_store import RunStore
+from llm2llm_local.records import Split
 from llm2llm_local.store.writer import Store
-from llm2llm_local.student.protocol import TrainingExample, TrainingSegment
-from llm2llm_local.tasks.families import make_task
 from llm2llm_local.teacher.protocol import TeacherRequest
-
-LABELS = ("alpha", "beta", "gamma")
-SEEDS = [DataRow(f"seed question {n} about things", LABELS[n % 3], "train.jsonl", n + 1) for n in range(12)]
-TEST = [DataRow(f"test question {n} about stuff", LABELS[n % 3], "test.jsonl", n + 1) for n in range(5)]
-DEV = [DataRow("dev question of its own", "beta", "dev.jsonl", 1)]
-
-
-def configuration(**changes: Any) -> Config:
-    """`changes` by dotted name with __ for the dot: loop__iterations=2."""
-    document: dict[str, dict[str, Any]] = {
-        "task": {"family": "classification", "labels": list(LABELS)},
-        "data": {"train": "train.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"},
-        "teacher": {"model": "t.gguf", "attempts": 2, "group_size": 2},
-        "student": {"model": "s", "epochs": 2, "batch_size": 4, "checkpoint_steps": 2, "predict_batch_size": 4},
-        "loop": {"iterations": 2},
-    }
-    for name, value in changes.items():
-        section, key = name.split("__")
-        document.setdefault(section, {})[key] = value
-    return parse_config(document, "test", Path("/nowhere"))
-
-
-@dataclass
-class RecordingWatcher:
-    messages: list[str] = field(default_factory=list)
-    stages: list[tuple[int, str, int]] = field(default_factory=list)
-    units: int = 0
-    withins: int = 0
-    steps: int = 0
-    n_accepted: int = 0
-
-    def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
-        self.stages.append((iteration, stage, attempt))
-
-    def unit(self, done: int, total: int, rows: int) -> None:
-        self.units += 1
-
-    def within(self, done: int, total: int) -> None:
-        self.withins += 1
-
-    def step(self, done: int, total: int, loss: float) -> None:
-        self.steps += 1
-
-    def accepted(self, question: str, answer: str) -> None:
-        self.n_accepted += 1
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-
-def half_learnt(example: TrainingExample, segment: TrainingSegment) -> bool:
-    return stable_number(example.prompt) % 2 == 0
-
-
-@contextmanager
-def run_of(
-    workspace: Path,
-    config: Config,
-    teacher: FakeTeacher | None = None,
-    student: FakeStudent | None = None,
-    *,
-    run_id: int | None = None,
-    obey: Callable[[], None] = lambda: None,
-) -> Iterator[Run]:
-    """A new run in `workspace`, or one that goes on."""
-    model = ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024)
-    fields = run_fields(config, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
-    with Store(workspace) as store:
-        if run_id is None:
-            run_id = new_run(store, model)
-        yield Run(
-            config=config,
-            task=make_task(config.task, SEEDS),
-            store=store.of_run(run_id),
-            teacher=teacher or FakeTeacher(),
-            student=student or FakeStudent(half_learnt),
-            teacher_model_id=1,
-            prompt_style="completion",
-            grammar=None,
-            fingerprint=Fingerprint(fields),
-            watcher=RecordingWatcher(),
-            obey=obey,
-        )
-
-
-def new_run(store: Store, model: ModelRow) -> int:
-    with store.transaction():
-        model_id = store.add_model(model)
-        run_id = store.insert(
-            "runs",
-            status=Status.PENDING,
-            status_detail="",
-            config_name="c",
-            overrides="[]",
-            config="{}",
-            fingerprint="f",
-            fingerprint_fields="{}",
-            rng_seed=0,
-            labels="[]",
-            teacher_model_id=model_id,
-            student_model_id=model_id,
-        )
-        run = store.of_run(run_id)
-        for split, rows in ((Split.TRAIN, SEEDS), (Split.DEV, DEV), (Split.TEST, TEST)):
-            run.add_data(split, rows)
-    return run_id
-
-
-def rows(workspace: Path, sql: str) -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(workspace / "llm2llm.db")
-    try:
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
 
 
 def test_each_iteration_trains_on_the_seeds_and_all_that_was_accepted_before(tmp_path: Path) -> None:
@@ -239,6 +114,7 @@ def test_demonstrations_are_other_seeds_of_the_same_label(tmp_path: Path) -> Non
     teacher = FakeTeacher()
     with run_of(tmp_path, configuration(loop__iterations=1, teacher__demonstrations=2), teacher) as run:
         llm2llm(run)
+    assert teacher.requests != []
     for request in teacher.requests:
         shown = [line[2:] for line in request.prompt.completion.splitlines() if line.startswith("- ")]
         answers = {seed.answer for seed in SEEDS if seed.question in shown}
@@ -265,10 +141,6 @@ def test_segments_cover_the_training_without_gap_and_go_on_from_the_checkpoint_b
     assert [s.checkpoint for s in first] == [None, first[0].output, first[1].output]
     assert first[-1].output.name == "adapter"
     assert not list(run.store.folder.glob("iteration-*/step-*"))  # no use any more
-
-
-class Crash(Exception):
-    """Stands for a kill between two units."""
 
 
 @pytest.mark.parametrize("boundary", range(0, 60, 3))
@@ -335,17 +207,6 @@ def test_stopping_is_obeyed_at_the_next_boundary_and_loses_nothing(tmp_path: Pat
     ) == [(8 * 1, 2)]
 
 
-def take_over(store: Store, chain: Fingerprint) -> int:
-    """From run 1 to run 2, as `fork_run` does."""
-    stages = unchanged_stages(store, 1, chain.advance)
-    copy_stages(store, 1, 2, stages)
-    for stage in stages:
-        if stage["stage"] == "train":
-            old, new = (adapter_folder(store.of_run(run_id), stage["iteration"]) for run_id in (1, 2))
-            share_adapter(old, new)
-    return len(stages)
-
-
 @pytest.mark.parametrize(
     ("changes", "kept_stages"),
     [
@@ -366,11 +227,8 @@ def test_a_fork_takes_over_what_is_unaffected_and_equals_a_run_from_scratch(
         llm2llm(run)
     student = FakeStudent(half_learnt)
     with run_of(forked, changed, student=student) as run:
-        fields = run_fields(changed, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
-        chain = Fingerprint(fields)
-        store = Store(forked)
-        with store, store.transaction():
-            n = take_over(store, chain)
+        with Store(forked) as store, store.transaction():
+            n = take_over(store, changed)
         assert n == len(kept_stages)
         assert [row[0] for row in rows(forked, "SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")] == kept_stages
         llm2llm(run)
@@ -385,9 +243,8 @@ def test_a_fork_with_more_iterations_goes_on_from_the_end(tmp_path: Path) -> Non
         llm2llm(run)
     student = FakeStudent(half_learnt)
     with run_of(tmp_path, longer, student=student) as run:
-        fields = run_fields(longer, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
         with Store(tmp_path) as store, store.transaction():
-            take_over(store, Fingerprint(fields))
+            take_over(store, longer)
         llm2llm(run)
     assert {segment.output.parent.name for segment in student.segments} == {"iteration-3"}
 
@@ -402,7 +259,6 @@ def test_random_seeds_depend_on_every_part_and_on_nothing_else() -> None:
 
 def test_store_of_run(tmp_path: Path) -> None:
     with run_of(tmp_path, configuration()) as run:
-        assert isinstance(run.store, RunStore)
         assert [example.key for example in run.store.examples(Split.TEST)] == [f"test/{n}" for n in range(5)]
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from fake_runs import RecordingWatcher, configuration, half_learnt, rows, run_of
 from fakes import FakeStudent, FakeTeacher
-from test_loop import RecordingWatcher, configuration, half_learnt, rows, run_of
 
 from llm2llm_local.errors import DiskError
 from llm2llm_local.loop.llm2llm import llm2llm

@@ -12,21 +12,11 @@ from typing import Any, Literal
 
 import pytest
 from comparison import differences
+from fake_runs import Crash, RecordingWatcher, configuration, half_learnt, rows, run_of, take_over
 from fakes import FakeStudent, FakeTeacher
-from test_loop import (
-    LABELS,
-    Crash,
-    RecordingWatcher,
-    configuration,
-    half_learnt,
-    rows,
-    run_of,
-    take_over,
-)
 
 from llm2llm_local.config import Config
 from llm2llm_local.errors import ModelError, StoreError
-from llm2llm_local.loop.fingerprint import Fingerprint, run_fields
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import ReviewDecision
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
@@ -408,10 +398,9 @@ def test_a_finished_reviewed_run_does_nothing_when_gone_through_again(tmp_path: 
 
 def fork(workspace: Path, config: Config) -> list[str]:
     """From run 1 to a new run 2, worked to its end; the stages that were taken over."""
-    fields = run_fields(config, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
     with run_of(workspace, config, FakeTeacher(sometimes_repeats)) as run:
         with Store(workspace) as store, store.transaction():
-            take_over(store, Fingerprint(fields))
+            take_over(store, config)
         kept = [row[0] for row in rows(workspace, "SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")]
         llm2llm(run)
     return kept

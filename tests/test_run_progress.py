@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_runs import SEEDS, RecordingWatcher, configuration, half_learnt, run_of
 from fakes import FakeStudent, FakeTeacher
-from test_loop import SEEDS, RecordingWatcher, configuration, half_learnt, run_of
 from workspaces import CONFIG_BY_HAND, Workspace, add_run
 
 from llm2llm_local.config import Config, flatten
