@@ -93,7 +93,8 @@ def student(tiny_models: TinyModels) -> LoraStudent:
 @pytest.fixture(scope="session")
 def trained(student: LoraStudent, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The adapter of a student that has learnt EXAMPLES."""
-    from trainings import quiet, training
+    from fakes import quiet
+    from trainings import training
 
     folder = tmp_path_factory.mktemp("trained") / "adapter"
     student.train(training(folder, epochs=20), quiet)
@@ -103,7 +104,8 @@ def trained(student: LoraStudent, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="session")
 def undecided(student: LoraStudent, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The adapter of a student that has learnt UNEVEN_LABELS, but not which belongs where."""
-    from trainings import PROMPTS, UNEVEN_LABELS, quiet, training
+    from fakes import quiet
+    from trainings import PROMPTS, UNEVEN_LABELS, training
 
     from llm2llm_local.student.protocol import TrainingExample
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import quiet
 from naive_student import NaiveStudent
 from tiny_models import TinyModels
-from trainings import LABELS, PROMPTS, folder_bytes, outcome, predict, quiet, segments, training
+from trainings import LABELS, PROMPTS, folder_bytes, outcome, predict, segments, training
 
 from llm2llm_local.errors import DiskError
 from llm2llm_local.file_digest import folder_digest
@@ -55,7 +56,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from llm2llm_local.student.lora import LoraStudent
-from trainings import quiet, settings, training
+from fakes import quiet
+from trainings import settings, training
 LoraStudent(settings(Path({str(tiny_models.student)!r}))).train(training(Path(sys.argv[1]), epochs=1), quiet)
 """
     subprocess.run(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import quiet
 from tiny_models import TinyModels
-from trainings import outcome, quiet, segments, settings, training
+from trainings import outcome, segments, settings, training
 
 from llm2llm_local.errors import ModelError
 from llm2llm_local.student import scoring

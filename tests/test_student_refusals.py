@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import quiet
 from safetensors.torch import load_file, save_file
 from tiny_models import TinyModels
-from trainings import EXAMPLES, quiet, settings, training
+from trainings import EXAMPLES, settings, training
 
 from llm2llm_local.errors import ModelError
 from llm2llm_local.student.lora import LoraStudent

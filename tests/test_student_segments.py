@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import quiet
 from tiny_models import TinyModels
-from trainings import LABELS, folder_bytes, outcome, predict, quiet, segments, settings, training
+from trainings import LABELS, folder_bytes, outcome, predict, segments, settings, training
 
 from llm2llm_local.student.lora import LoraStudent
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import quiet
 from naive_student import NaiveStudent
 from peft import PeftModel
 from safetensors.torch import load_file
 from tiny_models import TinyModels
-from trainings import EXAMPLES, LABELS, PROMPTS, QUESTIONS, UNEVEN_LABELS, predict, quiet, settings, training
+from trainings import EXAMPLES, LABELS, PROMPTS, QUESTIONS, UNEVEN_LABELS, predict, settings, training
 
 from llm2llm_local.model_files.catalogue import content_hash
 from llm2llm_local.student.batching import epoch_batches

@@ -8,14 +8,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import gguf
 import llama_cpp
 import numpy as np
-import numpy.typing as npt
 import pytest
+from fakes import quiet
 from jinja2.exceptions import SecurityError
 from llama_cpp import llama_chat_format
-from tiny_models import TinyModels, rewrite_gguf
+from tiny_models import TinyModels, always_writes, rewrite_gguf
 from transformers import AutoTokenizer
 
 from llm2llm_local.errors import ModelError
@@ -34,10 +33,6 @@ TEXTS = (
     "question: Where is the market?",
 )
 CHAT = (Message("system", "You write questions."), Message("user", "Write one about a bridge, please."))
-
-
-def quiet(done: int, total: int) -> None:
-    """Progress that nobody looks at."""
 
 
 def load(path: Path, context_length: int = CONTEXT_LENGTH) -> LlamaTeacher:
@@ -84,21 +79,6 @@ def tokenizer(tiny_models: TinyModels) -> Any:
 
 def with_metadata(tiny_models: TinyModels, folder: Path, changes: Mapping[str, Any]) -> Path:
     return rewrite_gguf(tiny_models.teacher, folder / "changed.gguf", changes)
-
-
-def always_writes(tiny_models: TinyModels, folder: Path, token: str) -> Path:
-    """The tiny teacher with weights that make one token the likeliest everywhere."""
-    reader = gguf.GGUFReader(tiny_models.teacher)
-    weights: dict[str, npt.NDArray[np.float32]] = {
-        tensor.name: np.zeros_like(tensor.data)
-        for tensor in reader.tensors
-        if tensor.name.endswith(("attn_output.weight", "ffn_down.weight")) or tensor.name == "output.weight"
-    }
-    for tensor in reader.tensors:
-        if tensor.name in ("token_embd.weight", "output_norm.weight"):
-            weights[tensor.name] = np.ones_like(tensor.data)
-    weights["output.weight"][reader.fields["tokenizer.ggml.tokens"].contents().index(token)] = 1
-    return rewrite_gguf(tiny_models.teacher, folder / "constant.gguf", more_tensors=weights)
 
 
 # --- a function of the request alone ---

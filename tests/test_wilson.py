@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from fresh_interpreter import HEAVY, imported_by
 from scipy.stats import binomtest
-from test_imports import HEAVY, imported_by
 
 from llm2llm_local.report.wilson import wilson
 

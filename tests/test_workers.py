@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 import pytest
+from fakes import quiet
 
 from llm2llm_local.errors import ModelError, RunStoppedError, WorkerError
 from llm2llm_local.records import Message, Reply, TeacherPrompt
@@ -42,10 +43,6 @@ EXAMPLES = tuple(
         ("Who signed?", "person"),
     )
 )
-
-
-def quiet(*figures: float) -> None:
-    """Progress that nobody looks at."""
 
 
 def never() -> None:
@@ -413,9 +410,20 @@ def test_after_an_abandoned_call_the_next_gets_its_own_answer(open_pool: Open) -
 PARENT = """
 import sys
 from pathlib import Path
-from test_workers import MemoryPlan, StudentSettings, TeacherSettings, WorkerPool, quiet, teacher_requests
+from llm2llm_local.records import TeacherPrompt
+from llm2llm_local.student.protocol import StudentSettings
+from llm2llm_local.teacher.protocol import Sampling, TeacherRequest, TeacherSettings
+from llm2llm_local.workers.memory import MemoryPlan
+from llm2llm_local.workers.pool import WorkerPool
 
 in_call = False
+
+def request(max_tokens):
+    prompt = TeacherPrompt((), "question: Where is the library?", ())
+    return TeacherRequest(prompt, Sampling(1.0, 1.0, 0.0), None, 0, max_tokens)
+
+def quiet(done, total):
+    pass
 
 def interrupted():
     if in_call:
@@ -427,12 +435,12 @@ pool = WorkerPool(
     MemoryPlan("cpu", 0, 0, 0, True),
     Path(sys.argv[2]), 600, 0, lambda kind, message: print(message, flush=True), interrupted,
 )
-pool.teacher.check_prompts(teacher_requests(1), quiet)
+pool.teacher.check_prompts([request(16)], quiet)
 if sys.argv[3] == "idle":
     print("idle", flush=True)
     sys.stdin.read()
 in_call = True
-pool.teacher.generate(teacher_requests(1, max_tokens=90_000), quiet)
+pool.teacher.generate([request(90_000)], quiet)
 """
 
 
@@ -442,7 +450,6 @@ def test_a_worker_ends_with_its_parent(tiny_models: TinyModels, tmp_path: Path, 
     """Even when the parent is killed with SIGKILL and the worker is in the middle of a single long answer."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, endless_teacher(tiny_models, tmp_path), tmp_path, state],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -464,7 +471,7 @@ def test_a_worker_ends_with_its_parent(tiny_models: TinyModels, tmp_path: Path, 
 
 def endless_teacher(tiny_models: TinyModels, folder: Path) -> Path:
     """A teacher that never ends a reply."""
-    from test_teacher import always_writes
+    from tiny_models import always_writes  # torch and transformers: seconds that most tests need not wait
 
     return always_writes(tiny_models, folder, "a")
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fakes import quiet
+
 from llm2llm_local.student.batching import total_steps
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.protocol import (
@@ -36,10 +38,6 @@ EXAMPLES = tuple(TrainingExample(f"question: {question}\nanswer:", f" {answer}")
 PROMPTS = tuple(example.prompt for example in EXAMPLES)
 LABELS = (" place", " person")
 UNEVEN_LABELS = (" place", " 12 apples and 3 eggs", " no", " the longest river in the north", " person")
-
-
-def quiet(*figures: float) -> None:
-    """Progress that nobody looks at."""
 
 
 def settings(model: Path, **changes: Any) -> StudentSettings:
