@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from .encoding import REMEDY, UTF16_REMEDY, is_utf16
+from .encoding import REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf8, is_utf16, unfit_character
 from .errors import ConfigError
 from .spelling import alike, difference, look
 
@@ -224,6 +224,15 @@ class Config(Section):
     hardware: HardwareConfig = HardwareConfig()
 
 
+_PATHS = frozenset(
+    f"{section}.{key}"
+    for section, kind in (("data", DataConfig), ("teacher", TeacherConfig), ("student", StudentConfig))
+    for key, field in kind.model_fields.items()
+    if "Path" in str(field.annotation)
+)
+_RENAME = "Rename it: names of files and folders must be UTF-8."
+
+
 class FieldDoc(NamedTuple):
     """A documented field: its dotted name, type, default and allowed range as text, and its description."""
 
@@ -244,10 +253,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """
     try:
         document = tomllib.loads(read_text(path, "Write one with: llm2llm init DIR"))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or Python's own for an integer of thousands of digits
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from None
     for override in overrides:
         _apply_override(document, override)
+    if not is_utf8(str(path.resolve())):
+        raise ConfigError(f"{path}: its path isn't UTF-8", _RENAME)
     return parse_config(document, source=str(path), base=path.resolve().parent)
 
 
@@ -273,6 +286,7 @@ def read_text(path: Path, remedy_if_missing: str) -> str:
 
 def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
     """Check a parsed document; `source` names it in errors, relative paths count from `base`."""
+    _check_texts(document, source)
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
@@ -282,6 +296,21 @@ def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
     if config.data.question_column == config.data.answer_column:
         raise ConfigError(f"{source}: data.question_column and data.answer_column are the same")
     return _with_absolute_paths(config, base)
+
+
+def _check_texts(document: Mapping[str, Any], source: str) -> None:
+    """No text has characters that can't be stored; none but a path, which is as it is on the disk, has control ones."""
+    for section_name, section in document.items():
+        for key, value in section.items() if isinstance(section, dict) else ():
+            name = f"{section_name}.{key}"
+            for text in value if isinstance(value, list) else [value]:
+                if not isinstance(text, str):
+                    continue
+                if name in _PATHS:
+                    if not is_utf8(text):
+                        raise ConfigError(f"{source}: {name} = {_short(_toml_text(text))}: not UTF-8", _RENAME)
+                elif unfit := unfit_character(text):
+                    raise ConfigError(f"{source}: {name}: has {unfit}", UNFIT_REMEDY)
 
 
 def _check_task(task: TaskConfig, source: str) -> None:
@@ -349,21 +378,23 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     parts = name.strip().split(".")
     if not equals or len(parts) < 2 or not all(parts):
-        raise ConfigError(f"--set {override}: expected section.key=value", "For example: --set loop.iterations=5")
+        raise ConfigError(
+            f"--set {_short(override)}: expected section.key=value", "For example: --set loop.iterations=5"
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # a bare word is a string: --set student.quantization=none
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}: {part} is not a section")
+            raise ConfigError(f"--set {_short(override)}: {part} is not a section")
     table[parts[-1]] = value
 
 
 def _explain(item: Any, document: dict[str, Any]) -> str:
-    location = ".".join(str(part) for part in item["loc"])
+    location = _short(".".join(str(part) for part in item["loc"]))
     if item["type"] == "extra_forbidden":
         *parents, unknown = [str(part) for part in item["loc"]]
         known = _known_keys(parents)
@@ -371,10 +402,15 @@ def _explain(item: Any, document: dict[str, Any]) -> str:
         return f"{location}: unknown key; did you mean {'.'.join([*parents, *near])}?"
     if item["type"] == "missing":
         return f"{location}: missing; it has no default"
-    value = item["input"]
+    value = _short(_toml_text(item["input"]))
     if item["type"] == "model_type":
-        return f"{location} = {_toml_text(value)}: must be a table, such as [{location}] with its keys below"
-    return f"{location} = {_toml_text(value)}: {item['msg'][0].lower()}{item['msg'][1:]}"
+        return f"{location} = {value}: must be a table, such as [{location}] with its keys below"
+    reason = item["msg"].replace("valid tuple", "list")  # which a tuple is in TOML
+    return f"{location} = {value}: {reason[0].lower()}{reason[1:]}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _known_keys(parents: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from .loop.fingerprint import threads
 from .loop.inputs import Inputs, memory_plan, read_inputs
 from .records import Split
 from .report.duration import duration
-from .report.plain import plain
+from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, measured_rates
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
@@ -108,14 +108,21 @@ def _data(inputs: Inputs) -> Iterator[Finding]:
     yield Finding("ok", f"rows: {counts}")
     if inputs.labels:
         seeds = Counter(row.answer for row in inputs.data.rows[Split.TRAIN])
-        yield Finding("ok", "seeds by label: " + ", ".join(f"{label} {seeds[label]}" for label in inputs.labels))
-        without = [label for label in inputs.labels if not seeds[label]]
+        yield Finding(
+            "ok", "seeds by label: " + ", ".join(f"{_short(label)} {seeds[label]}" for label in inputs.labels)
+        )
+        without = [_short(label) for label in inputs.labels if not seeds[label]]
         if without:
             yield Finding("warning", f"no seeds for {', '.join(without)}: the student can hardly learn them")
     if not inputs.data.rows[Split.TEST]:
         yield Finding("warning", "no test file: there will be no figure to believe; set data.test")
     for text in inputs.data.findings:
         yield Finding("warning", text)
+
+
+def _short(label: str) -> str:
+    """A label is a whole text where the wrong column was taken for the answer."""
+    return shortened(label, 40)
 
 
 def _memory(inputs: Inputs) -> Iterator[Finding]:

@@ -100,6 +100,24 @@ def test_a_folder_instead_of_a_file_is_named(workspace: Workspace) -> None:
     assert_refused(workspace, workspace.llm2llm("run", "--set", "data.train=own"), "own: is a folder")
 
 
+def test_names_that_are_not_utf8_are_refused(workspace: Workspace) -> None:
+    """As files from an old Windows disk have them; Python reads such bytes as halves of surrogate pairs."""
+    latin = workspace.folder / "donn\udce9es.jsonl"
+    shutil.copy(workspace.folder / "train.jsonl", latin)
+    ending = workspace.llm2llm("run", "--set", f"data.train={latin.name}")
+    assert_refused(workspace, ending, "data.train", "not UTF-8", "Rename it")
+    shutil.copy(workspace.config, workspace.folder / "conf\udce9.toml")
+    ending = workspace.llm2llm("run", "conf\udce9.toml")
+    assert_refused(workspace, ending, "its path isn't UTF-8", "Rename it")
+
+
+def test_the_doctor_shows_labels_that_are_whole_texts_short(workspace: Workspace) -> None:
+    workspace.write_rows("train.jsonl", [*SEEDS, ("Who?", "text " * 1000)])
+    ending = workspace.llm2llm("doctor", "--set", "data.test=train.jsonl")
+    assert "seeds by label: person 3, " in ending.out
+    assert max(map(len, ending.out.splitlines())) < 1000
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_label_that_was_not_declared_is_named_with_its_line(workspace: Workspace, split: str) -> None:
     workspace.write_rows(f"{split}.jsonl", [*SEEDS, ("Why is the sky blue?", "persn")])

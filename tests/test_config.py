@@ -270,6 +270,23 @@ def test_invalid_utf8_is_named_with_its_line(smallest: Path) -> None:
             load_config(smallest)
 
 
+@pytest.mark.parametrize("broken", ["a = " + "[" * 5000 + "]" * 5000, f"a = {'9' * 5000}"], ids=["deep", "long"])
+def test_what_python_can_not_take_in_is_no_valid_toml(smallest: Path, broken: str) -> None:
+    smallest.write_text(broken)
+    with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}: not valid TOML: ") as caught:
+        load_config(smallest)
+    assert len(caught.value.message) < len(str(smallest)) + 200
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_with_what_to_do(smallest: Path) -> None:
+    latin = smallest.parent / "donn\udce9es"
+    latin.mkdir()
+    smallest = smallest.rename(latin / smallest.name)
+    with pytest.raises(ConfigError, match="its path isn't UTF-8") as caught:
+        load_config(smallest)
+    assert caught.value.remedy.startswith("Rename it")
+
+
 @pytest.mark.parametrize("broken", ["epochs = \n", "[loop\n", 'x = "never closed\n', "a = 1\na = 2\n"])
 def test_invalid_toml_is_named_with_its_position(tmp_path: Path, broken: str) -> None:
     path = tmp_path / CONFIG_NAME
@@ -333,6 +350,55 @@ def test_an_override_below_a_value_is_refused(smallest: Path) -> None:
 def test_an_override_is_checked_like_the_file(smallest: Path, override: str) -> None:
     with pytest.raises(ConfigError, match=r"did you mean loop|valid integer"):
         load_config(smallest, (override,))
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        (f"loop.iterations={'9' * 5000}", "loop.iterations = "),
+        ("loop.iterations=" + "[" * 5000, "loop.iterations = "),
+        ("student.quantization=" + "x" * 5000, "student.quantization = "),
+        ("student." + "x" * 5000 + "=1", "student.xxx"),
+        ("x" * 5000, "expected section.key=value"),
+        ("loop.iterations." + "x" * 5000 + "=1", "iterations is not a section"),
+    ],
+)
+def test_an_endless_override_is_refused_in_a_line(smallest: Path, override: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(smallest, ("loop.iterations=1", override))
+    assert problem in caught.value.message
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < len(str(smallest)) + 250
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ('task.instruction="a\\u0000b"', "task.instruction: has the character U+0000 at position 2"),
+        ('task.question_name="\\u001b[31m"', "task.question_name: has the character U+001B at position 1"),
+        ('task.labels=["a", "b\\u0085"]', "task.labels: has the character U+0085 at position 2"),
+        ("task.instruction=caf\udce9", "task.instruction: has the character U+DCE9 at position 4"),
+        ("data.question_column=\udce9", "data.question_column: has the character U+DCE9 at position 1"),
+        ("data.train=\udce9.jsonl", 'data.train = "\udce9.jsonl": not UTF-8'),
+        ("teacher.model=\udce9.gguf", 'teacher.model = "\udce9.gguf": not UTF-8'),
+    ],
+)
+def test_what_is_no_text_is_refused(smallest: Path, override: str, problem: str) -> None:
+    """Surrogates stand for bytes that aren't UTF-8: the store can't take them, nor can a model."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(smallest, (override,))
+    assert caught.value.message == f"{smallest}: {problem}"
+    assert caught.value.remedy
+
+
+def test_text_may_have_lines_tabs_and_any_script(smallest: Path) -> None:
+    config = load_config(smallest, ('task.instruction="Eins\\tzwei\\r\\n日本語 \\u202eעברית"',))
+    assert config.task.instruction == "Eins\tzwei\r\n日本語 \u202eעברית"
+
+
+def test_a_value_is_told_to_be_a_list_in_the_files_word(smallest: Path) -> None:
+    with pytest.raises(ConfigError, match="input should be a list"):
+        load_config(smallest, ("task.labels=[",))
 
 
 # --- what people are told -------------------------------------------------------------------------------------------

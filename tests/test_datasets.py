@@ -88,6 +88,11 @@ def test_rows_know_their_file_and_the_line_they_start_on(write: Write) -> None:
     assert rows[0].question == "one\ntwo\r\n\nthree"
 
 
+def test_quotes_within_a_field_of_a_table_are_text(write: Write) -> None:
+    path = write("d.csv", b'other,question,answer\n "x", a 5" pipe ,"""b"""\n y, "a" and "b" too,b\n')
+    assert contents(read(path)) == [('a 5" pipe', '"b"'), ('"a" and "b" too', "b")]
+
+
 def test_text_is_stripped_and_otherwise_kept(write: Write) -> None:
     decomposed = "cafe\u0301"
     question = f"a\t{decomposed} \u202eab\u202c\u2028 b\r\nc"
@@ -235,7 +240,10 @@ def row_of(question: str = '"q"', answer: str = '"a"') -> bytes:
         ("d.csv", b'question,answer\nq,a\n"q,a\nq,a\n', ":3", "broken table: unexpected end of data"),
         ("d.csv", b'question,answer\nq,a\n"q\n,a\n"q",a\n', ":3", "broken table: ',' expected after '\"'"),
         ("d.csv", b'question,answer\n"' + b"q,a\n" * 400_000, ":2", "broken table: field larger than field limit"),
-        ("d.csv", b"question,answer\nq,a\rq,a\n", ":2", "broken table: new-line character seen in unquoted field"),
+        ("d.csv", b"question,answer\nq,a\rq,a\n", ":2", "has a line end of old Macs, CR alone"),
+        ("d.csv", b"question,answer\rq,a\r", ":1", "has a line end of old Macs, CR alone"),
+        ("d.jsonl", GOOD.replace(b"\n", b"\r") + GOOD, ":1", "has a line end of old Macs, CR alone"),
+        ("d.csv", b'question,answer\n"q", "a"\n', ":2", "'answer' has a blank before its quotes"),
     ],
 )
 def test_bad_input_is_refused_with_its_place(write: Write, name: str, content: bytes, place: str, problem: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..config import DataConfig, SampleConfig
-from ..encoding import MARK, REMEDY, UTF16_REMEDY, is_utf16
+from ..encoding import MARK, REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf16, unfit_character
 from ..errors import DataError
 from ..records import DataRow, Split
 from ..spelling import difference, look, shown
@@ -32,15 +32,15 @@ MAX_LINE_BYTES = 1_000_000
 """Longest line, its end included. Far more than a student can be trained on, so a longer one isn't a data row."""
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
+_QUOTED_LATE = re.compile(r'\s+".*"\s*', re.DOTALL)
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-
-# C0 and C1 controls but tab, LF and CR: they can steer a terminal and are never meant. Halves of surrogate pairs,
-# which JSON can spell, can't be stored as UTF-8. Bidirectional controls are allowed: right-to-left text needs them.
-_REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 PATH_REMEDY = "Check the path; a relative one counts from the configuration file's folder."
 _JSON_REMEDY = 'Every line must be one JSON object such as {"question": "…", "answer": "…"}.'
 _TABLE_REMEDY = 'Close every quote that is opened, and write a quote inside a quoted field twice: "".'
+
+_CR_ALONE = "has a line end of old Macs, CR alone"
+_CR_REMEDY = "Save the file with the line ends of Unix, LF, or of Windows, CRLF."
 
 # A row as its file has it: the line on which it starts, and its fields by name.
 _Record = tuple[int, Mapping[str, object]]
@@ -179,6 +179,8 @@ def _json_records(path: Path, lines: Iterator[str], columns: Sequence[str]) -> I
         try:
             fields = _JSON.decode(text)
         except json.JSONDecodeError as error:
+            if "\r" in text:
+                raise DataError(f"{where}: {_CR_ALONE}", _CR_REMEDY) from None
             raise DataError(f"{where}: broken JSON: {error.msg} (column {error.pos + 1})", _JSON_REMEDY) from None
         except ValueError as error:
             raise DataError(f"{where}: {error}", "Keep one of them.") from None
@@ -202,7 +204,14 @@ def _table_records(path: Path, lines: Iterator[str], delimiter: str, columns: Se
                 f"{path}:{line}: the header names {len(header)} columns, this row has {len(cells)}",
                 "Quote a field that has the separator or a line break in it, and close every quote.",
             )
-        yield line, dict(zip(header, cells, strict=True))
+        fields = dict(zip(header, cells, strict=True))
+        for column in columns:
+            if _QUOTED_LATE.fullmatch(fields[column]):
+                raise DataError(
+                    f"{path}:{line}: {shown(column)} has a blank before its quotes, which then are part of the text",
+                    "Delete the blank between the separator and the quote.",
+                )
+        yield line, fields
 
 
 def _header(path: Path, row: tuple[int, list[str]], columns: Sequence[str]) -> list[str]:
@@ -233,6 +242,8 @@ def _table_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tu
             return
         except csv.Error as error:
             reason = str(error).partition(" - ")[0]  # what follows is advice on Python's open()
+            if reason.startswith("new-line character"):
+                raise DataError(f"{path}:{start}: {_CR_ALONE}", _CR_REMEDY) from None
             raise DataError(f"{path}:{start}: broken table: {reason}", _TABLE_REMEDY) from None
         if cells:
             yield start, cells
@@ -256,12 +267,8 @@ def _text(value: object, column: str, where: str) -> str:
     """The value without whitespace around it."""
     if not isinstance(value, str) or isinstance(value, _Number):
         raise DataError(f"{where}: {shown(column)} is {_kind(value)}, not text", "Write it as text in quotes.")
-    if refused := _REFUSED.search(value):
-        code_point = f"U+{ord(refused.group()):04X}"
-        raise DataError(
-            f"{where}: {shown(column)} has the character {code_point} at position {refused.start() + 1}",
-            "Delete it: control characters and halves of surrogate pairs aren't text.",
-        )
+    if unfit := unfit_character(value):
+        raise DataError(f"{where}: {shown(column)} has {unfit}", UNFIT_REMEDY)
     text = value.strip()
     if not look(text):  # characters that show nothing aren't an answer either
         raise DataError(f"{where}: {shown(column)} is empty", "Fill it in, or delete the row.")
