@@ -6,6 +6,7 @@ inside the command that needs it, so that `--help` and `status` start at once.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shlex
@@ -23,6 +24,7 @@ _LARGEST = 2**63 - 1
 """Of SQLite's integers."""
 
 _ID = click.IntRange(1, _LARGEST)
+_ID.name = "integer"  # a word that isn't one is "not a valid integer", instead of "not a valid integer range"
 
 _RUN = click.argument("run", type=_ID, required=False)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -314,7 +316,7 @@ def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float
     with open_reader(workspace) as connection:
         result = run_query(connection, sql, timeout)
     render = json_text if as_json else csv_text if as_csv else table_text
-    text = render(result)
+    text = _writable_json(render(result)) if as_json else render(result)
     click.echo(for_terminal(text) if sys.stdout.isatty() else text, nl=False, color=True)
 
 
@@ -452,5 +454,12 @@ def _print_report(workspace: Path, run_id: int, as_json: bool) -> None:
 def _json(value: Any) -> str:
     from .report.query import for_terminal
 
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    text = _writable_json(json.dumps(value, ensure_ascii=False, indent=2, default=str))
     return for_terminal(text) if sys.stdout.isatty() else text
+
+
+def _writable_json(text: str) -> str:
+    """JSON in ASCII, by its own escapes, where standard output isn't UTF-8: readers expect that; nothing is lost."""
+    if text.isascii() or codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8":
+        return text
+    return "".join(one if one.isascii() else json.dumps(one)[1:-1] for one in text)
