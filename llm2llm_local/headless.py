@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Column
 from rich.text import Text
 
-from .report.plain import plain, shortened
+from .report.plain import conclusion, plain, shortened
 from .report.work import ROWS
 
 _UNITS = {"train": "segments", "predict": "batches", "grade": "splits", "augment": "groups", "check": "groups"}
@@ -110,7 +110,7 @@ class HeadlessWatcher:
         self._show(done / total * self._total)
 
     def accepted(self, question: str, answer: str) -> None:
-        self._accepted = f"+ {shortened(question, 48)} → {shortened(answer, 16)}"
+        self._accepted = f"+ {shortened(question, 48)} → {shortened(conclusion(answer), 16)}"
 
     def message(self, text: str) -> None:
         self._line("\n".join(plain(line) for line in text.splitlines()))

@@ -25,7 +25,7 @@ from llm2llm_local.records import Status
 from llm2llm_local.report.failures import FailureRecord, failure_lines, failures_of
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.report.models import model_lines
-from llm2llm_local.report.plain import plain, shortened
+from llm2llm_local.report.plain import conclusion, plain, shortened
 from llm2llm_local.report.query import csv_text, json_text, table_text
 from llm2llm_local.report.status import RunStatus, run_statuses, status_lines
 from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize
@@ -82,6 +82,20 @@ def test_no_text_can_steer_a_terminal(text: str) -> None:
     shown = plain(text)
     assert {unicodedata.category(character) for character in shown} & {"Cc", "Cs", "Zl", "Zp"} == set()
     assert plain(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("place", "place"),
+        ("48 / 2 = <<48/2=24>>24 clips in May.\n48 + 24 = 72.\n#### 72", "#### 72"),
+        ("#### 72\n\n", "#### 72"),
+        (" \n", ""),
+        ("", ""),
+    ],
+)
+def test_where_there_is_one_line_an_answer_is_what_its_reasoning_comes_to(answer: str, words: str) -> None:
+    assert conclusion(answer) == words
 
 
 def test_shortened_text_is_at_most_as_wide_and_says_that_it_was_cut() -> None:

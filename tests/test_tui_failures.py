@@ -270,3 +270,14 @@ async def test_nothing_graded_is_said(tmp_path: Path) -> None:
     async with opened(tmp_path, "failures") as pilot:
         assert "nothing is graded yet" in shown(pilot)
         await press(pilot, "[", "d", "o", "l", "enter", "escape")
+        assert "nothing is graded yet" in shown(pilot)
+
+
+@pytest.mark.parametrize("mode", ["failures", "lineage"])
+async def test_of_an_answer_that_reasons_the_result_is_shown(tmp_path: Path, mode: str) -> None:
+    with Store(tmp_path) as store:
+        _history(add_run(store), [("How many?", "First there are 3.\nThen 4 come.\n#### 7")], [["6"]])
+    async with opened(tmp_path, mode, size=SMALL) as pilot:
+        (line,) = [line for line in shown(pilot).splitlines() if "How many?" in line and "7" in line]
+        assert "#### 7" in line
+        assert "First" not in line

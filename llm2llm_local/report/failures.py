@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from ..errors import StoreError
 from .graded import graded_iterations
-from .plain import shortened
+from .plain import conclusion, shortened
 
 
 class FailureRecord(TypedDict):
@@ -59,8 +59,9 @@ def failure_lines(failures: Sequence[FailureRecord]) -> list[str]:
     for failure in failures:
         predicted = "nothing readable" if failure["predicted_answer"] is None else failure["predicted_answer"]
         confidence = "" if failure["confidence"] is None else f" {failure['confidence']:.0%}"
+        gold = shortened(conclusion(failure["answer"]), 24)
         lines.append(
-            f"{failure['example_id']:>6}  {shortened(failure['answer'], 24)} → {shortened(predicted, 24)}{confidence}  "
+            f"{failure['example_id']:>6}  {gold} → {shortened(predicted, 24)}{confidence}  "
             f"{shortened(failure['question'], 80)}"
         )
     return lines

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import StoreError
+from .plain import conclusion
 
 Kind = Literal["example", "training", "answer", "call", "candidate", "check", "decision"]
 
@@ -137,7 +138,7 @@ def _examples(connection: sqlite3.Connection, condition: str, parameter: int) ->
         title = f"{'seed' if row['origin'] == 'seed' else 'example'} {row['id']}"
         if row["removed_iteration"] is not None:
             title += f", kept out from iteration {row['removed_iteration']} on"
-        text = f"{row['question']} = {row['answer']}"
+        text = f"{row['question']} = {conclusion(row['answer'])}"
         nodes.append(Node(Step("example", row["id"]), title, text, "", bool(row["has_children"])))
     return tuple(nodes)
 
@@ -201,7 +202,7 @@ def _candidates(connection: sqlite3.Connection, call_id: int) -> tuple[Node, ...
     )
     nodes = []
     for row in rows:
-        text = "" if row["question"] is None else f"{row['question']} = {row['answer']}"
+        text = "" if row["question"] is None else f"{row['question']} = {conclusion(row['answer'])}"
         title = f"candidate {row['id']}" + ("" if text else ", can't be read")
         nodes.append(Node(Step("candidate", row["id"]), title, text, row["verdict"], bool(row["has_children"])))
     return tuple(nodes)

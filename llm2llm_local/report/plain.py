@@ -18,6 +18,12 @@ def plain(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
+def conclusion(answer: str) -> str:
+    """What an answer comes to, where there is one line for it: its last line, since reasoning stands before it."""
+    lines = answer.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
 def shortened(text: str, width: int) -> str:
     """`plain`, cut to `width` cells with an ellipsis: a wide character takes two of them."""
     return cut(plain(text), width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.app import App
 
+from ..report.plain import conclusion
 from ..report.stream import StreamedCandidate
 from .ink import ink
 from .text import one_line
@@ -58,7 +59,7 @@ def _new(app: App[object], candidate: StreamedCandidate, cells: int) -> Text:
     """The question and, whole as far as possible, its answer; or the reply that could not be read."""
     if candidate.answer is None:
         return one_line(candidate.question, cells)
-    answer = one_line(candidate.answer, cells // 3, ink(app, "primary"))
+    answer = one_line(conclusion(candidate.answer), cells // 3, ink(app, "primary"))
     question = one_line(candidate.question, cells - answer.cell_len - len(" = "))
     return Text.assemble(question, " = ", answer)
 

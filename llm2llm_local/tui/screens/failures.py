@@ -17,6 +17,7 @@ from ...records import Outcome, Split
 from ...report.confusion import Confusion, Group, Pair, confusion, members
 from ...report.graded import graded_iterations
 from ...report.histories import AnswerRecord, History, Order, answer_record, histories, ranked, splits_of
+from ...report.plain import conclusion
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line
@@ -162,7 +163,7 @@ class FailuresScreen(HistoryScreen):
         return [
             strip(self.app, history),
             Text(f"in {graded[losses[-1]]}" if losses else ""),
-            one_line(history.answer, 14),
+            one_line(conclusion(history.answer), 14),
             Text("…") if history.predicted_answer is None else one_line(history.predicted_answer, 14),
             one_line(history.question, 100),
         ]

@@ -27,6 +27,7 @@ from ...report.lineage_tree import (
     path_to_example,
     seed_ids,
 )
+from ...report.plain import conclusion
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line
@@ -129,7 +130,7 @@ class LineageScreen(HistoryScreen):
                 [
                     Text(str(seed.example_id), justify="right"),
                     strip(self.app, seed),
-                    one_line(seed.answer, _ANSWER_CELLS),
+                    one_line(conclusion(seed.answer), _ANSWER_CELLS),
                     one_line(seed.question, _QUESTION_CELLS),
                 ],
             )

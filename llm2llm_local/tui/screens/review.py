@@ -24,6 +24,7 @@ from ...report.candidates import (
     candidate_order,
     filter_counts,
 )
+from ...report.plain import conclusion
 from ...store.reader import require_run
 from ...store.wishes import add_review
 from ..candidate_text import effect_of, hindrance, sections_of, texts_of, verdict_of
@@ -167,7 +168,7 @@ class ReviewScreen(HistoryScreen):
             Text(str(line.id), justify="right"),
             Text(str(line.iteration), justify="right"),
             verdict_of(self.app, line),
-            one_line("–" if answer is None else answer, _ANSWER_CELLS),
+            one_line("–" if answer is None else conclusion(answer), _ANSWER_CELLS),
             Text("can't be read", style="dim") if question is None else one_line(question, _QUESTION_CELLS),
         ]
         return str(line.id), cells
