@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from workspaces import add_run, fill, grade
+from fresh_interpreter import HEAVY, imported_by
+from workspaces import add_graded_run
 
 import llm2llm_local
 from llm2llm_local.store.writer import Store
 
-HEAVY = {
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "accelerate",
-    "llama_cpp",
-    "textual",
-    "sqlite_utils",
-    "pydantic",
-    "numpy",
-    "pandas",
-    "scipy",
-    "rich",
-    "gguf",
-}
 MODELS_AND_SCREENS = {"torch", "transformers", "peft", "bitsandbytes", "llama_cpp", "textual"}
 
 PACKAGE = Path(llm2llm_local.__file__).parent
 PARTS_WITHOUT_MODELS = ("report", "tasks", "checks", "store", "datasets")
-
-
-def imported_by(program: str, *arguments: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has after `program`."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import sys, contextlib, io\n{program}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))",
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
 
 
 def imported_by_command(*arguments: str) -> set[str]:
@@ -68,9 +34,7 @@ def imported_by_command(*arguments: str) -> set[str]:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("history")
     with Store(folder) as store:
-        run = add_run(store)
-        fill(run)
-        grade(run)
+        add_graded_run(store)
     return folder
 
 

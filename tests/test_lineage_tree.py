@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from plans import assert_indexed
-from workspaces import Workspace, add_run, fill, grade
+from workspaces import Workspace, add_graded_run
 
 from llm2llm_local.errors import StoreError
 from llm2llm_local.records import ReviewDecision
@@ -34,9 +34,7 @@ AUGMENTED = 6
 def workspace(tmp_path: Path) -> Workspace:
     with Store(tmp_path) as store:
         for _ in range(2):
-            run = add_run(store)
-            fill(run)
-            grade(run)
+            add_graded_run(store)
     return Workspace(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workspaces import add_run, fill, grade
+from workspaces import add_graded_run, add_run, fill
 
 from llm2llm_local.report.failures import failures_of
 from llm2llm_local.report.lineage import lineage_of
@@ -25,9 +25,8 @@ def query(workspace: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def filled(store: Store, tmp_path: Path) -> Path:
     """Two runs with the same rows, so that figures that mix runs would be twice too large."""
-    for run in (add_run(store), add_run(store)):
-        fill(run)
-        grade(run)
+    for _ in range(2):
+        add_graded_run(store)
     return tmp_path
 
 

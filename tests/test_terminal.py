@@ -15,7 +15,7 @@ import pytest
 from screens import AppPilot, opened, press, settled, until
 from textual.app import App
 from textual.pilot import Pilot
-from workspaces import Workspace, add_run, fill, grade
+from workspaces import Workspace, add_graded_run, add_run
 
 from llm2llm_local import launch, terminal
 from llm2llm_local.launch import Finished, Launched, process_log, run_to_end
@@ -34,9 +34,7 @@ Person = Callable[[AppPilot], Coroutine[Any, Any, None]]
 def workspace(tmp_path: Path) -> Path:
     """Run 1 is done."""
     with Store(tmp_path) as store:
-        run = add_run(store)
-        fill(run)
-        grade(run)
+        run = add_graded_run(store)
         run.folder.mkdir(parents=True)
         with store.transaction():
             run.set_status(Status.DONE, "finished after 1 rounds")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from screens import LARGE, SMALL, AppPilot, opened, press, settled, shown, until
 from textual.widgets import DataTable
-from workspaces import Workspace, add_run, fill, grade
+from workspaces import Workspace, add_graded_run, add_run, fill
 
 from llm2llm_local.records import ReviewDecision
 from llm2llm_local.report.lineage_tree import Step
@@ -22,9 +22,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     with Store(tmp_path) as store:
-        run = add_run(store)
-        fill(run)
-        grade(run)
+        add_graded_run(store)
     return Workspace(tmp_path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from screens import opened, press, settled, shown, until
 from textual.widgets import RichLog
-from workspaces import add_run, fill, grade
+from workspaces import add_graded_run
 
 from llm2llm_local.store.writer import Store
 
@@ -17,9 +17,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     with Store(tmp_path) as store:
-        run = add_run(store)
-        fill(run)
-        grade(run)
+        run = add_graded_run(store)
         run.add_event("worker_died", "the [bold]teacher[/bold] died\x1b[31m of thirst", 0)
     (tmp_path / "runs/1").mkdir(parents=True)
     (tmp_path / "runs/1/teacher.log").write_text("llama says [red]hello[/red]\n")

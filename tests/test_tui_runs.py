@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from screens import SMALL, AppPilot, opened, press, settled, shown, until
 from textual.widgets import Input
-from workspaces import Workspace, add_run, fill, grade
+from workspaces import Workspace, add_graded_run
 
 from llm2llm_local.records import Status
 from llm2llm_local.store.lock import RunLock
@@ -33,9 +33,7 @@ def workspace(tmp_path: Path) -> Workspace:
     """Run 1 is done, run 2 is interrupted."""
     with Store(tmp_path) as store:
         for _ in range(2):
-            run = add_run(store)
-            fill(run)
-            grade(run)
+            run = add_graded_run(store)
             for iteration, share in enumerate((0.5, 1.0)):
                 run.add_metric(iteration, "accuracy_test", 0, share)
             run.folder.mkdir(parents=True)

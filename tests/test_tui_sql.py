@@ -12,7 +12,7 @@ import pytest
 from screens import SMALL, AppPilot, opened, press, settled, shown, until
 from textual.events import Paste
 from textual.widgets import DataTable, Input, TextArea
-from workspaces import add_run, fill, grade
+from workspaces import add_graded_run
 
 from llm2llm_local.errors import StoreError, UserInputError
 from llm2llm_local.report.query import tsv_text
@@ -36,9 +36,7 @@ _HOSTILE = (
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     with Store(tmp_path) as store:
-        run = add_run(store)
-        fill(run)
-        grade(run)
+        add_graded_run(store)
     return tmp_path
 
 

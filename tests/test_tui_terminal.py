@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from tmux import Terminal, terminal
-from workspaces import COMMAND, Workspace, add_run, fill, grade, make_workspace
+from workspaces import COMMAND, Workspace, add_graded_run, make_workspace
 
 from llm2llm_local.records import Status
 from llm2llm_local.store.lock import holder
@@ -65,9 +65,7 @@ def test_a_missing_configuration_leaves_nothing_behind(pane: Terminal, tmp_path:
 
 def test_it_is_whole_again_after_it_was_suspended(pane: Terminal, tmp_path: Path) -> None:
     with Store(tmp_path) as store:
-        run = add_run(store, status=Status.DONE)
-        fill(run)
-        grade(run)
+        add_graded_run(store, status=Status.DONE)
     pane.start("bash --norc -i", tmp_path)
     pane.press(command("tui"), "Enter")
     before = pane.until(lambda text: "1–1 of 1" in text)
