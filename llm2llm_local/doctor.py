@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from .config import flatten
-from .errors import Llm2LlmError
+from .errors import Llm2LlmError, NoHistoryError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, memory_plan, read_inputs
 from .records import Split
@@ -153,13 +153,19 @@ def _store(inputs: Inputs) -> Iterator[Finding]:
     if not os.access(inputs.workspace, os.W_OK):
         yield Finding("error", f"{inputs.workspace}: can't be written to; the store and the adapters go there")
         return
-    if not (inputs.workspace / STORE_NAME).exists():
-        yield Finding("ok", f"a store will be made: {inputs.workspace / STORE_NAME}")
+    path = inputs.workspace / STORE_NAME
+    if not path.exists():
+        yield Finding("ok", f"a store will be made: {path}")
+        return
+    if not path.is_file():
+        yield Finding("error", f"{path}: is no file; the store has this name: move it away")
         return
     try:
         with open_reader(inputs.workspace) as connection:
             n = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-        yield Finding("ok", f"store {inputs.workspace / STORE_NAME} has {n} runs")
+        yield Finding("ok", f"store {path} has {n} runs")
+    except NoHistoryError:
+        yield Finding("ok", f"store {path} has no runs yet")
     except Llm2LlmError as error:
         yield _error(error)
 

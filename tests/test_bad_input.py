@@ -341,6 +341,30 @@ def test_a_folder_that_can_not_be_written_is_named(workspace: Workspace) -> None
     assert not workspace.store.exists()
 
 
+def test_a_file_where_the_runs_folder_is_to_be_is_named_and_leaves_no_run(workspace: Workspace) -> None:
+    (workspace.folder / "runs").touch()
+    assert_refused(workspace, workspace.llm2llm("run"), "runs/1: can't be made: Not a directory")
+    assert workspace.llm2llm("status").out == "no runs yet\n"
+
+
+def test_a_folder_where_the_store_is_to_be_is_named(workspace: Workspace) -> None:
+    workspace.store.mkdir()
+    ending = workspace.llm2llm("run")
+    assert (ending.code, ending.out) == (USER_INPUT, "")
+    assert ending.err.startswith(f"llm2llm: {workspace.store}: can't be written to: Is a directory")
+    ending = workspace.llm2llm("doctor")
+    assert f"error   {workspace.store}: is no file" in ending.out
+    assert ending.code == USER_INPUT
+
+
+def test_a_store_that_has_nothing_yet_is_no_error_to_the_doctor(workspace: Workspace) -> None:
+    """As a run leaves it that was killed at its very start."""
+    workspace.store.touch()
+    ending = workspace.llm2llm("doctor")
+    assert f"ok      store {workspace.store} has no runs yet" in ending.out
+    assert ending.code == DONE
+
+
 def test_a_store_that_can_not_be_written_is_named(workspace: Workspace) -> None:
     Store(workspace.folder).close()
     workspace.store.chmod(0o400)

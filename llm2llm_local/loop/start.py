@@ -141,6 +141,7 @@ def _insert_run(store: Store, inputs: Inputs, hashed: HashedInputs, forked_from:
     )
     _put_aside(run_folder(store.workspace, run_id))
     run = store.of_run(run_id)
+    _made(run.folder)  # where it can't be made there is no run either
     for split, rows in inputs.data.rows.items():
         run.add_data(split, rows)
     return run
