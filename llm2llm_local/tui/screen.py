@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from ..errors import NoHistoryError, StoreError
 from ..report.last_words import last_words
@@ -21,6 +20,7 @@ from ..report.status import RunStatus, run_statuses
 from ..store.reader import open_reader, require_run
 from .feed import PATIENCE_SECONDS
 from .widgets.bars import Navigation, RunBar, Trouble
+from .widgets.key_line import KeyLine
 
 if TYPE_CHECKING:
     from .app import Llm2LlmApp
@@ -80,7 +80,7 @@ class HistoryScreen(Screen[None]):
         yield Navigation(self.llm2llm.screen_names, self.llm2llm.current_mode)
         yield from self.compose_body()
         yield Trouble()
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def compose_body(self) -> Iterable[Widget]:
         """What is between the bars."""

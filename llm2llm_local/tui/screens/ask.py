@@ -9,9 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from ..text import editable, many_lines
+from ..widgets.key_line import KeyLine
 
 
 class AskScreen(ModalScreen[str | None]):
@@ -31,7 +32,7 @@ class AskScreen(ModalScreen[str | None]):
             yield Static(many_lines(self._question))
             yield Input(editable(self._answer), select_on_focus=False)
             yield Static(classes="objection", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         objection = self._objection(message.value)

@@ -11,7 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
+
+from ..widgets.key_line import KeyLine
 
 _ELSEWHERE = (
     ("tab, shift+tab", "Next and previous part of the screen"),
@@ -38,7 +40,7 @@ class HelpScreen(ModalScreen[None]):
             yield Static(_keys(self.app.BINDINGS))
             yield Static(Text("\nEverywhere", style="bold"))
             yield Static(_table(_ELSEWHERE))
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
 
 def _keys(bindings: Iterable[BindingType]) -> Table:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from rich.text import Text
+from textual import work
 from textual.widget import Widget
 from textual.widgets import RichLog, Static, TabbedContent, TabPane
 
@@ -23,6 +26,8 @@ from ..text import many_lines, one_line
 
 _MOST_EVENTS = 2000
 """Shown at most; all of them are in the table `events`."""
+
+_EVENTS_AT_ONCE = 100
 
 _LOUD = {"run_failed": "error", "worker_died": "error", "memory_short": "warning", "review_refused": "warning"}
 """Kinds of events that should be seen, and their colour in the theme."""
@@ -46,6 +51,7 @@ class LogsScreen(HistoryScreen):
         super().__init__()
         self._shown_run: int | None = None
         self._cursor = 0
+        self._unwritten: deque[Event] = deque()
 
     def compose_body(self) -> Iterable[Widget]:
         with TabbedContent(classes="body"):
@@ -71,16 +77,29 @@ class LogsScreen(HistoryScreen):
         log = self.query_one("#events RichLog", RichLog)
         if news.run_id != self._shown_run:
             self._shown_run, self._cursor = news.run_id, 0
+            self._unwritten.clear()
             log.clear()
+        is_writing = bool(self._unwritten)
         for event in news.events:
             if event.id > self._cursor:
                 self._cursor = event.id
-                log.write(self._line(event), scroll_end=log.is_vertical_scroll_end)
+                self._unwritten.append(event)
+        if not is_writing:
+            self._write()
         for name, (path, text) in news.logs.items():
             self.query_one(f"#{name} .path", Static).update(one_line(str(path)))
             end = self.query_one(f"#{name} RichLog", RichLog)
             end.clear()
             end.write(many_lines(text or "nothing so far"), scroll_end=True)
+
+    @work(group="writing")
+    async def _write(self) -> None:
+        """A thousand events at once would keep whoever presses a key waiting."""
+        log = self.query_one("#events RichLog", RichLog)
+        while self._unwritten:
+            for _ in range(min(_EVENTS_AT_ONCE, len(self._unwritten))):
+                log.write(self._line(self._unwritten.popleft()), scroll_end=log.is_vertical_scroll_end)
+            await asyncio.sleep(0)
 
     def _line(self, event: Event) -> Text:
         moment = datetime.fromisoformat(event.created_at).astimezone()

@@ -12,12 +12,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from ...errors import EXIT_DONE
 from ...launch import Finished, run_to_end
 from ..text import many_lines, one_line
+from ..widgets.key_line import KeyLine
 
 
 class NewRunScreen(ModalScreen[list[str] | None]):
@@ -48,7 +49,7 @@ class NewRunScreen(ModalScreen[list[str] | None]):
             yield Static("", id="state", classes="muted", markup=False)
             with VerticalScroll(id="findings"):
                 yield Static("", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self._say("Return or F5 checks it on this machine; nothing is started yet.")

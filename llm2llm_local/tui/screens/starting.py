@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from ...errors import StoreError
 from ...launch import Launched
@@ -19,6 +19,7 @@ from ...store.reader import open_reader
 from ...store.rows import run_folder
 from ..feed import PATIENCE_SECONDS
 from ..text import many_lines
+from ..widgets.key_line import KeyLine
 
 _SECONDS_BETWEEN_LOOKS = 0.3
 _CLOCK_SECONDS = 2.0
@@ -41,7 +42,7 @@ class StartingScreen(ModalScreen[int | None]):
             yield Static("Reading the configuration, the data and the models …", id="what", markup=False)
             yield VerticalScroll(Static(id="said", markup=False))
             yield Static("It goes on when you leave this.", id="leaving", classes="muted", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.set_interval(_SECONDS_BETWEEN_LOOKS, self._look)

@@ -8,9 +8,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from ..text import many_lines
+from ..widgets.key_line import KeyLine
 
 
 class ToldScreen(ModalScreen[None]):
@@ -27,4 +28,4 @@ class ToldScreen(ModalScreen[None]):
         with Vertical(classes="dialog"):
             yield Static(many_lines(self._heading, "bold"))
             yield VerticalScroll(Static(many_lines(self._text)))
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
