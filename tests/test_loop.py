@@ -164,13 +164,11 @@ def test_a_run_that_dies_at_any_unit_boundary_becomes_the_same_run(tmp_path: Pat
             raise Crash
         left -= 1
 
-    crashed = False
-    with run_of(disturbed, config, FakeTeacher(sometimes_bad), obey=crash_when_it_is_time) as run:
-        try:
-            llm2llm(run)
-        except Crash:
-            crashed = True
-    assert crashed or boundary > 30  # the run has more than 30 units
+    with (
+        run_of(disturbed, config, FakeTeacher(sometimes_bad), obey=crash_when_it_is_time) as run,
+        pytest.raises(Crash),
+    ):
+        llm2llm(run)
     with run_of(disturbed, config, FakeTeacher(sometimes_bad), run_id=1) as run:
         llm2llm(run)
     assert differences(undisturbed, 1, disturbed, 1) == []

@@ -65,5 +65,6 @@ def test_looking_at_the_lock_does_not_keep_a_run_from_starting(tmp_path: Path) -
         try:
             for _ in range(200):
                 RunLock(tmp_path, 1).release()
+            assert process.poll() is None  # it looked all the while
         finally:
             process.kill()
