@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import shlex
 import sys
@@ -306,18 +307,24 @@ def lineage(workspace: Path, example: int, as_json: bool) -> None:
 def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float) -> None:
     """Run a SELECT on the history; it can't change anything.
 
-    A BLOB is shown as X'00FF'. JSON has no infinite numbers: they are the texts "Infinity" and "-Infinity".
+    A BLOB is shown as X'00FF'. JSON has no infinite numbers: they are the texts "Infinity" and "-Infinity". CSV that
+    goes to a file or a program is UTF-8.
     """
     from .report.query import csv_text, for_terminal, json_text, table_text
     from .store.reader import open_reader, run_query
 
+    if not math.isfinite(timeout):
+        raise click.BadParameter(f"{timeout} is no number of seconds", param_hint="--timeout")
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     with open_reader(workspace) as connection:
         result = run_query(connection, sql, timeout)
     render = json_text if as_json else csv_text if as_csv else table_text
     text = _writable_json(render(result)) if as_json else render(result)
-    click.echo(for_terminal(text) if sys.stdout.isatty() else text, nl=False, color=True)
+    if sys.stdout.isatty():
+        click.echo(for_terminal(text), nl=False, color=True)
+    else:  # CSV has no escapes: in another encoding than UTF-8, characters would be lost
+        click.echo(text.encode() if as_csv else text, nl=False, color=True)
 
 
 @cli.command()

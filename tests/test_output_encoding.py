@@ -44,3 +44,17 @@ def test_a_word_where_a_run_is_wanted_is_no_integer(workspace: Workspace) -> Non
     ending = workspace.llm2llm("status", "abc")
     assert ending.code == 2
     assert ending.err.rstrip().endswith("'abc' is not a valid integer.")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_csv_loses_no_character(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    ending = workspace.llm2llm("query", "SELECT question FROM examples LIMIT 1", "--csv")
+    assert ending.out == f"question\n{TEXT}\n"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+def test_a_time_limit_is_a_number(workspace: Workspace, seconds: str) -> None:
+    ending = workspace.llm2llm("query", "SELECT 1", "--timeout", seconds)
+    assert ending.code == 2
+    assert f"{seconds} is no number of seconds" in ending.err
