@@ -1,4 +1,4 @@
-"""A table that holds one page of a long list: moving beyond its ends turns the page."""
+"""A table that holds one page of a long list: moving beyond its ends turns the page, Home and End go to the list's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Page:
 
 
 class EdgeTable(DataTable[Text]):
-    """Tells when the cursor would leave it."""
+    """Tells when the cursor would leave it, and when it is to go to an end of the whole list."""
 
     class Left(Message):
         """`by` is +1 below the last row, -1 above the first."""
@@ -36,6 +36,21 @@ class EdgeTable(DataTable[Text]):
         def __init__(self, by: Literal[1, -1]) -> None:
             super().__init__()
             self.by = by
+
+    class EndWanted(Left):
+        """The same, to the last row of the list or to its first."""
+
+    def action_scroll_home(self) -> None:
+        self.post_message(self.EndWanted(-1))
+
+    def action_scroll_top(self) -> None:
+        self.post_message(self.EndWanted(-1))
+
+    def action_scroll_end(self) -> None:
+        self.post_message(self.EndWanted(1))
+
+    def action_scroll_bottom(self) -> None:
+        self.post_message(self.EndWanted(1))
 
     def action_cursor_down(self) -> None:
         self._move_or_leave(1, super().action_cursor_down)
@@ -101,7 +116,8 @@ class PagedTable(Vertical):
         self.first_row = 0
         """Of the page that is shown, or was asked for last."""
         self._total = 0
-        self._enter_at_end = False
+        self._enter_at_end: int | None = None
+        """Offset of the page that was asked for, if the cursor is to go to its last row."""
         self._page: Page | None = None
 
     def compose(self) -> ComposeResult:
@@ -132,8 +148,8 @@ class PagedTable(Vertical):
         wanted, height = choose or self.chosen, table.cursor_row
         if page.offset != self.first_row:
             height = 0
-        if self._enter_at_end:
-            wanted, height, self._enter_at_end = None, len(page.rows) - 1, False
+        if page.offset == self._enter_at_end:
+            wanted, height, self._enter_at_end = None, len(page.rows) - 1, None
         self._page, self.first_row, self._total = page, page.offset, page.total
         room = self._room_for_last_column(page)
         with self.app.batch_update(), table.prevent(DataTable.RowHighlighted):
@@ -166,8 +182,20 @@ class PagedTable(Vertical):
         message.stop()
         offset = self.first_row + message.by * PAGE_ROWS
         if 0 <= offset < self._total:
-            self._enter_at_end = message.by == -1
-            self.post_message(self.PageWanted(self, offset))
+            self._turn_to(offset, at_end=message.by == -1)
+
+    def on_edge_table_end_wanted(self, message: EdgeTable.EndWanted) -> None:
+        message.stop()
+        table, is_last = self.query_one(EdgeTable), message.by == 1
+        offset = max(0, self._total - 1) // PAGE_ROWS * PAGE_ROWS if is_last else 0
+        if offset != self.first_row:
+            self._turn_to(offset, at_end=is_last)
+        elif table.row_count:
+            table.move_cursor(row=table.row_count - 1 if is_last else 0)
+
+    def _turn_to(self, offset: int, *, at_end: bool) -> None:
+        self._enter_at_end = offset if at_end else None
+        self.post_message(self.PageWanted(self, offset))
 
     def on_data_table_row_highlighted(self, message: DataTable.RowHighlighted) -> None:
         message.stop()

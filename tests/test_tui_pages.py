@@ -1,0 +1,133 @@
+"""Lists that are longer than a page: Home and End go to the first and the last row of all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from big_run import Size
+from big_store import make_big_store
+from plans import assert_indexed
+from screens import AppPilot, opened, press, shown, until
+from textual.widgets import DataTable
+from workspaces import Workspace, add_run
+
+from llm2llm_local.report.candidates import CandidateFilter, candidate_order
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
+from llm2llm_local.tui.screens import review
+from llm2llm_local.tui.widgets.paged_table import PAGE_ROWS, EdgeTable, PagedTable
+
+pytestmark = pytest.mark.anyio
+
+_RUNS = 230
+_SIZE = Size(runs=1, iterations=2, seeds=230, dev=4, test=4, candidates=230)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages")
+    make_big_store(folder, _SIZE)
+    return folder
+
+
+@pytest.fixture
+def many_runs(tmp_path: Path) -> Path:
+    with Store(tmp_path) as store, store.transaction():
+        for _ in range(_RUNS):
+            add_run(store)
+    return tmp_path
+
+
+def where(pilot: AppPilot) -> tuple[int, int, str]:
+    """First row of the page, the cursor's row in it, and what it is on."""
+    table = pilot.app.screen.query_one(PagedTable)
+    return table.first_row, table.query_one(EdgeTable).cursor_row, table.chosen or ""
+
+
+async def go_to_both_ends(pilot: AppPilot, n: int, last: str, end: str, home: str) -> None:
+    pilot.app.screen.query_one(EdgeTable).focus()
+    first = where(pilot)
+    page = (n - 1) // PAGE_ROWS * PAGE_ROWS
+    await press(pilot, end)
+    await until(pilot, lambda: f"{page + 1}–{n:,} of {n:,}" in shown(pilot))
+    assert where(pilot) == (page, n - page - 1, last)
+    await press(pilot, "up", end)  # on the page that is shown
+    assert where(pilot) == (page, n - page - 1, last)
+    await press(pilot, "down")  # there is nothing beyond
+    assert where(pilot) == (page, n - page - 1, last)
+    await press(pilot, home)
+    await until(pilot, lambda: f"1–100 of {n:,}" in shown(pilot))
+    assert where(pilot) == (0, 0, first[2])
+    await press(pilot, "down", "down", home)
+    assert where(pilot) == (0, 0, first[2])
+    await press(pilot, end, "pageup", "pageup", "pageup", home)
+    assert where(pilot) == (0, 0, first[2])
+
+
+@pytest.mark.parametrize(("end", "home"), [("end", "home"), ("ctrl+end", "ctrl+home")])
+async def test_the_first_and_the_last_candidate(store: Path, end: str, home: str) -> None:
+    with open_reader(store) as connection:
+        order = candidate_order(connection, 1, CandidateFilter())
+    assert len(order) > 2 * PAGE_ROWS
+    async with opened(store, "review") as pilot:
+        await go_to_both_ends(pilot, len(order), str(order[-1]), end, home)
+
+
+async def test_the_first_and_the_last_candidate_of_a_filter(store: Path) -> None:
+    with open_reader(store) as connection:
+        order = candidate_order(connection, 1, CandidateFilter(verdict="accept"))
+    assert len(order) > PAGE_ROWS
+    async with opened(store, "review") as pilot:
+        pilot.app.screen.query_one("#verdict").value = "accept"  # type: ignore[attr-defined]
+        await until(pilot, lambda: f"of {len(order):,}" in shown(pilot))
+        await go_to_both_ends(pilot, len(order), str(order[-1]), "end", "home")
+
+
+@pytest.mark.parametrize("mode", ["lineage", "failures"])
+async def test_the_first_and_the_last_seed(store: Path, mode: str) -> None:
+    async with opened(store, mode) as pilot:
+        if mode == "failures":
+            await press(pilot, "o", "o")
+            await until(pilot, lambda: "as in the file" in shown(pilot))
+            pilot.app.screen.query_one(EdgeTable).move_cursor(row=0)
+        with open_reader(store) as connection:
+            sql = "SELECT max(id) FROM examples WHERE origin = 'seed' AND split = 'train'"
+            last = str(connection.execute(sql).fetchone()[0])
+        await go_to_both_ends(pilot, _SIZE.seeds, last, "end", "home")
+
+
+async def test_the_first_and_the_last_run(many_runs: Path) -> None:
+    async with opened(many_runs, "runs") as pilot:
+        await go_to_both_ends(pilot, _RUNS, "1", "end", "home")
+
+
+async def test_an_empty_list_has_no_ends(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_run(store)
+    async with opened(tmp_path, "review") as pilot:
+        await press(pilot, "end", "home", "end")
+        assert where(pilot)[2] == "" and "no candidates like this" in shown(pilot)
+
+
+async def test_what_is_read_again_meanwhile_does_not_take_the_cursor_to_its_end(store: Path) -> None:
+    async with opened(store, "review") as pilot:
+        table = pilot.app.screen.query_one(PagedTable)
+        page = table._page
+        assert page is not None
+        with table.prevent(PagedTable.PageWanted):
+            table.query_one(DataTable).action_scroll_end()
+            await pilot.pause(0.1)
+        table.show_page(page)  # it was under way already
+        assert where(pilot)[:2] == (0, 0)
+
+
+def test_the_last_page_goes_by_an_index(big_store: Workspace) -> None:
+    with open_reader(big_store.folder) as connection:
+        offset = len(candidate_order(connection, 10, CandidateFilter())) - PAGE_ROWS
+
+        def look() -> None:
+            found = review._look(connection, 10, CandidateFilter(), frozenset(), offset, frozenset())
+            assert len(found.lines) == PAGE_ROWS and found.lines[-1].id == found.order[-1]
+
+        assert_indexed(connection, look)
