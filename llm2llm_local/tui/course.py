@@ -40,12 +40,13 @@ def title_of(course: Course) -> str:
     return f"{title} · whole run: about {duration(left)} left{at}"
 
 
-def facts_of(progress: RunProgress, current: StageProgress) -> str:
-    """Amount, rate and time left of the stage that is open."""
+def facts_of(progress: RunProgress, current: StageProgress, cells: int) -> str:
+    """Amount, rate and time left of the stage that is open; what the rate counts is left out where it doesn't fit."""
     rows, left = ROWS[current.stage], progress.stage_seconds_left
     time = "–" if left is None else duration(left)
     amount = f"{current.rows_with_part:,}/{current.rows_total:,} {rows}"
-    return f"{amount} · {_rate(progress.rows_per_second, rows)} · {time} left"
+    texts = [f"{amount} · {_rate(progress.rows_per_second, unit)} · {time} left" for unit in (f" {rows}", "")]
+    return texts[0] if len(texts[0]) <= cells else texts[1]
 
 
 def figures_of(course: Course, iteration: int) -> tuple[str, str]:
@@ -69,12 +70,12 @@ def gain_of(test: AccuracyCurve) -> str:
     return f"{_interval(first)} → {_interval(last)}: {gain:+.1f} points, {sure}"
 
 
-def _rate(per_second: float | None, rows: str) -> str:
+def _rate(per_second: float | None, unit: str) -> str:
     if per_second is None:
-        return f"– {rows}/s"
+        return f"–{unit}/s"
     if per_second < _SLOW:
-        return f"{60 * per_second:.1f} {rows}/min"
-    return f"{per_second:,.1f} {rows}/s" if per_second < 100 else f"{per_second:,.0f} {rows}/s"
+        return f"{60 * per_second:.1f}{unit}/min"
+    return f"{per_second:,.1f}{unit}/s" if per_second < 100 else f"{per_second:,.0f}{unit}/s"
 
 
 def _interval(accuracy: Accuracy) -> str:

@@ -65,7 +65,7 @@ class HardwarePanel(Static):
             current = self.progress.current
             works = current is not None and _WORKS_IN.get(current.stage) == role
             speed = getattr(self.progress, f"{role}_tokens_per_second")
-        rate = "" if speed is None else f"  {speed:,.0f} tokens/s"
+        rate = "" if speed is None else f"  {_figure(speed)} tokens/s"
         if role not in sample.memory:
             return _line(role, Text(f"not loaded{rate}", style="dim"))
         style = ink(self.app, "primary", bold=True) if works else ""
@@ -82,5 +82,14 @@ def _line(label: str, *parts: str | Text) -> Text:
     return Text.assemble((f"{label:{_LABEL_CELLS}}", "dim"), *parts, no_wrap=True)
 
 
+def _figure(n: float) -> str:
+    """In five characters at most: the panel is narrow."""
+    if n < 9_999.5:
+        return f"{n:,.0f}"
+    return f"{n / 1000:.1f}k" if n < 99_950 else f"{n / 1000:.0f}k"
+
+
 def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.0f} MiB"
+    if n_bytes < 2**30:
+        return f"{n_bytes / 2**20:.0f} MiB"
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes < 100 * 2**30 else f"{n_bytes / 2**30:.0f} GiB"

@@ -17,6 +17,7 @@ _LABEL_CELLS = 10
 _MOST_STAGE_CELLS = 18
 _TEST_CELLS, _ACCEPTED_CELLS = 10, 16
 _CELLS_FOR_FIGURES = 115
+_FEWEST_BAR_CELLS = 4
 _LINES_AROUND = 2
 """The names of the columns, and the line on what is going on now."""
 
@@ -84,10 +85,11 @@ class Timeline(Static):
         if current is None:
             has_begun = bool(course.progress.stages)
             return Text("between two stages" if has_begun else "no stage has begun: the models come first", style="dim")
-        facts = facts_of(course.progress, current)
         name = current.stage + (f" (round {current.attempt + 1})" if current.attempt else "")
         line = Text(f"{name.ljust(_LABEL_CELLS - 1)} {current.share:4.0%} ", style="bold")
-        cells = max(4, self.size.width - line.cell_len - len(facts) - 1)
+        room = self.size.width - line.cell_len - 1
+        facts = facts_of(course.progress, current, room - _FEWEST_BAR_CELLS)
+        cells = max(_FEWEST_BAR_CELLS, room - len(facts))
         return Text.assemble(line, bar(current.share, cells, self._style(course)), f" {facts}")
 
     def _style(self, course: Course) -> Style:

@@ -1,0 +1,82 @@
+"""Large figures in a terminal of 80 columns: none loses its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from screens import NOW, SMALL, opened, settled, shown
+from workspaces import add_run, fill
+
+from llm2llm_local.report.progress import run_progress
+from llm2llm_local.report.work import StageProgress
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
+from llm2llm_local.tui.course import facts_of
+from llm2llm_local.tui.hardware import Gpu, Sample, Sampler
+from llm2llm_local.tui.widgets.hardware_panel import HardwarePanel
+from llm2llm_local.tui.widgets.timeline import Timeline
+
+pytestmark = pytest.mark.anyio
+
+_GPU = Gpu("NVIDIA H200", 139 << 30, 141 << 30, 100, 101, 1000.0)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    with Store(tmp_path) as store:
+        run = add_run(store)
+        fill(run)
+        run.close_stage(run.open_stage(1, "augment", 0, "", {}, units=1))
+        run.open_stage(1, "check", 0, "", {}, units=4)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("speed", "memory", "words"),
+    [
+        (9_999.0, 99 << 30, "▶ 99.0 GiB  9,999 tokens/s"),
+        (9_999.6, 99 << 30, "▶ 99.0 GiB  10.0k tokens/s"),
+        (12_345.0, 12 << 30, "▶ 12.0 GiB  12.3k tokens/s"),
+        (99_949.0, 100 << 30, "▶ 100 GiB  99.9k tokens/s"),
+        (99_951.0, 1023 << 20, "▶ 1023 MiB  100k tokens/s"),
+        (123_456.0, None, "not loaded  123k tokens/s"),
+        (12_345.0, None, "not loaded  12.3k tokens/s"),
+    ],
+)
+async def test_a_fast_model_is_told_in_full(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, speed: float, memory: int | None, words: str
+) -> None:
+    held = {"run": 1 << 30} | ({} if memory is None else {"student": memory})
+    monkeypatch.setattr(Sampler, "sample", lambda *_: Sample(_GPU, 100.0, 123.4, 256, 1 << 40, 1 << 41, held))
+    async with opened(workspace, "dashboard", size=SMALL) as pilot:
+        panel = pilot.app.screen.query_one(HardwarePanel)
+        assert panel.progress is not None and panel.progress.current is not None
+        current = replace(panel.progress.current, stage="train")
+        panel.progress = replace(panel.progress, current=current, student_tokens_per_second=speed)
+        await settled(pilot)
+        assert f"student {words}" in shown(pilot)
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+async def test_a_stage_of_many_rows_is_told_to_the_end(workspace: Path, attempt: int) -> None:
+    async with opened(workspace, "dashboard", size=SMALL) as pilot:
+        line = pilot.app.screen.query_one(Timeline)
+        course = line.course
+        assert course is not None and course.progress.current is not None
+        many = StageProgress(1, "check", attempt, "running", 0.5, 2, 4, 10_000, 20_000, 3599.0, "")
+        progress = replace(course.progress, current=many, rows_per_second=12.3, stage_seconds_left=3599.0)
+        line.course = replace(course, progress=progress)
+        await settled(pilot)
+        assert "10,000/20,000 candidates · 12.3/s · 59 min 59 s left" in shown(pilot)
+
+
+def test_where_there_is_room_a_rate_says_what_it_counts(workspace: Path) -> None:
+    with open_reader(workspace) as connection:
+        progress = replace(run_progress(connection, 1, NOW), rows_per_second=0.1, stage_seconds_left=60.0)
+    assert progress.current is not None
+    full = facts_of(progress, progress.current, 100)
+    assert "6.0 candidates/min" in full
+    assert facts_of(progress, progress.current, len(full)) == full
+    assert "6.0/min" in facts_of(progress, progress.current, len(full) - 1)
