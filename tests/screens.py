@@ -77,3 +77,8 @@ def shown(pilot: AppPilot) -> str:
     """The text on the screen, line by line."""
     strips = pilot.app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+def said(pilot: AppPilot) -> str:
+    """The notes that go away by themselves, all of them."""
+    return "\n".join(notification.message for notification in pilot.app._notifications)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from plans import assert_indexed
-from screens import SMALL, AppPilot, opened, press, settled, shown, until
+from screens import SMALL, AppPilot, opened, press, said, settled, shown, until
 from textual.widgets import DataTable
 from workspaces import CONFIG_BY_HAND, add_run, fill
 
@@ -190,7 +190,7 @@ async def test_no_more_runs_than_there_are_markers(workspace: Path) -> None:
         for _ in range(MOST_RUNS):
             await press(pilot, "space", "down")
         assert len(_heads(pilot, "#figures")) == 1 + MOST_RUNS
-        assert "no more than" in "\n".join(note.message for note in pilot.app._notifications)
+        assert "no more than" in said(pilot)
 
 
 async def test_all_of_it_fits_a_small_terminal(workspace: Path) -> None:

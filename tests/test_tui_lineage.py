@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from screens import LARGE, SMALL, AppPilot, opened, press, settled, shown, until
+from screens import LARGE, SMALL, AppPilot, opened, press, said, settled, shown, until
 from textual.widgets import DataTable
 from workspaces import Workspace, add_graded_run, add_run, fill
 
@@ -33,10 +33,6 @@ def tree(pilot: AppPilot) -> LineageTree:
 def chosen(pilot: AppPilot) -> Step | None:
     node = tree(pilot).chosen
     return None if node is None else node.step
-
-
-def said(pilot: AppPilot) -> str:
-    return "\n".join(notification.message for notification in pilot.app._notifications)
 
 
 @pytest.mark.parametrize("text", ["x", "9" * 30, "c" + "9" * 30])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from screens import LARGE, SMALL, AppPilot, opened, press, settled, shown, until
+from screens import LARGE, SMALL, AppPilot, opened, press, said, settled, shown, until
 from textual.widgets import DataTable, Select, TextArea
 from workspaces import PATIENCE_SECONDS, Workspace, add_run, fill, grade
 
@@ -50,10 +50,6 @@ def ids(pilot: AppPilot) -> list[int]:
     """Of the rows of the table."""
     rows = table(pilot).query_one(DataTable).rows
     return [int(key.value or "") for key in rows]
-
-
-def said(pilot: AppPilot) -> str:
-    return "\n".join(notification.message for notification in pilot.app._notifications)
 
 
 def row(pilot: AppPilot, candidate_id: int) -> str:

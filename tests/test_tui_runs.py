@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from screens import SMALL, AppPilot, opened, press, settled, shown, until
+from screens import SMALL, opened, press, said, settled, shown, until
 from textual.widgets import Input
 from workspaces import Workspace, add_graded_run
 
@@ -76,7 +76,7 @@ async def test_a_wish_is_a_row_and_what_it_does_is_said(workspace: Workspace, ke
         async with opened(workspace.folder, "runs") as pilot:
             await press(pilot, key)
             await until(pilot, lambda: commands(workspace) == [(2, word)])
-            await until(pilot, lambda: f"run 2 will {word} after this unit of work" in toasts(pilot))
+            await until(pilot, lambda: f"run 2 will {word} after this unit of work" in said(pilot))
 
 
 async def test_a_paused_run_goes_on_with_a_row(workspace: Workspace) -> None:
@@ -86,14 +86,14 @@ async def test_a_paused_run_goes_on_with_a_row(workspace: Workspace) -> None:
         async with opened(workspace.folder, "runs") as pilot:
             await press(pilot, "r")
             await until(pilot, lambda: commands(workspace) == [(2, "resume")])
-            await until(pilot, lambda: "run 2 will resume: it goes on." in toasts(pilot))
+            await until(pilot, lambda: "run 2 will resume: it goes on." in said(pilot))
 
 
 @pytest.mark.parametrize("key", ["p", "s", "r"])
 async def test_nothing_is_asked_of_a_run_that_is_done(workspace: Workspace, key: str) -> None:
     async with opened(workspace.folder, "runs", run_id=1) as pilot:
         await press(pilot, key)
-        await until(pilot, lambda: "run 1 is done: there is nothing to" in toasts(pilot))
+        await until(pilot, lambda: "run 1 is done: there is nothing to" in said(pilot))
         assert commands(workspace) == []
 
 
@@ -138,7 +138,7 @@ async def test_a_run_that_is_worked_on_is_not_deleted(workspace: Workspace) -> N
         async with opened(workspace.folder, "runs") as pilot:
             await press(pilot, "d")
             assert not isinstance(pilot.app.screen, ConfirmScreen)
-            assert "stop it first" in toasts(pilot)
+            assert "stop it first" in said(pilot)
 
 
 async def test_a_configuration_that_cannot_run_is_not_started(workspace: Workspace) -> None:
@@ -190,10 +190,6 @@ async def test_a_fork_that_is_refused_says_why(workspace: Workspace) -> None:
         await press(pilot, "enter")
         await until(pilot, lambda: "It ended before a run was at work (exit code 2)" in shown(pilot))
         assert "llm2llm.toml" in shown(pilot)
-
-
-def toasts(pilot: AppPilot) -> str:
-    return "\n".join(notification.message for notification in pilot.app._notifications)
 
 
 async def test_news_of_the_run_before_do_not_take_the_choice_back(workspace: Workspace) -> None:

@@ -51,6 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The same zone, machine and process everywhere; the clock is frozen by `opened`."""
     monkeypatch.setattr(Sampler, "sample", lambda self, pid: _SAMPLE)
+    monkeypatch.setattr("llm2llm_local.tui.screens.sql.monotonic", lambda: 0.0)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from screens import SMALL, AppPilot, opened, press, settled, shown, until
+from screens import SMALL, AppPilot, opened, press, said, settled, shown, until
 from textual.events import Paste
 from textual.widgets import DataTable, Input, TextArea
 from workspaces import add_graded_run
@@ -52,11 +52,6 @@ async def _run(pilot: AppPilot, sql: str, key: str = "f5") -> None:
 async def _to_catalogue(pilot: AppPilot) -> None:
     await until(pilot, lambda: "questions" in shown(pilot))
     pilot.app.screen.query_one(QueryCatalogue).focus()
-
-
-def _said(pilot: AppPilot) -> str:
-    """The notes that go away by themselves, which aren't drawn in tests."""
-    return "\n".join(note.message for note in pilot.app._notifications)
 
 
 def _cells(pilot: AppPilot) -> list[list[str]]:
@@ -176,7 +171,7 @@ async def test_a_long_query_can_be_cancelled_and_blocks_nothing(workspace: Path)
         await pilot.press("f5")
         await until(pilot, lambda: "s; esc cancels it" in shown(pilot))
         await pilot.press("f5")
-        await until(pilot, lambda: "a query is under way" in _said(pilot))
+        await until(pilot, lambda: "a query is under way" in said(pilot))
         pilot.app.switch_mode("logs")  # other screens are read meanwhile
         await until(pilot, lambda: "iteration 1 started" in shown(pilot))
         pilot.app.switch_mode("sql")
@@ -333,7 +328,7 @@ async def test_what_is_too_much_for_a_clipboard_is_said(workspace: Path) -> None
         await _run(pilot, "SELECT hex(zeroblob(600000))")
         pilot.app.screen.query_one("#result DataTable").focus()
         await press(pilot, "C")
-        assert "e writes it to a file" in _said(pilot)
+        assert "e writes it to a file" in said(pilot)
         assert pilot.app.clipboard == ""
 
 
@@ -373,7 +368,7 @@ async def test_an_export_never_replaces_a_file_unasked(workspace: Path) -> None:
 async def test_an_export_goes_only_where_it_can(workspace: Path) -> None:
     async with opened(workspace, "sql") as pilot:
         await press(pilot, "escape", "e")
-        assert "there is no result yet" in _said(pilot)
+        assert "there is no result yet" in said(pilot)
         await _run(pilot, "SELECT 1 AS x")
         await press(pilot, "e")
         for name, objection in (("x.txt", ".csv or .json"), ("nowhere/x.csv", "no such folder")):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import ClassVar
 
 from textual import work
@@ -99,17 +99,17 @@ class SqlScreen(HistoryScreen):
             return
         sql = self.query_one("#statement", TextArea).text
         self._is_cancelled.clear()
-        self._started = time.monotonic()
+        self._started = monotonic()
         self._tick()
 
         def look(connection: sqlite3.Connection) -> _Ran:
-            began = time.monotonic()
+            began = monotonic()
             result, trouble = None, ""
             try:
                 result = run_query(connection, sql, _SECONDS_ALLOWED, self._is_cancelled.is_set)
             except StoreError as error:
                 trouble = error.message
-            return _Ran(result, trouble, time.monotonic() - began)
+            return _Ran(result, trouble, monotonic() - began)
 
         self.read(look, self._show_result, group="query")
 
@@ -132,7 +132,7 @@ class SqlScreen(HistoryScreen):
         if self._started is not None:
             outcome = self.query_one("#outcome", Static)
             outcome.remove_class("error")
-            outcome.update(f"running, {time.monotonic() - self._started:.0f} s; esc cancels it")
+            outcome.update(f"running, {monotonic() - self._started:.0f} s; esc cancels it")
 
     def action_leave(self) -> None:
         """Cancel what is under way; else leave the editor, in which digits and letters are text."""
