@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
-import resource
 import select
 import statistics
 import struct
@@ -16,7 +15,9 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Awaitable, Callable
 from fcntl import ioctl
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -24,27 +25,29 @@ import psutil
 from screens import AppPilot, opened, settled
 from workspaces import COMMAND
 
+from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
 
 _TIMES = 5
 _COMMITS = 400
-_SECONDS_TO_PREPARE = 12.0
+_ROUNDS = 40
+_IDLE_CPU_SHARE = 0.1
 _SECONDS_TO_SETTLE = 1.0
 _PATIENCE_SECONDS = 20.0
 _MIB = 2**20
 
 
-_MARKERS = {
-    "runs": "1–10 of 10",
-    "dashboard": "Iteration ",
-    "failures": "seeds:",
-    "lineage": "1–100 of",
-    "review": "1–100 of",
-    "sql": "ELECT * FROM",
-    "compare": "95% interval",
-    "logs": "Run process",
-}
-"""What is on a screen once its data are."""
+_SCREENS = (
+    ("1", "runs", "1–10 of 10"),
+    ("2", "dashboard", "Iteration "),
+    ("3", "failures", "seeds:"),
+    ("4", "lineage", "1–100 of"),
+    ("5", "review", "1–100 of"),
+    ("7", "compare", "95% interval"),
+    ("8", "logs", "Run process"),
+    ("6", "sql", "ELECT * FROM"),  # the last, since its fields take keys
+)
+"""The key of a screen, its name, and what is on it once its data are."""
 
 
 def main(folder: Path) -> None:
@@ -56,16 +59,19 @@ def main(folder: Path) -> None:
                 frames.append((ui.cpu_seconds(), wall))
         cpu, wall = (statistics.median(column) for column in zip(*frames, strict=True))
         say(f"llm2llm tui {' '.join(arguments):2} first frame with the run's state: {cpu:.2f} s of CPU, {wall:.2f} s")
-    with Watched(folder) as ui:
-        ui.wait_for(_MARKERS["runs"])
-        time.sleep(_SECONDS_TO_PREPARE)
-        say(f"idle afterwards: {ui.cpu_seconds():.2f} s of CPU spent since the start")
-        for number, (mode, marker) in enumerate(_MARKERS.items(), start=1):
-            figures = [
-                ui.seconds_to(str(number), marker, away="8" if mode != "logs" else "1") for _ in range(_TIMES + 1)
-            ]
-            first, later = 1000 * figures[0], 1000 * statistics.median(figures[1:])
-            say(f"screen {mode:10} first {first:4.0f} ms, later {later:4.0f} ms")
+    visits: dict[str, list[tuple[float, float]]] = {mode: [] for _, mode, _ in _SCREENS}
+    idle = []
+    for _ in range(_TIMES):
+        with Watched(folder) as ui:
+            ui.wait_until_idle()
+            idle.append(ui.cpu_seconds())
+            for key, mode, marker in _SCREENS:
+                away = "1" if mode == "logs" else "8"
+                visits[mode].append((ui.seconds_to(key, marker, away=away), ui.seconds_to(key, marker, away=away)))
+    say(f"idle afterwards: {statistics.median(idle):.2f} s of CPU spent since the start")
+    for mode, pairs in visits.items():
+        first, later = ([1000 * seconds for seconds in column] for column in zip(*pairs, strict=True))
+        say(f"screen {mode:10} first visit {spread(first)} ms, second {spread(later)} ms")
     asyncio.run(memories(folder))
 
 
@@ -93,6 +99,14 @@ class Watched:
     def cpu_seconds(self) -> float:
         times = psutil.Process(self._process.pid).cpu_times()
         return float(times.user + times.system)
+
+    def wait_until_idle(self) -> None:
+        """Until it has made its screens ready and does nothing any more."""
+        before = -1.0
+        while self.cpu_seconds() - before > _IDLE_CPU_SHARE * 2 * _SECONDS_TO_SETTLE:
+            before = self.cpu_seconds()
+            self._settle()
+            self._settle()
 
     def wait_for(self, marker: str) -> float:
         """Seconds since the last key, or the start, until this text has been written."""
@@ -124,12 +138,8 @@ class Watched:
                 os.read(self._terminal, 65536)
 
 
-async def memories(folder: Path) -> None:
-    async with opened(folder, "dashboard") as pilot:
-        for mode in ("dashboard", "review"):
-            pilot.app.switch_mode(mode)
-            await settled(pilot)
-            await memory(pilot, folder, mode)
+def spread(figures: list[float]) -> str:
+    return f"{statistics.median(figures):.0f} ({min(figures):.0f}–{max(figures):.0f})"
 
 
 def say(line: str) -> None:
@@ -137,22 +147,39 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def memory(pilot: AppPilot, folder: Path, mode: str) -> None:
-    """Resident memory while another process's commits keep coming."""
-    process = psutil.Process()
-    figures = []
-    with Store(folder) as store:
-        run = store.of_run(int(store.execute("SELECT max(run_id) FROM runs").fetchone()[0]))
-        for number in range(_COMMITS):
-            with store.transaction():
-                run.add_event("note", f"commit {number} to see what watching costs")
-            pilot.app.history.publish(None)  # type: ignore[attr-defined]
+async def memories(folder: Path) -> None:
+    """Resident memory while another process's commits keep coming, and while somebody goes from screen to screen."""
+    async with opened(folder, "dashboard") as pilot:
+        for mode in ("dashboard", "review"):
+            pilot.app.switch_mode(mode)
             await settled(pilot)
-            if number % (_COMMITS // 8) == 0:
-                figures.append(process.memory_info().rss / _MIB)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            with Store(folder) as store:
+                run = store.of_run(int(store.execute("SELECT max(run_id) FROM runs").fetchone()[0]))
+                await memory(f"on {mode} over {_COMMITS} commits", _COMMITS, partial(commit, pilot, run))
+        await memory(f"over {_ROUNDS} rounds of all screens", _ROUNDS, partial(go_round, pilot))
+
+
+async def commit(pilot: AppPilot, run: RunStore) -> None:
+    with run.transaction():
+        run.add_event("note", "a commit to see what watching costs")
+    pilot.app.history.publish(None)  # type: ignore[attr-defined]
+    await settled(pilot)
+
+
+async def go_round(pilot: AppPilot) -> None:
+    for _, mode, _ in _SCREENS:
+        pilot.app.switch_mode(mode)
+        await settled(pilot)
+
+
+async def memory(what: str, times: int, act: Callable[[], Awaitable[None]]) -> None:
+    process, figures = psutil.Process(), []
+    for number in range(times):
+        await act()
+        if number % (times // 8) == 0:
+            figures.append(process.memory_info().rss / _MIB)
     rounded = " ".join(f"{figure:.0f}" for figure in figures)
-    say(f"memory on {mode} over {_COMMITS} commits: {rounded} MiB, peak {peak:.0f}")
+    say(f"memory {what}: {rounded} MiB")
 
 
 if __name__ == "__main__":
