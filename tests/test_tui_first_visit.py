@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from screens import SMALL, AppPilot, opened, press, settled, shown, until
+from textual.widget import Widget
 from textual.widgets import RichLog
 from textual.widgets._footer import FooterKey
 from workspaces import add_graded_run
@@ -98,6 +99,19 @@ async def test_other_keys_are_shown_and_those_before_are_let_go(workspace: Path)
         assert {id(key) for key in before}.isdisjoint(id(key) for key in now)
         footer = pilot.app.screen.query_one("KeyLine")
         assert {watcher for watcher, _ in getattr(footer, "__watchers")["compact"]} == {*now}
+
+
+async def test_nothing_is_left_behind_by_going_from_screen_to_screen(workspace: Path) -> None:
+    async def widgets_after_a_round(pilot: AppPilot) -> int:
+        for mode in ("runs", *_MODES):
+            pilot.app.switch_mode(mode)
+            await settled(pilot)
+        gc.collect()
+        return sum(isinstance(one, Widget) for one in gc.get_objects())
+
+    async with opened(workspace, "runs") as pilot:
+        await widgets_after_a_round(pilot)
+        assert await widgets_after_a_round(pilot) == await widgets_after_a_round(pilot)
 
 
 async def test_many_events_are_written_a_few_at_a_time(workspace: Path) -> None:
