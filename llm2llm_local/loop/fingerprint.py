@@ -21,8 +21,8 @@ _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.d
 """Files: what is in them counts, not where they lie."""
 
 _CODE: Mapping[str, tuple[str, ...]] = {
-    "tasks": ("tasks/*", "loop/llm2llm", "loop/context", "loop/grade"),
-    "checks": ("checks/*", "loop/check", "loop/review"),
+    "tasks": ("tasks/*", "spelling", "loop/llm2llm", "loop/context", "loop/grade"),
+    "checks": ("checks/*", "spelling", "loop/check", "loop/review"),
     "student": ("student/lora", "student/scoring", "student/batching", "student/checkpoint", "loop/train"),
     "predict": ("loop/predict",),
     "teacher": ("teacher/*", "loop/augment"),

@@ -1,0 +1,51 @@
+"""What the fingerprints cover: code that can change a result is never left out."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from llm2llm_local.loop.fingerprint import _CODE
+
+_PACKAGE = Path(str(resources.files("llm2llm_local")))
+_CHANGES_NO_RESULT = {
+    "config",  # its values are fields of their own
+    "errors",
+    "file_digest",
+    "loop/adapters",
+    "loop/fingerprint",
+    "records",
+    "store/rows",
+    "store/run_store",
+    "student/protocol",
+}
+
+
+def covered(part: str) -> set[Path]:
+    return {file for pattern in _CODE[part] for file in _PACKAGE.glob(f"{pattern}.py")}
+
+
+def imported(file: Path) -> Iterator[Path]:
+    """Modules of this package that a module of it imports."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = file.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            candidates = [base.with_suffix(".py"), *(base / f"{name.name}.py" for name in node.names)]
+            yield from (candidate for candidate in candidates if candidate.is_file())
+
+
+@pytest.mark.parametrize("part", _CODE)
+def test_every_pattern_names_code(part: str) -> None:
+    for pattern in _CODE[part]:
+        assert list(_PACKAGE.glob(f"{pattern}.py")), pattern
+
+
+@pytest.mark.parametrize("part", _CODE)
+def test_what_covered_code_uses_is_covered_too(part: str) -> None:
+    of_all = set().union(*map(covered, _CODE))
+    used = {module for file in covered(part) for module in imported(file)} - of_all
+    assert {str(module.relative_to(_PACKAGE).with_suffix("")) for module in used} <= _CHANGES_NO_RESULT
