@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from .report.plain import conclusion, plain, shortened
-from .report.work import ROWS
+from .report.work import LEAST_PART_OF_UNIT, ROWS
 
 _UNITS = {"train": "segments", "predict": "batches", "grade": "splits", "augment": "groups", "check": "groups"}
 _SECONDS_BETWEEN_LINES = 15.0
@@ -130,8 +130,10 @@ class HeadlessWatcher:
             self._progress.update(
                 self._task, completed=completed, count=self._count(), rate=rate, accepted=self._accepted
             )
-        elif time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and completed > self._first:
-            left = elapsed / (completed - self._first) * (self._total - completed)
+            return
+        part = completed - self._first
+        if time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES and part >= LEAST_PART_OF_UNIT:
+            left = elapsed / part * (self._total - completed)
             line = f"{self._where}: {self._count()}  {rate}  {left:.0f} s left  {self._accepted}"
             self._line(line.rstrip())
             self._printed = time.monotonic()

@@ -65,7 +65,7 @@ def _rows_per_second(stage: StageProgress, since_begun: float | None) -> float |
     """By the complete units; before there are any, by the share of the one in progress."""
     if stage.is_measured and stage.seconds:
         return stage.rows_done / stage.seconds
-    if since_begun and stage.share:
+    if since_begun and stage.is_under_way:
         return stage.share * stage.rows_total / since_begun
     return None
 
@@ -101,7 +101,7 @@ def _stage_seconds_left(work: RunWork, stage: StageProgress, rates: Rates, since
         if stage.stage == "train":
             rows = work.iterations[stage.iteration].training_examples * work.config["student.epochs"]
         return float(left * rows * rate)
-    if since_begun is not None and stage.share:
+    if since_begun is not None and stage.is_under_way:
         return left * since_begun / stage.share
     return None
 

@@ -19,6 +19,9 @@ from ..records import Split
 ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
 """What the rows of each stage are, wherever progress is told."""
 
+LEAST_PART_OF_UNIT = 0.1
+"""Before that much of its first unit of work is done, no time left is told for a stage."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
@@ -43,6 +46,11 @@ class StageProgress:
     def is_measured(self) -> bool:
         """Whether complete units tell how long its rows take."""
         return self.units_done > 0 and self.rows_done > 0
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether enough of the first unit is done to tell how long the stage takes: its model is loaded in it, too."""
+        return self.share * self.units_total >= LEAST_PART_OF_UNIT
 
     @property
     def rows_with_part(self) -> int:
