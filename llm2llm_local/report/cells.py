@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 
 _TAKES_NO_CELL = frozenset({"Mn", "Mc", "Me", "Cf"})
 """Unicode categories: marks and format characters."""
@@ -25,13 +26,13 @@ _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
 
 def cells(text: str) -> int:
     """The cells that `text` takes; it is one line without control characters, as `plain` makes it."""
-    return len(text) if text.isascii() else sum(width for _, width in _characters(text))
+    return len(text) if _is_narrow(text) else sum(width for _, width in _characters(text))
 
 
 def cut(text: str, width: int) -> str:
     """`text`, cut to at most `width` cells with an ellipsis; no character is cut from what combines with it."""
-    if len(text) <= width and text.isascii():
-        return text
+    if _is_narrow(text):
+        return text if len(text) <= width else text[: max(0, width - 1)].rstrip() + "…"
     taken, fitting = 0, 0
     length = 0
     for character, n_cells in _characters(text):
@@ -42,6 +43,11 @@ def cut(text: str, width: int) -> str:
         if taken < width:
             fitting = length
     return text
+
+
+def _is_narrow(text: str) -> bool:
+    """Whether each character takes a cell, as nearly all texts do: known in no time."""
+    return text.isascii() or (text.endswith("…") and text[:-1].isascii())
 
 
 def padded(text: str, width: int) -> str:
@@ -73,6 +79,7 @@ def _characters(text: str) -> Iterator[tuple[str, int]]:
         yield character, width
 
 
+@cache
 def _cells_alone(character: str) -> int:
     if unicodedata.category(character) in _TAKES_NO_CELL:
         return 0
