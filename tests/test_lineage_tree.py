@@ -44,6 +44,17 @@ def reader(workspace: Workspace) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def test_of_an_answer_that_reasons_the_result_is_told(workspace: Workspace, reader: sqlite3.Connection) -> None:
+    with Store(workspace.folder) as store, store.transaction():
+        store.execute("UPDATE examples SET answer = 'First 3.' || char(10) || '#### 7' WHERE id = 1")
+        store.execute("UPDATE candidates SET answer = 'First 4.' || char(10) || '#### 8' WHERE id = 1")
+    seed = example_node(reader, 1)
+    assert seed.text == "seed 1 = #### 7"
+    (call,) = children(reader, children(reader, seed.step)[1].step)
+    (candidate, *_) = children(reader, call.step)
+    assert candidate.text == "new question = #### 8"
+
+
 def test_from_a_seed_to_what_it_became(workspace: Workspace, reader: sqlite3.Connection) -> None:
     add_review(workspace.folder, 1, 1, ReviewDecision.ACCEPT, question="better")
     seed = example_node(reader, 1)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -347,6 +348,21 @@ def test_progress_lines_print_data_literally() -> None:
         "iteration 0 augment (attempt 2): 4 groups",
         f"warning: {SHOWN}",
         "second line",
+    ]
+
+
+def test_no_time_left_is_told_by_the_first_token_after_a_model_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=200, force_terminal=False, highlight=False)
+    watcher = HeadlessWatcher(console, None)
+    watcher.stage(0, "augment", 0, 0, 4)
+    for done in (1, 100, 1024):  # tokens of 2,048 in the first of 4 groups
+        now += 20
+        watcher.within(done, 2048)
+    assert isinstance(console.file, io.StringIO)
+    assert [line for line in console.file.getvalue().splitlines() if "left" in line] == [
+        "iteration 0 augment: 0/4 groups    420 s left"
     ]
 
 

@@ -613,6 +613,15 @@ async def test_another_run_has_its_own_candidates(tmp_path: Path) -> None:
         assert stream_of(pilot).newest_id == 0
 
 
+async def test_of_an_answer_that_reasons_the_stream_shows_the_result(tmp_path: Path) -> None:
+    make(tmp_path)
+    reasoning = "\n".join(f"Step {number} of many." for number in range(60))
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE candidates SET answer = ? WHERE id = 1", [f"{reasoning}\n#### 7"])
+    async with opened(tmp_path, "dashboard") as pilot:
+        assert "new question = #### 7" in shown(pilot)
+
+
 def test_what_the_stream_has_is_not_read_again(tmp_path: Path) -> None:
     make(tmp_path)
     with open_reader(tmp_path) as connection:

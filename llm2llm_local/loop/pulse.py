@@ -31,7 +31,6 @@ class Pulse:
     def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
         self._watcher.stage(iteration, stage, attempt, done, total)
         self._stage, self._done, self._total = (iteration, stage, attempt), done, total
-        self._losses.clear()
         self._write(done / total if total else 1.0)  # a killed process has perhaps left those of a lost unit
 
     def unit(self, done: int, total: int, rows: int) -> None:

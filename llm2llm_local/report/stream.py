@@ -11,11 +11,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 _MOST_CHARACTERS = 400
-"""Of each text: more than a line of a terminal shows, so that what a screen keeps is bounded."""
+"""Of each text: more than a line of a terminal shows, so that what a screen keeps is bounded. Of an answer the last
+ones, since what it comes to stands at its end.
+"""
 
 _CANDIDATES = f"""SELECT c.id, c.iteration,
     substr(e.question, 1, {_MOST_CHARACTERS}), substr(p.predicted_answer, 1, {_MOST_CHARACTERS}),
-    substr(coalesce(c.question, c.output_text), 1, {_MOST_CHARACTERS}), substr(c.answer, 1, {_MOST_CHARACTERS}),
+    substr(coalesce(c.question, c.output_text), 1, {_MOST_CHARACTERS}), substr(c.answer, -{_MOST_CHARACTERS}),
     c.verdict,
     coalesce(c.reject_reason, (SELECT v.reason FROM verdicts v WHERE v.candidate_id = c.id AND v.verdict = 'doubt'
                                AND c.verdict = 'doubt' ORDER BY v.id LIMIT 1), '')
