@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import random
 import tracemalloc
@@ -72,6 +73,13 @@ def test_byte_order_mark_and_crlf_make_no_difference(write: Write, name: str, co
     windows = read(write(name, MARK + content.replace(b"\n", b"\r\n")))
     assert windows == plain
     assert contents(plain) == [("q1", "a1")]
+
+
+@pytest.mark.parametrize("text", [' "I love it" ', ' "To be" or "not to be"', 'a "b"'])
+def test_quotes_in_a_quoted_field_are_text(write: Write, text: str) -> None:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("question", "answer"), (text, "a")])
+    assert contents(read(write("d.csv", table.getvalue().encode()))) == [(text.strip(), "a")]
 
 
 def test_columns_are_the_named_ones(write: Write) -> None:

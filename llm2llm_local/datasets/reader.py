@@ -32,7 +32,7 @@ MAX_LINE_BYTES = 1_000_000
 """Longest line, its end included. Far more than a student can be trained on, so a longer one isn't a data row."""
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
-_QUOTED_LATE = re.compile(r'\s+".*"\s*', re.DOTALL)
+_QUOTED_LATE = re.compile(r'\s+"[^"]*"\s*')
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 PATH_REMEDY = "Check the path; a relative one counts from the configuration file's folder."
@@ -44,6 +44,9 @@ _CR_REMEDY = "Save the file with the line ends of Unix, LF, or of Windows, CRLF.
 
 # A row as its file has it: the line on which it starts, and its fields by name.
 _Record = tuple[int, Mapping[str, object]]
+
+# A row of a table: the line on which it starts, its cells, and its text in the file.
+_TableRow = tuple[int, list[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,7 @@ def _table_records(path: Path, lines: Iterator[str], delimiter: str, columns: Se
     if first is None:
         return
     header = _header(path, first, columns)
-    for line, cells in rows:
+    for line, cells, raw in rows:
         if len(cells) != len(header):
             raise DataError(
                 f"{path}:{line}: the header names {len(header)} columns, this row has {len(cells)}",
@@ -206,7 +209,8 @@ def _table_records(path: Path, lines: Iterator[str], delimiter: str, columns: Se
             )
         fields = dict(zip(header, cells, strict=True))
         for column in columns:
-            if _QUOTED_LATE.fullmatch(fields[column]):
+            # A field in quotes of its own may well be such a text: its inner quotes are doubled in the file.
+            if _QUOTED_LATE.fullmatch(fields[column]) and fields[column] in raw:
                 raise DataError(
                     f"{path}:{line}: {shown(column)} has a blank before its quotes, which then are part of the text",
                     "Delete the blank between the separator and the quote.",
@@ -214,9 +218,9 @@ def _table_records(path: Path, lines: Iterator[str], delimiter: str, columns: Se
         yield line, fields
 
 
-def _header(path: Path, row: tuple[int, list[str]], columns: Sequence[str]) -> list[str]:
+def _header(path: Path, row: _TableRow, columns: Sequence[str]) -> list[str]:
     """The columns' names, without whitespace around them."""
-    line, cells = row
+    line, cells, _ = row
     where = f"{path}:{line}"
     names = [cell.strip() for cell in cells]
     if len(names) == 1:
@@ -231,11 +235,19 @@ def _header(path: Path, row: tuple[int, list[str]], columns: Sequence[str]) -> l
     return names
 
 
-def _table_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that aren't blank, each with the line on which it starts: a quoted field may have line breaks."""
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _table_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[_TableRow]:
+    """Rows that aren't blank: a quoted field may have line breaks."""
+    raw: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for line in lines:
+            raw.append(line)
+            yield line
+
+    reader = csv.reader(remembered(), delimiter=delimiter, strict=True)
     while True:
         start = reader.line_num + 1
+        raw.clear()
         try:
             cells = next(reader)
         except StopIteration:
@@ -246,7 +258,7 @@ def _table_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tu
                 raise DataError(f"{path}:{start}: {_CR_ALONE}", _CR_REMEDY) from None
             raise DataError(f"{path}:{start}: broken table: {reason}", _TABLE_REMEDY) from None
         if cells:
-            yield start, cells
+            yield start, cells, "".join(raw)
 
 
 def _row(path: Path, record: _Record, question_column: str, answer_column: str) -> DataRow:

@@ -7,8 +7,9 @@ asked for a new question only: the label is that of the failing seed.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from ..errors import DataError
 from ..records import (
@@ -118,8 +119,7 @@ class ClassificationTask:
         """The label that looks like `answer`; else `answer`."""
         if answer in self.labels:
             return answer
-        seen = look(answer)
-        return next((label for label in self.labels if look(label) == seen), answer)
+        return _labels_by_look(self.labels).get(look(answer), answer)
 
     def _undecorated(self, line: str) -> str:
         """The question without a list mark, its name in front, or quotes around it."""
@@ -131,6 +131,11 @@ class ClassificationTask:
             if len(text) > 1 and text.startswith(left) and text.endswith(right):
                 text = text[1:-1].strip()
         return text
+
+
+@cache
+def _labels_by_look(labels: tuple[str, ...]) -> Mapping[str, str]:
+    return {look(label): label for label in labels}
 
 
 def label_set(declared: Sequence[str], seeds: Sequence[DataRow]) -> tuple[str, ...]:
