@@ -114,6 +114,12 @@ async def test_nothing_is_left_behind_by_going_from_screen_to_screen(workspace: 
         assert await widgets_after_a_round(pilot) == await widgets_after_a_round(pilot)
 
 
+@pytest.mark.parametrize("mode", ["runs", *_MODES])
+async def test_a_screen_reads_once_at_a_change(workspace: Path, mode: str) -> None:
+    async with opened(workspace, mode) as pilot:
+        assert len(pilot.app.history._subscriptions[pilot.app.screen]) == 1  # type: ignore[attr-defined]
+
+
 async def test_many_events_are_written_a_few_at_a_time(workspace: Path) -> None:
     async with opened(workspace, "runs") as pilot:
         counts: list[int] = []

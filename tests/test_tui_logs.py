@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from screens import opened, press, settled, shown, until
-from textual.widgets import RichLog
+from textual.widgets import RichLog, TabbedContent
 from workspaces import add_graded_run
 
 from llm2llm_local.store.writer import Store
@@ -60,3 +60,28 @@ async def test_the_logs_of_the_processes_can_be_read(workspace: Path) -> None:
         assert "llama says [red]hello[/red]" in shown(pilot)
         await press(pilot, "right")
         assert "nothing so far" in shown(pilot)
+
+
+async def test_a_log_that_is_read_stays_where_it_is(workspace: Path) -> None:
+    file = workspace / "runs/1/teacher.log"
+    lines = [f"line {number}" for number in range(300)]
+    file.write_text("\n".join(lines))
+    async with opened(workspace, "logs") as pilot:
+        pilot.app.screen.query_one(TabbedContent).active = "teacher"
+        await until(pilot, lambda: "line 299" in shown(pilot))  # the newest first
+        log = pilot.app.screen.query_one("#teacher RichLog", RichLog)
+        log.scroll_to(y=40, animate=False)
+        await settled(pilot)
+        events = pilot.app.screen.query_one("#events RichLog", RichLog)
+
+        async def after(note: str) -> float:
+            with Store(workspace) as store, store.transaction():
+                store.of_run(1).add_event("note", note)
+            await until(pilot, lambda: any(note in line.text for line in events.lines))
+            await settled(pilot)
+            return log.scroll_y
+
+        assert await after("nothing new in the log") == 40
+        file.write_text("\n".join([*lines, "the newest of all"]))
+        assert await after("a line more in the log") == 40
+        assert any("the newest of all" in line.text for line in log.lines)

@@ -373,7 +373,12 @@ async def test_an_export_goes_only_where_it_can(workspace: Path) -> None:
         assert "there is no result yet" in said(pilot)
         await _run(pilot, "SELECT 1 AS x")
         await press(pilot, "e")
-        for name, objection in (("x.txt", ".csv or .json"), ("nowhere/x.csv", "no such folder")):
+        for name, objection in (
+            ("x.txt", ".csv or .json"),
+            ("nowhere/x.csv", "no such folder"),
+            (f"{'a' * 300}.csv", "File name too long"),
+            (f"{'a' * 300}/x.csv", "File name too long"),
+        ):
             pilot.app.screen.query_one(Input).value = name
             await press(pilot, "enter")
             assert objection in shown(pilot)

@@ -86,7 +86,6 @@ class LineageScreen(HistoryScreen):
                 yield FullText(classes="beside")
 
     def on_mount(self) -> None:
-        super().on_mount()
         for field in self.query(Input):
             field.display = False
         self.llm2llm.theme_changed_signal.subscribe(self, lambda _: self._repaint())

@@ -52,6 +52,7 @@ class LogsScreen(HistoryScreen):
         self._shown_run: int | None = None
         self._cursor = 0
         self._unwritten: deque[Event] = deque()
+        self._ends: dict[str, str] = {}
 
     def compose_body(self) -> Iterable[Widget]:
         with TabbedContent(classes="body"):
@@ -88,9 +89,14 @@ class LogsScreen(HistoryScreen):
             self._write()
         for name, (path, text) in news.logs.items():
             self.query_one(f"#{name} .path", Static).update(one_line(str(path)))
-            end = self.query_one(f"#{name} RichLog", RichLog)
-            end.clear()
-            end.write(many_lines(text or "nothing so far"), scroll_end=True)
+            if text != self._ends.get(name):
+                self._ends[name] = text
+                end = self.query_one(f"#{name} RichLog", RichLog)
+                line, is_followed = end.scroll_offset.y, end.is_vertical_scroll_end
+                end.clear()
+                end.write(many_lines(text or "nothing so far"), scroll_end=is_followed)
+                if not is_followed:  # somebody reads it
+                    end.call_after_refresh(end.scroll_to, y=line, animate=False)
 
     @work(group="writing")
     async def _write(self) -> None:

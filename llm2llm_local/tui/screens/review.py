@@ -98,7 +98,6 @@ class ReviewScreen(HistoryScreen):
                 yield CandidateEditor()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one(CandidateEditor).display = False
         self.llm2llm.theme_changed_signal.subscribe(self, lambda _: self._show_lines())
         self._table.query_one("DataTable").focus()

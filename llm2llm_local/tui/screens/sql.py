@@ -214,7 +214,11 @@ class SqlScreen(HistoryScreen):
                 return str(error)
             if not name.isprintable() or path.suffix not in _WRITERS:
                 return "The name decides the format: .csv or .json"
-            return "" if path.parent.is_dir() else f"{path.parent}: no such folder"
+            try:
+                path.exists()
+                return "" if path.parent.is_dir() else f"{path.parent}: no such folder"
+            except OSError as error:  # the name is too long, the folder is shut
+                return str(error.strerror)
 
         def named(name: str | None) -> None:
             if name is not None:
@@ -229,7 +233,12 @@ class SqlScreen(HistoryScreen):
             if agrees:
                 self._write(path, text, said)
 
-        if path.exists():
+        try:
+            is_there = path.exists()
+        except OSError as error:  # its folder was shut meanwhile
+            self.llm2llm.say(f"{path}: {error.strerror}", is_error=True)
+            return
+        if is_there:
             self.app.push_screen(ConfirmScreen(f"{path} exists. Replace it?"), answered)
         else:
             self._write(path, text, said)
