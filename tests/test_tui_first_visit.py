@@ -71,7 +71,7 @@ async def test_a_screen_is_drawn_with_its_data_before_it_is_first_gone_to(
             assert len(changed) <= (12 if mode == "dashboard" else 1), (mode, changed)
 
 
-async def test_making_ready_leaves_nothing_large_to_look_through_for_garbage(
+async def test_each_screen_is_taken_out_of_garbage_collection_once_it_is_ready(
     workspace: Path, freezes: list[None]
 ) -> None:
     async with opened(workspace, "runs") as pilot:
