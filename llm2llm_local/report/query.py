@@ -19,7 +19,7 @@ def table_text(result: QueryResult) -> str:
     """Aligned columns; long cells are cut (CSV and JSON have them whole)."""
     names = [plain(name) for name in result.columns]
     shown = [
-        [shortened("" if value is None else str(_text_of_blob(value)), _WIDEST_CELL) for value in row]
+        [shortened("" if value is None else str(blob_as_text(value)), _WIDEST_CELL) for value in row]
         for row in result.rows
     ]
     widths = [max(map(cells, column)) for column in zip(names, *shown, strict=True)]
@@ -66,19 +66,20 @@ def for_terminal(text: str) -> str:
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
+def blob_as_text(value: Any) -> Any:
+    """A BLOB as it is written in SQL; any other value as it is."""
+    return f"X'{value.hex().upper()}'" if isinstance(value, bytes) else value
+
+
 def _separated(result: QueryResult, delimiter: str) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
     writer.writerow(result.columns)
-    writer.writerows(map(_text_of_blob, row) for row in result.rows)
+    writer.writerows(map(blob_as_text, row) for row in result.rows)
     return buffer.getvalue()
-
-
-def _text_of_blob(value: Any) -> Any:
-    return f"X'{value.hex().upper()}'" if isinstance(value, bytes) else value
 
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, float) and math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    return _text_of_blob(value)
+    return blob_as_text(value)

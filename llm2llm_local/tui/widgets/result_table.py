@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import DataTable, Static
 
+from ...report.query import blob_as_text
 from ...store.reader import QueryResult
 from ..text import many_lines, one_line
 from .paged_table import PAGE_ROWS, EdgeTable
@@ -32,11 +33,11 @@ class ResultTable(Vertical):
 
     @property
     def value(self) -> Any:
-        """That of the cell under the cursor, as it is in the store; None when there is no cell."""
+        """That of the cell under the cursor; a BLOB is as it is written in SQL. None when there is no cell."""
         coordinate = self.query_one(EdgeTable).cursor_coordinate
         if self.result is None or not self.query_one(EdgeTable).is_valid_coordinate(coordinate):
             return None
-        return self.result.rows[self._first_row + coordinate.row][coordinate.column]
+        return blob_as_text(self.result.rows[self._first_row + coordinate.row][coordinate.column])
 
     def show(self, result: QueryResult) -> None:
         """Replace the result by another one."""
