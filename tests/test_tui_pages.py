@@ -8,7 +8,8 @@ import pytest
 from big_run import Size
 from big_store import make_big_store
 from plans import assert_indexed
-from screens import AppPilot, opened, press, shown, until
+from rich.text import Text
+from screens import AppPilot, opened, press, settled, shown, until
 from textual.widgets import DataTable
 from workspaces import Workspace, add_run
 
@@ -16,7 +17,7 @@ from llm2llm_local.report.candidates import CandidateFilter, candidate_order
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.screens import review
-from llm2llm_local.tui.widgets.paged_table import PAGE_ROWS, EdgeTable, PagedTable
+from llm2llm_local.tui.widgets.paged_table import PAGE_ROWS, EdgeTable, Page, PagedTable
 
 pytestmark = pytest.mark.anyio
 
@@ -120,6 +121,54 @@ async def test_what_is_read_again_meanwhile_does_not_take_the_cursor_to_its_end(
             await pilot.pause(0.1)
         table.show_page(page)  # it was under way already
         assert where(pilot)[:2] == (0, 0)
+
+
+@pytest.mark.parametrize("mode", ["review", "lineage", "failures"])
+async def test_the_end_that_was_asked_for_last_is_where_the_cursor_comes_to(store: Path, mode: str) -> None:
+    async with opened(store, mode) as pilot:
+        table = pilot.app.screen.query_one(PagedTable)
+        table.query_one(EdgeTable).focus()
+        await press(pilot, "down", "down")
+        last = (table._total - 1) // PAGE_ROWS * PAGE_ROWS
+        assert where(pilot)[0] == 0 and last >= 2 * PAGE_ROWS
+        _press_at_once(pilot, "end", "home")
+        await settled(pilot)
+        assert where(pilot)[:2] == (0, 0)
+        _press_at_once(pilot, "end", "home", "end")
+        await settled(pilot)
+        assert where(pilot)[:2] == (last, table._total - last - 1)
+        await press(pilot, "up")
+        _press_at_once(pilot, "home", "end")
+        await settled(pilot)
+        assert where(pilot)[:2] == (last, table._total - last - 1)
+
+
+def _press_at_once(pilot: AppPilot, *keys: str) -> None:
+    """Before what the first one asks for is read."""
+    for key in keys:
+        pilot.app.simulate_key(key)
+
+
+async def test_the_cursor_goes_to_an_end_only_when_the_page_is_turned_to_it(store: Path) -> None:
+    async with opened(store, "review") as pilot:
+        table = pilot.app.screen.query_one(PagedTable)
+        with table.prevent(PagedTable.PageWanted):  # so that it never comes
+            table.query_one(EdgeTable).action_scroll_end()
+            await pilot.pause(0.1)
+        table.show_page(_page(200, 230), choose="207")
+        assert where(pilot) == (200, 7, "207")
+        table.show_page(_page(0, 230))
+        with table.prevent(PagedTable.PageWanted):
+            table.query_one(EdgeTable).action_scroll_end()
+            await pilot.pause(0.1)
+        table.show_page(_page(0, 150))  # there is no such page any more
+        table.show_page(_page(200, 230))
+        assert where(pilot) == (200, 0, "200")
+
+
+def _page(offset: int, total: int) -> Page:
+    rows = range(offset, min(offset + PAGE_ROWS, total))
+    return Page(offset, total, [(str(row), [Text(str(row))] * 5) for row in rows])
 
 
 def test_the_last_page_goes_by_an_index(big_store: Workspace) -> None:

@@ -27,6 +27,14 @@ class Page:
     rows: Sequence[tuple[str, Sequence[Text]]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A page that was asked for, and the row that the cursor is on when it comes."""
+
+    offset: int
+    row: Literal["first", "last"]
+
+
 class EdgeTable(DataTable[Text]):
     """Tells when the cursor would leave it, and when it is to go to an end of the whole list."""
 
@@ -114,10 +122,13 @@ class PagedTable(Vertical):
         self._columns = columns
         self._nothing = nothing
         self.first_row = 0
-        """Of the page that is shown, or was asked for last."""
+        """Of the page that is shown."""
         self._total = 0
-        self._enter_at_end: int | None = None
-        """Offset of the page that was asked for, if the cursor is to go to its last row."""
+        self._asked: _Asked | None = None
+        """What was asked for last, until the page is turned to it or the list has become too short for it.
+
+        It may be the page that is shown, if another one was under way that would come over it.
+        """
         self._page: Page | None = None
 
     def compose(self) -> ComposeResult:
@@ -143,13 +154,21 @@ class PagedTable(Vertical):
             table.action_cursor_up()
 
     def show_page(self, page: Page, *, choose: str | None = None) -> None:
-        """Replace the rows. The cursor stays on its row, or goes to `choose`, or stays at its height."""
+        """Replace the rows.
+
+        The cursor goes to `choose`. Else, on a page that was asked for, it goes to the row that was asked for; it
+        stays on its row; it stays at its height; on another page it goes to the first row.
+        """
         table = self.query_one(EdgeTable)
-        wanted, height = choose or self.chosen, table.cursor_row
-        if page.offset != self.first_row:
-            height = 0
-        if page.offset == self._enter_at_end:
-            wanted, height, self._enter_at_end = None, len(page.rows) - 1, None
+        keys, chosen, row_asked_for = [key for key, _ in page.rows], self.chosen, self._row_asked_for(page)
+        if choose in keys:
+            row = keys.index(choose)
+        elif row_asked_for is not None:
+            row = row_asked_for
+        elif chosen in keys:
+            row = keys.index(chosen)
+        else:
+            row = table.cursor_row if page.offset == self.first_row else 0
         self._page, self.first_row, self._total = page, page.offset, page.total
         room = self._room_for_last_column(page)
         with self.app.batch_update(), table.prevent(DataTable.RowHighlighted):
@@ -157,14 +176,24 @@ class PagedTable(Vertical):
             table.clear()
             for key, cells in page.rows:
                 table.add_row(*cells[:-1], _cut(cells[-1], room), key=key)
-            keys = [key for key, _ in page.rows]
-            row = keys.index(wanted) if wanted in keys else min(max(height, 0), max(0, len(keys) - 1))
             table.scroll_to(y=scroll, animate=False)
-            table.move_cursor(row=row, animate=False)
+            table.move_cursor(row=max(0, min(row, len(keys) - 1)), animate=False)
         last = page.offset + len(page.rows)
         text = f"{page.offset + 1:,}–{last:,} of {page.total:,}" if page.rows else self._nothing
         self.query_one(".caption", Static).update(text)
         self.post_message(self.RowChosen(self, self.chosen))
+
+    def _row_asked_for(self, page: Page) -> int | None:
+        """Where the cursor is to go if the page is turned to what was asked for, which isn't waited for any longer."""
+        asked = self._asked
+        if asked is None:
+            return None
+        has_come = asked.offset == page.offset != self.first_row
+        if has_come or asked.offset >= page.total:
+            self._asked = None
+        if not has_come:
+            return None
+        return 0 if asked.row == "first" else len(page.rows) - 1
 
     def on_resize(self) -> None:
         if self._page is not None:
@@ -182,20 +211,21 @@ class PagedTable(Vertical):
         message.stop()
         offset = self.first_row + message.by * PAGE_ROWS
         if 0 <= offset < self._total:
-            self._turn_to(offset, at_end=message.by == -1)
+            self._ask(_Asked(offset, "first" if message.by == 1 else "last"))
 
     def on_edge_table_end_wanted(self, message: EdgeTable.EndWanted) -> None:
         message.stop()
-        table, is_last = self.query_one(EdgeTable), message.by == 1
-        offset = max(0, self._total - 1) // PAGE_ROWS * PAGE_ROWS if is_last else 0
-        if offset != self.first_row:
-            self._turn_to(offset, at_end=is_last)
-        elif table.row_count:
-            table.move_cursor(row=table.row_count - 1 if is_last else 0)
+        table, last_page = self.query_one(EdgeTable), max(0, self._total - 1) // PAGE_ROWS * PAGE_ROWS
+        wanted = _Asked(last_page, "last") if message.by == 1 else _Asked(0, "first")
+        is_under_way = self._asked is not None and self._asked.offset != self.first_row
+        if wanted.offset == self.first_row:
+            table.move_cursor(row=0 if wanted.row == "first" else max(0, table.row_count - 1))
+        if wanted.offset != self.first_row or is_under_way:
+            self._ask(wanted)
 
-    def _turn_to(self, offset: int, *, at_end: bool) -> None:
-        self._enter_at_end = offset if at_end else None
-        self.post_message(self.PageWanted(self, offset))
+    def _ask(self, asked: _Asked) -> None:
+        self._asked = asked
+        self.post_message(self.PageWanted(self, asked.offset))
 
     def on_data_table_row_highlighted(self, message: DataTable.RowHighlighted) -> None:
         message.stop()
