@@ -17,6 +17,7 @@ from llm2llm_local.report.candidates import CandidateFilter, candidate_order
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.screens import review
+from llm2llm_local.tui.screens.runs import RunsScreen
 from llm2llm_local.tui.widgets.paged_table import PAGE_ROWS, EdgeTable, Page, PagedTable
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +102,87 @@ async def test_the_first_and_the_last_seed(store: Path, mode: str) -> None:
 async def test_the_first_and_the_last_run(many_runs: Path) -> None:
     async with opened(many_runs, "runs") as pilot:
         await go_to_both_ends(pilot, _RUNS, "1", "end", "home")
+
+
+async def commit_something(pilot: AppPilot, folder: Path) -> None:
+    """And wait until it is seen."""
+    reads = 0
+
+    def seen(_: object) -> None:
+        nonlocal reads
+        reads += 1
+
+    pilot.app.history.subscribe(pilot.app, seen)  # type: ignore[attr-defined]
+    with Store(folder) as store, store.transaction():
+        store.of_run(5).add_event("note", "something new")
+    await until(pilot, lambda: reads > 0)
+    pilot.app.history.unsubscribe(pilot.app)  # type: ignore[attr-defined]
+    await settled(pilot)
+
+
+async def test_the_chosen_run_stays_chosen_on_whatever_page_it_is(many_runs: Path) -> None:
+    async with opened(many_runs, "runs", run_id=1) as pilot:
+        assert where(pilot) == (200, 29, "1")
+        await commit_something(pilot, many_runs)
+        assert (where(pilot), chosen_run(pilot)) == ((200, 29, "1"), 1)
+        await press(pilot, "home", "pagedown", "pagedown", "pagedown")
+        before = where(pilot)
+        await commit_something(pilot, many_runs)
+        assert (where(pilot), chosen_run(pilot)) == (before, int(before[2]))
+        with Store(many_runs) as store, store.transaction():
+            for _ in range(PAGE_ROWS):
+                add_run(store)
+        await until(pilot, lambda: f"of {_RUNS + PAGE_ROWS}" in shown(pilot))
+        assert (where(pilot), chosen_run(pilot)) == ((PAGE_ROWS, *before[1:]), int(before[2]))
+
+
+async def test_another_screens_choice_of_a_run_is_shown_where_it_is(many_runs: Path) -> None:
+    async with opened(many_runs, "runs") as pilot:
+        await press(pilot, "down", "2")
+        pilot.app.choose_run(7)  # type: ignore[attr-defined]
+        await press(pilot, "1")
+        assert (where(pilot), chosen_run(pilot)) == ((200, 23, "7"), 7)
+        with Store(many_runs) as store, store.transaction():
+            newest = add_run(store).run_id
+        pilot.app.choose_run(newest)  # type: ignore[attr-defined]  # before the list has it
+        await until(pilot, lambda: where(pilot) == (0, 0, str(newest)))
+        assert chosen_run(pilot) == newest
+
+
+async def test_a_key_that_was_pressed_while_a_list_is_under_way_counts(many_runs: Path) -> None:
+    async with opened(many_runs, "runs") as pilot:
+        screen = pilot.app.screen
+        assert isinstance(screen, RunsScreen)
+        pilot.app.screen.query_one(EdgeTable).action_cursor_down()
+        screen._show(_RUNS, screen._runs)  # read before, and here before the screen is told of the key
+        await settled(pilot)
+        assert (where(pilot), chosen_run(pilot)) == ((0, 1, str(_RUNS - 1)), _RUNS - 1)
+
+
+async def test_when_the_chosen_run_is_deleted_the_cursor_stays_at_its_place(tmp_path: Path) -> None:
+    def delete(run_id: int) -> None:
+        with Store(tmp_path) as store, store.transaction():
+            store.of_run(run_id).delete()
+
+    with Store(tmp_path) as store, store.transaction():
+        for _ in range(PAGE_ROWS + 1):
+            add_run(store)
+    async with opened(tmp_path, "runs", run_id=50) as pilot:
+        delete(50)
+        await until(pilot, lambda: where(pilot) == (0, 51, "49"))
+        pilot.app.screen.query_one(EdgeTable).focus()
+        await press(pilot, "end")
+        assert where(pilot) == (0, 99, "1")
+        with Store(tmp_path) as store, store.transaction():
+            add_run(store)
+        await until(pilot, lambda: where(pilot) == (PAGE_ROWS, 0, "1"))
+        delete(1)  # the only one of its page
+        await until(pilot, lambda: where(pilot) == (0, 99, "2"))
+        assert chosen_run(pilot) == 2 and "1–100 of 100" in shown(pilot)
+
+
+def chosen_run(pilot: AppPilot) -> int | None:
+    return pilot.app.run_id  # type: ignore[attr-defined, no-any-return]
 
 
 async def test_an_empty_list_has_no_ends(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import ClassVar
@@ -45,37 +45,64 @@ class RunsScreen(HistoryScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._first_row = 0
+        self._runs: tuple[RunOverview, ...] = ()
+        self._cursor_on: str | None = None
+        """The key of the row on which the cursor was put, or seen, last."""
         self._at_work: list[int] = []
 
     def compose_body(self) -> Iterable[Widget]:
         yield PagedTable(*_COLUMNS, nothing="no runs yet: n starts one")
 
-    def update_view(self) -> None:
-        workspace = self.llm2llm.workspace
-        self.read(lambda connection: run_overviews(connection, workspace), self._show)
+    @property
+    def _table(self) -> PagedTable:
+        return self.query_one(PagedTable)
 
-    def _show(self, runs: tuple[RunOverview, ...]) -> None:
-        chosen, now = self.run_id, self.llm2llm.clock()
-        self._at_work = [run.status.run_id for run in runs if run.status.state in ("running", "starting")]
+    def update_view(self) -> None:
+        """The chosen run stays under the cursor, on whatever page it is now."""
+        workspace, chosen = self.llm2llm.workspace, self.run_id
+        self.read(lambda connection: run_overviews(connection, workspace), partial(self._show, chosen))
+
+    def _show(self, chosen_before: int | None, runs: tuple[RunOverview, ...]) -> None:
+        """`chosen_before`: when the runs were to be read."""
+        self._follow_cursor()
         numbers = [run.status.run_id for run in runs]
-        if chosen is not None and chosen not in numbers:  # deleted, perhaps by another process
-            self.llm2llm.forget_run(chosen)
-        first = self._first_row
-        if chosen in numbers and not self.query_one(PagedTable).chosen:
-            first = numbers.index(chosen) // PAGE_ROWS * PAGE_ROWS
-        rows = [(str(run.status.run_id), _cells(run, now)) for run in runs[first : first + PAGE_ROWS]]
-        self.query_one(PagedTable).show_page(Page(first, len(runs), rows), choose=str(chosen))
+        if self.run_id is not None and self.run_id not in numbers:
+            if self.run_id != chosen_before:
+                return  # it is newer than what was read, and will be read
+            self._leave(self.run_id, numbers)  # deleted, perhaps by another process
+        self._runs = runs
+        self._at_work = [run.status.run_id for run in runs if run.status.state in ("running", "starting")]
+        row = numbers.index(self.run_id) if self.run_id in numbers else 0
+        self._show_page(row // PAGE_ROWS * PAGE_ROWS, choose=str(numbers[row]) if numbers else None)
+
+    def _show_page(self, offset: int, *, choose: str | None = None) -> None:
+        now = self.llm2llm.clock()
+        rows = [(str(run.status.run_id), _cells(run, now)) for run in self._runs[offset : offset + PAGE_ROWS]]
+        self._table.show_page(Page(offset, len(self._runs), rows), choose=choose)
+        self._follow_cursor()
 
     @on(PagedTable.PageWanted)
     def _turn_page(self, message: PagedTable.PageWanted) -> None:
-        self._first_row = message.offset
-        self.update_view()
+        self._show_page(message.offset)
 
     @on(PagedTable.RowChosen)
-    def _choose(self, message: PagedTable.RowChosen) -> None:
-        if message.key is not None:
-            self.llm2llm.choose_run(int(message.key))
+    def _follow_cursor(self) -> None:
+        """Choose the run that the cursor was moved to; where it wasn't moved, another screen may have chosen one.
+
+        Not by the message's key: by the time it is handled the cursor may be on another row.
+        """
+        key = self._table.chosen
+        if key != self._cursor_on:
+            self._cursor_on = key
+            if key is not None:
+                self.llm2llm.choose_run(int(key))
+
+    def _leave(self, run_id: int, numbers: Sequence[int]) -> None:
+        """It was deleted: the next older run is chosen, as if the cursor stayed at its height."""
+        if numbers:
+            self.llm2llm.choose_run(max((number for number in numbers if number < run_id), default=min(numbers)))
+        else:
+            self.llm2llm.forget_run(run_id)
 
     @on(PagedTable.RowOpened)
     def _open(self) -> None:
@@ -146,7 +173,8 @@ class RunsScreen(HistoryScreen):
         if code:
             self.app.push_screen(ToldScreen(f"Run {run_id} was not deleted:", errors))
         else:
-            self.llm2llm.forget_run(run_id)
+            if run_id == self.run_id:
+                self._leave(run_id, [run.status.run_id for run in self._runs if run.status.run_id != run_id])
             self.llm2llm.say(f"run {run_id} is deleted")
 
 
