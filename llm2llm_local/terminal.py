@@ -11,7 +11,7 @@ from .launch import Launched, launch
 from .report.query import for_terminal
 from .report.status import RunStatus, run_statuses, status_lines
 from .store.reader import open_reader
-from .store.wishes import add_command
+from .store.wishes import add_command, withdraw_commands
 
 _EXIT_CODES = {"failed": EXIT_FAILED, "stopped": EXIT_RESUMABLE, "interrupted": EXIT_RESUMABLE}
 
@@ -42,6 +42,8 @@ def resume_and_watch(workspace: Path, run_id: int | None) -> tuple[int, int | No
         return run_and_watch(workspace, "resume", *([] if run_id is None else [str(run_id)]))
     if chosen.state == "paused":
         add_command(workspace, chosen.run_id, "resume")
+    else:
+        withdraw_commands(workspace, chosen.run_id)
     return watch(workspace, chosen.run_id)
 
 

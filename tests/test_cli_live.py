@@ -57,6 +57,9 @@ def test_a_live_run_is_not_resumed_twice_and_stops_when_told(started: Started, f
     assert workspace.wait_until(is_in_state("running"))["pid"] == process.pid
     with frozen_workers(process):
         assert_refused(workspace.llm2llm("resume", "1"), f"run 1 is being worked on by process {process.pid}")
+        assert workspace.llm2llm("pause", "1").code == DONE
+        back = workspace.llm2llm("resume", "1")
+        assert (back.code, back.err) == (DONE, f"run 1 goes on in process {process.pid}: pause taken back in time\n")
         told = workspace.llm2llm("stop")
     assert (told.code, told.err) == (DONE, "")
     assert f"run 1 will stop after its current unit of work (process {process.pid})" in told.out

@@ -14,6 +14,7 @@ from llm2llm_local.errors import DiskError
 from llm2llm_local.records import CheckVerdict, Decision, Status
 from llm2llm_local.store.reader import STORE_NAME
 from llm2llm_local.store.rows import ModelRow
+from llm2llm_local.store.wishes import withdraw_commands
 from llm2llm_local.store.writer import Store
 
 
@@ -126,12 +127,26 @@ def test_commands_are_obeyed_in_order_and_those_of_before_are_cancelled(store: S
     pause = run.next_command()
     assert pause is not None and pause[1] == "pause"
     with run.transaction():
-        run.mark_command_done(pause[0])
+        assert run.take_command(pause[0])
     with run.transaction():
         run.cancel_commands()
     assert run.next_command() is None
     statuses = store.execute("SELECT command, status FROM commands WHERE run_id = ? ORDER BY id", [run.run_id])
     assert [tuple(row) for row in statuses] == [("pause", "done"), ("resume", "cancelled")]
+    assert other.next_command() is not None
+
+
+def test_a_command_that_was_taken_back_is_not_obeyed(store: Store) -> None:
+    run, other = add_run(store), add_run(store)
+    other.add_command("stop")
+    run.add_command("pause")
+    pause = run.next_command()
+    assert pause is not None
+    assert withdraw_commands(store.workspace, run.run_id) == ("pause",)
+    assert withdraw_commands(store.workspace, run.run_id) == ()
+    with run.transaction():
+        assert not run.take_command(pause[0])
+    assert run.next_command() is None
     assert other.next_command() is not None
 
 

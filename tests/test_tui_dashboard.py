@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from plans import assert_indexed
-from screens import LARGE, NOW, SMALL, AppPilot, opened, press, settled, shown, until
+from screens import LARGE, NOW, SMALL, AppPilot, opened, press, said, settled, shown, until
 from textual.color import Color
 from textual_plot import PlotWidget
 from workspaces import _ask, _verdict, add_run, fill, grade
@@ -295,8 +295,23 @@ async def test_a_wish_is_shown_until_the_run_obeys(tmp_path: Path, key: str, wor
                 command = run.next_command()
                 assert command is not None
                 assert command[1] == word
-                run.mark_command_done(command[0])
+                run.take_command(command[0])
             await until(pilot, lambda: f"it will {word}" not in line_with(pilot, "after this unit"))
+
+
+@pytest.mark.parametrize("key", ["p", "s"])
+async def test_a_wish_is_taken_back_as_long_as_the_run_has_not_obeyed(tmp_path: Path, key: str) -> None:
+    with held(make(tmp_path)):
+        async with opened(tmp_path, "dashboard", size=SMALL) as pilot:
+            await press(pilot, key)
+            await until(pilot, lambda: "r takes it back" in " ".join(shown(pilot).split()))
+            await press(pilot, "r")
+            await until(pilot, lambda: "taken back: run 1 goes on" in said(pilot))
+            await until(pilot, lambda: "p pause · s stop" in shown(pilot))
+            await press(pilot, "r")
+            await until(pilot, lambda: "there is nothing to resume" in said(pilot))
+    with open_reader(tmp_path) as connection:
+        assert [*map(tuple, connection.execute("SELECT status FROM commands"))] == [("cancelled",)]
 
 
 async def test_r_lets_a_paused_run_go_on_wherever_the_focus_is(tmp_path: Path) -> None:
@@ -384,11 +399,29 @@ async def test_one_point_is_seen(tmp_path: Path) -> None:
         screen = pilot.app.screen
         screen.query_one(LossPlot).show(Loss(0, 1, (LossPoint(0, 0.0),)))
         screen.query_one(AccuracyPlot).show(Accuracies(((Split.TEST, ((0, wilson(5, 5)),)),), 0))
-        screen.query_one(CandidatesPlot).show(Counts((CandidateCounts(0, 0, 0, 0, 3),), 0))
+        screen.query_one(CandidatesPlot).show(Counts((CandidateCounts(0, 0, 3, 0, 0),), 0))
         await settled(pilot)
         assert "•" in "".join(text_of(pilot, screen.query_one(LossPlot))[1:])
         assert "●" in "".join(text_of(pilot, screen.query_one(AccuracyPlot))[1:])
         assert "●" in "".join(text_of(pilot, screen.query_one(CandidatesPlot))[1:])
+
+
+async def test_candidates_that_are_not_checked_yet_are_no_point_of_a_curve(tmp_path: Path) -> None:
+    async with opened(make(tmp_path), "dashboard") as pilot:
+        plot = pilot.app.screen.query_one(CandidatesPlot)
+        checked, unchecked = CandidateCounts(0, 5, 1, 0, 0), CandidateCounts(1, 0, 0, 0, 8)
+        plot.show(Counts((checked, unchecked), 1))
+        await settled(pilot)
+        title, *body = text_of(pilot, plot)
+        assert "Candidates (8 not checked yet)" in title
+        assert ("".join(body).count("●"), "".join(body).count("×")) == (1, 1)
+        plot.show(Counts((unchecked,), 1))
+        await settled(pilot)
+        assert "●" not in "".join(text_of(pilot, plot))
+        assert "8 not checked yet" in "".join(text_of(pilot, plot))
+        plot.show(None)
+        await settled(pilot)
+        assert "no candidates yet" in "".join(text_of(pilot, plot))
 
 
 async def test_a_training_that_diverged_is_told_and_no_crash(tmp_path: Path) -> None:

@@ -72,9 +72,10 @@ class Control:
                 time.sleep(_POLL_SECONDS)
                 continue
             command_id, word = command
-            paused = word == "pause"
             with self._store.transaction():
-                self._store.mark_command_done(command_id)
+                if not self._store.take_command(command_id):
+                    continue
+                paused = word == "pause"
                 self._store.add_event(f"command_{word}", f"{word} obeyed")
                 if paused:
                     self._store.set_status(Status.PENDING, "paused")

@@ -21,6 +21,7 @@ from ..store.lock import RunLock, holder
 from ..store.reader import STORE_NAME
 from ..store.rows import RunRow, run_folder
 from ..store.run_store import RunStore
+from ..store.wishes import withdraw_commands
 from ..store.writer import Store
 from .adapters import adapter_folder, is_sound, share_adapter
 from .context import Watcher
@@ -46,7 +47,8 @@ def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher, int
 def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts: Interrupts) -> int:
     """Continue a run (by default the newest unfinished one that no process works on) to its end; its id.
 
-    A run that is paused in a living process is told to go on, and this returns. Raises ChangedSinceStartError
+    A run that is paused in a living process is told to go on, and what one that is at work was asked to do and hasn't
+    done yet is taken back; then this returns. Raises ChangedSinceStartError
     when the configuration, the data or a model differ from when the run started, RunBusyError when another
     process works on it.
     """
@@ -58,6 +60,9 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
         if process is not None and run.row().status is Status.PENDING:
             run.add_command("resume")
             watcher.message(f"run {chosen} goes on in process {process}")
+            return chosen
+        if process is not None and (withdrawn := withdraw_commands(workspace, chosen)):
+            watcher.message(f"run {chosen} goes on in process {process}: {' and '.join(withdrawn)} taken back in time")
             return chosen
         with RunLock(_made(run.folder), chosen):
             row = run.row()

@@ -386,10 +386,13 @@ class RunStore:
         )
         return None if row is None else (row["id"], row["command"])
 
-    def mark_command_done(self, command_id: int) -> None:
-        self._store.execute(
-            "UPDATE commands SET status = ?, handled_at = ? WHERE id = ?", [Status.DONE, now(), command_id]
+    def take_command(self, command_id: int) -> bool:
+        """Mark it as obeyed; False when it was withdrawn meanwhile. Part of a transaction."""
+        taken = self._store.execute(
+            "UPDATE commands SET status = ?, handled_at = ? WHERE id = ? AND status = ?",
+            [Status.DONE, now(), command_id, Status.PENDING],
         )
+        return taken.rowcount == 1
 
     def add_command(self, command: str) -> None:
         with self.transaction():

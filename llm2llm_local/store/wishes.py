@@ -29,6 +29,21 @@ def add_command(workspace: Path, run_id: int, word: str) -> None:
         )
 
 
+def withdraw_commands(workspace: Path, run_id: int) -> tuple[str, ...]:
+    """Take back what was asked of the run and isn't obeyed yet; the commands. Raises StoreError."""
+    pending = "run_id = ? AND status = ?"
+    with _connection(workspace) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # the run process may be about to obey
+        words = connection.execute(
+            f"SELECT command FROM commands WHERE {pending} ORDER BY id", [run_id, Status.PENDING]
+        ).fetchall()
+        connection.execute(
+            f"UPDATE commands SET status = ?, handled_at = ? WHERE {pending}",
+            [Status.CANCELLED, now(), run_id, Status.PENDING],
+        )
+    return tuple(word for (word,) in words)
+
+
 def add_review(
     workspace: Path,
     run_id: int,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.events import Event, Paste, ScreenSuspend
 from textual.filter import LineFilter
 from textual.message import Message
@@ -221,6 +222,8 @@ class Llm2LlmApp(App[Launched]):
                 self._command(status, word, "ends then; r continues it later. Nothing is lost")
             case "resume", "paused":
                 self._command(status, word, "goes on")
+            case "resume", "running" | "starting":
+                self._take_back(status)
             case "resume", "stopped" | "interrupted" | "failed":
                 self.begin("resume", str(status.run_id))
             case _:
@@ -240,6 +243,23 @@ class Llm2LlmApp(App[Launched]):
             self.call_from_thread(self.say, str(error), is_error=True)
         else:
             self.call_from_thread(self.say, f"run {status.run_id} will {word}{when}: it {effect}.")
+
+    @work(thread=True, group="commands")
+    def _take_back(self, status: RunStatus) -> None:
+        """What was asked of a run that is at work, as long as it hasn't obeyed."""
+        from ..store.wishes import withdraw_commands
+
+        try:
+            words = withdraw_commands(self.workspace, status.run_id)
+        except Llm2LlmError as error:
+            self.call_from_thread(self.say, str(error), is_error=True)
+        else:
+            self.call_from_thread(
+                self.say,
+                f"{' and '.join(words)} taken back: run {status.run_id} goes on."
+                if words
+                else f"run {status.run_id} is {status.state}: there is nothing to resume",
+            )
 
     # --- other commands of this program ---
 
@@ -289,6 +309,11 @@ class Llm2LlmApp(App[Launched]):
         timer = self.set_interval(_SECONDS_BETWEEN_LOOKS, look)
 
     # --- what concerns all screens ---
+
+    def get_driver_class(self) -> type[Driver]:
+        from .terminal_input import TerminalDriver
+
+        return TerminalDriver
 
     async def on_event(self, event: Event) -> None:
         if isinstance(event, Paste):  # a field would send what it is given to the terminal

@@ -33,9 +33,10 @@ class Steering(Static):
         if status is None:
             return Text()
         if self.pending is not None and status.pid is not None:
-            return Text(
-                f"{_WISHES[self.pending]} {_when(status)}; nothing is lost", ink(self.app, "warning", bold=True)
-            )
+            words = f"{_WISHES[self.pending]} {_when(status)}; nothing is lost"
+            if status.state != "paused":
+                words += " · r takes it back"
+            return Text(words, ink(self.app, "warning", bold=True))
         match status.state:
             case "running":
                 return Text(f"{_BOTH}: {_when(status)}; nothing is lost")
