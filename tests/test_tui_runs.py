@@ -63,6 +63,13 @@ async def test_the_run_under_the_cursor_is_the_one_that_all_screens_show(workspa
         assert shown(pilot).startswith(" run 1 ✓ done")
 
 
+async def test_return_opens_the_run_wherever_the_focus_is(workspace: Workspace) -> None:
+    async with opened(workspace.folder, "runs") as pilot:
+        pilot.app.screen.set_focus(None)
+        await press(pilot, "enter")
+        assert pilot.app.current_mode == "dashboard"
+
+
 async def test_a_store_without_runs_says_how_to_start_one(tmp_path: Path) -> None:
     async with opened(tmp_path, "runs") as pilot:
         assert "n starts one" in shown(pilot)

@@ -105,7 +105,8 @@ class RunsScreen(HistoryScreen):
             self.llm2llm.forget_run(run_id)
 
     @on(PagedTable.RowOpened)
-    def _open(self) -> None:
+    def action_open(self) -> None:
+        """Return, which the table takes while it has the focus, or a click on the row under the cursor."""
         self.app.switch_mode("dashboard")
 
     def action_new_run(self) -> None:
