@@ -36,7 +36,10 @@ class _Asked:
 
 
 class EdgeTable(DataTable[Text]):
-    """Tells when the cursor would leave it, and when it is to go to an end of the whole list."""
+    """Tells when the cursor would leave it, and when it is to go to an end of the whole list.
+
+    Home and End go there, too, unless the cursor is on a cell: then they go to the first and the last column.
+    """
 
     class Left(Message):
         """`by` is +1 below the last row, -1 above the first."""
@@ -49,13 +52,19 @@ class EdgeTable(DataTable[Text]):
         """The same, to the last row of the list or to its first."""
 
     def action_scroll_home(self) -> None:
-        self.post_message(self.EndWanted(-1))
+        if self.cursor_type == "row":
+            self.action_scroll_top()
+        elif self.row_count:
+            super().action_scroll_home()
+
+    def action_scroll_end(self) -> None:
+        if self.cursor_type == "row":
+            self.action_scroll_bottom()
+        elif self.row_count:
+            super().action_scroll_end()
 
     def action_scroll_top(self) -> None:
         self.post_message(self.EndWanted(-1))
-
-    def action_scroll_end(self) -> None:
-        self.post_message(self.EndWanted(1))
 
     def action_scroll_bottom(self) -> None:
         self.post_message(self.EndWanted(1))

@@ -19,7 +19,7 @@ _MOST_CHARACTERS_OF_DETAIL = 20_000
 
 
 class ResultTable(Vertical):
-    """Moving beyond its ends turns the page."""
+    """Moving beyond its ends turns the page; ctrl+Home and ctrl+End go to the first and the last row of all."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -65,6 +65,18 @@ class ResultTable(Vertical):
         first_row = self._first_row + message.by * PAGE_ROWS
         if self.result is not None and 0 <= first_row < len(self.result.rows):
             self._show_page(first_row, cursor_row=0 if message.by == 1 else PAGE_ROWS - 1)
+
+    def on_edge_table_end_wanted(self, message: EdgeTable.EndWanted) -> None:
+        message.stop()
+        n = 0 if self.result is None else len(self.result.rows)
+        if n == 0:
+            return
+        row = n - 1 if message.by == 1 else 0
+        first_row = row // PAGE_ROWS * PAGE_ROWS
+        if first_row == self._first_row:
+            self.query_one(EdgeTable).move_cursor(row=row - first_row)
+        else:
+            self._show_page(first_row, cursor_row=row - first_row)
 
     def on_data_table_cell_highlighted(self, message: DataTable.CellHighlighted) -> None:
         message.stop()
