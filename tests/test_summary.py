@@ -81,15 +81,28 @@ def test_answers_of_an_iteration_that_is_not_graded_yet_give_no_figures(run: Run
     graded, row = summary.iterations
     assert (graded.failures, graded.accuracy) == (2, {"train": wilson(1, 3), "test": wilson(2, 2)})
     assert (row.failures, row.accuracy, row.truncated, row.unparsed) == (None, None, None, None)
-    assert ["1", "4", "…", "0", "0", "…", "…", "…"] in words(printed(summary))
+    assert ["1", "4", "…", "0", "…", "…", "…", "…"] in words(printed(summary))
     shown = json.loads(json.dumps(dataclasses.asdict(summary)))["iterations"][1]
     assert (shown["failures"], shown["accuracy"], shown["training_examples"]) == (None, None, 4)
+    assert (shown["candidates"], shown["accepted"], shown["rejected"]) == (0, None, None)
 
 
 def test_an_iteration_has_its_figures_once_it_is_graded(run: RunStore) -> None:
     finish(run, 1, "grade")
     (_, row) = summary_of(run).iterations
     assert (row.failures, row.accuracy) == (1, {"train": wilson(2, 3), "test": wilson(1, 2)})
+
+
+@pytest.mark.parametrize("waiting", ["augment", "check", "candidate"])
+def test_how_many_were_accepted_is_not_told_before_all_are_checked(run: RunStore, store: Store, waiting: str) -> None:
+    assert ["0", "3", "2", "5", "1"] in [line[:5] for line in words(printed(summary_of(run)))]
+    with store.transaction():
+        if waiting == "candidate":
+            store.execute("UPDATE candidates SET verdict = 'pending' WHERE id = (SELECT max(id) FROM candidates)")
+        store.execute("UPDATE stages SET status = 'running' WHERE iteration = 0 AND stage = ?", [waiting])
+    (row, _) = summary_of(run).iterations
+    assert (row.candidates, row.accepted, row.rejected) == (5, None, None)
+    assert ["0", "3", "2", "5", "…"] in [line[:5] for line in words(printed(summary_of(run)))]
 
 
 def test_no_gain_is_told_before_the_second_student_is_graded(run: RunStore) -> None:

@@ -10,15 +10,16 @@ import pytest
 from plans import assert_indexed
 from screens import SMALL, AppPilot, opened, press, settled, shown
 from textual.widgets import DataTable
-from workspaces import add_run
+from workspaces import add_run, fill
 
 from llm2llm_local.records import DataRow, FinishReason, Grade, Outcome, Reply, Split
 from llm2llm_local.report.confusion import Pair, confusion, members
-from llm2llm_local.report.histories import Order, answer_record, histories, ranked, splits_of
+from llm2llm_local.report.histories import AnswerRecord, Order, answer_record, histories, ranked, splits_of
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.widgets.confusion_table import ConfusionTable
+from llm2llm_local.tui.widgets.outcomes import story
 
 pytestmark = pytest.mark.anyio
 
@@ -217,6 +218,30 @@ async def test_all_answers_to_an_example_are_told(workspace: Path) -> None:
         assert "1 … cut off at the token limit: so I" in screen
         assert "[i]think[/i]  25%" in screen
         assert screen.index("2 ✓ number") < screen.index("1 … cut off")
+
+
+@pytest.mark.parametrize(
+    ("n", "n_accepted", "n_pending", "told"),
+    [
+        (8, 0, 8, "8 candidates were made from it, 8 not checked yet (return)"),
+        (8, 3, 2, "8 candidates were made from it, 3 accepted, 2 not checked yet (return)"),
+        (8, 0, 0, "8 candidates were made from it, 0 accepted (return)"),
+    ],
+)
+def test_candidates_that_are_not_checked_yet_are_not_told_as_not_accepted(
+    n: int, n_accepted: int, n_pending: int, told: str
+) -> None:
+    assert told in story(AnswerRecord(1, "q", "a", (), n, n_accepted, n_pending)).plain.splitlines()
+
+
+def test_candidates_of_an_example_are_counted_with_those_that_wait(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        fill(add_run(store))
+        with store.transaction():
+            store.execute("UPDATE candidates SET verdict = 'pending' WHERE id = (SELECT max(id) FROM candidates)")
+    with open_reader(tmp_path) as connection:
+        records = [answer_record(connection, example, (0, 1)) for example in (1, 3)]
+    assert [(one.n_candidates, one.n_accepted, one.n_pending) for one in records if one] == [(1, 1, 0), (4, 0, 1)]
 
 
 async def test_return_and_l_lead_to_candidates_and_lineage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,10 @@ class LossPoint:
 
 @dataclass(frozen=True, slots=True)
 class CandidateCounts:
-    """How many candidates of an iteration are where, by all their verdicts: a person's, once carried out, counts."""
+    """How many candidates of an iteration are where, by all their verdicts: a person's, once carried out, counts.
+
+    As long as any are `pending` the other counts are what is known so far, not what the iteration comes to.
+    """
 
     iteration: int
     accepted: int

@@ -54,7 +54,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRecord:
-    """An example with every graded answer to it, and how many candidates it gave rise to."""
+    """An example with every graded answer to it, and how many candidates it gave rise to.
+
+    `n_pending` of them have no verdict yet.
+    """
 
     example_id: int
     question: str
@@ -62,6 +65,7 @@ class AnswerRecord:
     answers: tuple[Answer, ...]
     n_candidates: int
     n_accepted: int
+    n_pending: int
 
 
 def splits_of(connection: sqlite3.Connection, run_id: int) -> tuple[Split, ...]:
@@ -147,7 +151,8 @@ def answer_record(connection: sqlite3.Connection, example_id: int, graded: Colle
     )
     answers = tuple(Answer(row[0], Outcome(row[1]), *row[2:]) for row in rows if row[0] in graded)
     made = connection.execute(
-        "SELECT count(*), count(*) FILTER (WHERE verdict = 'accept') FROM candidates WHERE parent_example_id = ?",
+        "SELECT count(*), count(*) FILTER (WHERE verdict = 'accept'), count(*) FILTER (WHERE verdict = 'pending') "
+        "FROM candidates WHERE parent_example_id = ?",
         [example_id],
     ).fetchone()
-    return AnswerRecord(example_id, example[0], example[1], answers, made[0], made[1])
+    return AnswerRecord(example_id, example[0], example[1], answers, *made)

@@ -18,16 +18,17 @@ class IterationSummary:
 
     `failures`, `accuracy`, `truncated` and `unparsed` are None until the iteration is graded. The last three are by
     split and count seeds only in `train`: `truncated` are answers cut off at the token limit, `unparsed` those
-    without a readable answer. `is_checked`: no stage of asking or checking is unfinished, no candidate waits.
-    `seconds`: wall time by stage, so far.
+    without a readable answer. `candidates`: so far. `accepted` and `rejected` are None until the iteration is graded
+    and all its candidates have their verdicts. `is_checked`: no stage of asking or checking is unfinished, no
+    candidate waits. `seconds`: wall time by stage, so far.
     """
 
     iteration: int
     training_examples: int
     failures: int | None
     candidates: int
-    accepted: int
-    rejected: int
+    accepted: int | None
+    rejected: int | None
     is_checked: bool
     accuracy: dict[str, Accuracy] | None
     truncated: dict[str, int] | None
@@ -102,6 +103,8 @@ def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, grad
         "SELECT count(*) FROM stages WHERE run_id = ? AND iteration = ? AND stage IN ('augment', 'check') "
         "AND status != 'done'"
     )
+    is_checked = count(unfinished) == 0 and count(verdict + "'pending'") == 0
+    is_known = is_graded and is_checked
     seconds = connection.execute(
         "SELECT stage, sum(seconds) AS seconds FROM stages WHERE run_id = ? AND iteration = ? GROUP BY stage", where
     )
@@ -110,9 +113,9 @@ def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, grad
         training_examples=count("SELECT count(*) FROM training_set_examples WHERE run_id = ? AND iteration = ?"),
         failures=count("SELECT count(*) FROM failures WHERE run_id = ? AND iteration = ?") if is_graded else None,
         candidates=count("SELECT count(*) FROM candidates WHERE run_id = ? AND iteration = ?"),
-        accepted=count(verdict + "'accept'"),
-        rejected=count(verdict + "'reject'"),
-        is_checked=count(unfinished) == 0 and count(verdict + "'pending'") == 0,
+        accepted=count(verdict + "'accept'") if is_known else None,
+        rejected=count(verdict + "'reject'") if is_known else None,
+        is_checked=is_checked,
         accuracy={row["split"]: wilson(row["n_correct"], row["n"]) for row in answers} if is_graded else None,
         truncated={row["split"]: row["truncated"] for row in answers} if is_graded else None,
         unparsed={row["split"]: row["unparsed"] for row in answers} if is_graded else None,

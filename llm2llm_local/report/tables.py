@@ -45,7 +45,7 @@ def _figures(summary: RunSummary) -> list[list[str]]:
         ["training", *(str(row.training_examples) for row in rows)],
         ["failures", *(_NOT_YET if row.failures is None else str(row.failures) for row in rows)],
         ["candidates", *(str(row.candidates) for row in rows)],
-        ["accepted", *(str(row.accepted) for row in rows)],
+        ["accepted", *(_NOT_YET if row.accepted is None else str(row.accepted) for row in rows)],
         ["seeds", *(_accuracy(row, "train", _percent) for row in rows)],
         ["dev", *(_accuracy(row, "dev", _percent) for row in rows)],
         ["test (95% interval)", *(_accuracy(row, "test", _with_interval) for row in rows)],
@@ -110,7 +110,7 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     """What the tables can't say by themselves."""
     for row in summary.iterations:
         yield from _unreadable(row)
-        if row.candidates and row.is_checked and not row.accepted:
+        if row.candidates and row.is_checked and row.accepted == 0:
             yield f"iteration {row.iteration}: none of the teacher's {row.candidates} candidates was accepted"
     yield from _gain(summary)
 

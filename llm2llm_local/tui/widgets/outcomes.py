@@ -41,7 +41,7 @@ def story(record: AnswerRecord) -> Text:
     """The example, and all answers to it, the newest first."""
     text = Text.assemble(many_lines(record.question, style="bold"), "\ngold: ", one_line(record.answer, style="bold"))
     if record.n_candidates:
-        text.append(f"\n{record.n_candidates:,} candidates were made from it, {record.n_accepted:,} accepted (return)")
+        text.append(f"\n{_candidates_of(record)} (return)")
     for answer in reversed(record.answers):
         text.append(f"\n{answer.iteration:>3} {SIGNS[answer.outcome]} ")
         if answer.outcome in (Outcome.TRUNCATED, Outcome.UNPARSED) or answer.predicted_answer is None:
@@ -51,3 +51,12 @@ def story(record: AnswerRecord) -> Text:
         if answer.confidence is not None:
             text.append(f"  {answer.confidence:.0%}", style="dim")
     return text
+
+
+def _candidates_of(record: AnswerRecord) -> str:
+    parts = [f"{record.n_candidates:,} candidates were made from it"]
+    if record.n_pending < record.n_candidates:
+        parts.append(f"{record.n_accepted:,} accepted")
+    if record.n_pending:
+        parts.append(f"{record.n_pending:,} not checked yet")
+    return ", ".join(parts)
