@@ -57,7 +57,8 @@ def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
 
 
 def _error(error: Llm2LlmError) -> Finding:
-    return Finding("error", " – ".join(str(error).splitlines()))
+    message = str(error).removesuffix(error.remedy)
+    return Finding("error", " – ".join(message.splitlines()) + f" {error.remedy}".rstrip())
 
 
 def _software() -> Iterator[Finding]:

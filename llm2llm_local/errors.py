@@ -11,12 +11,14 @@ EXIT_FAILED = 1
 EXIT_USER_INPUT = 2
 EXIT_RESUMABLE = 3
 
+_ENDS_OF_SENTENCES = (".", "!", "?", ":", ";", ",", "…")
+
 
 class Llm2LlmError(Exception):
     """Base of all errors that a person is meant to read.
 
     `message` says what is wrong and where; `remedy` says what to do next (may be empty when the message
-    already does).
+    already does). As text they are sentences of their own, since who shows it may put both on one line.
     """
 
     exit_code = EXIT_FAILED
@@ -27,7 +29,10 @@ class Llm2LlmError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message}\n{self.remedy}" if self.remedy else self.message
+        if not self.remedy:
+            return self.message
+        stop = "" if self.message.endswith(_ENDS_OF_SENTENCES) else "."
+        return f"{self.message}{stop}\n{self.remedy}"
 
 
 class UserInputError(Llm2LlmError):

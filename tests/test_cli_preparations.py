@@ -76,7 +76,7 @@ def test_a_model_that_can_not_be_used_is_listed_with_the_reason(tiny_models: Tin
 def test_a_doctor_without_configuration_says_how_to_make_one(tmp_path: Path) -> None:
     found = Workspace(tmp_path).llm2llm("doctor")
     assert found.code == USER_INPUT
-    assert re.search(r"^error .*llm2llm\.toml: no such file – Write one with: llm2llm init", found.out, re.MULTILINE)
+    assert re.search(r"^error .*llm2llm\.toml: no such file\. Write one with: llm2llm init", found.out, re.MULTILINE)
 
 
 @pytest.mark.model

@@ -114,7 +114,7 @@ def test_no_gain_is_told_before_the_second_student_is_graded(run: RunStore) -> N
 def test_failures_are_those_of_the_newest_graded_iteration(run: RunStore) -> None:
     with open_reader(run.workspace) as connection:
         assert {row["iteration"] for row in failures_of(connection, run.run_id, None)} == {0}
-        with pytest.raises(StoreError, match=rf"iteration 1 is not graded\n?.*\(0\).*llm2llm status {run.run_id}"):
+        with pytest.raises(StoreError, match=rf"iteration 1 is not graded\.\n.*\(0\).*llm2llm status {run.run_id}"):
             failures_of(connection, run.run_id, 1)
     finish(run, 1, "grade")
     with open_reader(run.workspace) as connection:
