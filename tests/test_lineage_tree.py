@@ -139,7 +139,7 @@ def test_every_step_in_full(workspace: Workspace, reader: sqlite3.Connection) ->
         (Step("candidate", 1), "question", "new question"),
         (Step("check", 1), "check", "format"),
         (Step("decision", review_id), "question", "better"),
-        (Step("training", 1), "iteration 1", "1 of 4"),
+        (Step("training", 1), "trained", "iteration 0: place 1 of 3\niteration 1: place 1 of 4"),
     ):
         assert dict(texts_of_step(reader, step))[name] == text
     assert texts_of_step(reader, Step("check", 99)) == []

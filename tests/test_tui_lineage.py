@@ -181,3 +181,13 @@ async def test_another_run_has_other_seeds(workspace: Workspace) -> None:
         assert table.has_focus
         await press(pilot, "g", "6", "enter")
         assert "example 6 is of run 1, not of run 2" in said(pilot)
+
+
+async def test_a_seed_that_is_opened_is_told_in_full_at_once(workspace: Workspace) -> None:
+    async with opened(workspace.folder, "lineage") as pilot:
+        for _ in range(2):
+            await press(pilot, "enter")
+            await until(pilot, lambda: "train.jsonl" in shown(pilot))
+            await press(pilot, "right")
+            await until(pilot, lambda: "iteration 0: place 1 of 3" in shown(pilot))
+            await press(pilot, "escape")

@@ -50,4 +50,5 @@ def _training(connection: sqlite3.Connection, example_id: int) -> Texts:
         "FROM training_set_examples t WHERE t.example_id = ? ORDER BY t.iteration",
         [example_id],
     )
-    return [(f"iteration {row['iteration']}", f"{row['position'] + 1:,} of {row['n']:,}") for row in rows]
+    places = [f"iteration {row['iteration']}: place {row['position'] + 1:,} of {row['n']:,}" for row in rows]
+    return [("trained", "\n".join(places))] if places else []

@@ -168,6 +168,8 @@ class LineageScreen(HistoryScreen):
         self.query_one(ContentSwitcher).current = "line"
         self._tree.show_path(found)
         self._tree.focus()
+        if self._tree.chosen is not None:  # the cursor may be on the line where it was, and says nothing then
+            self._read_texts(self._tree.chosen)
 
     @property
     def _tree(self) -> LineageTree:
@@ -186,13 +188,15 @@ class LineageScreen(HistoryScreen):
         self.read(lambda connection: children(connection, step), show, group=f"children of {step.kind} {step.id}")
 
     def on_tree_node_highlighted(self, message: Tree.NodeHighlighted[Node]) -> None:
-        node = message.node.data
-        if node is not None:
-            self.read(
-                lambda connection: texts_of_step(connection, node.step),
-                lambda texts: self._show_texts(node, texts),
-                group="texts",
-            )
+        if message.node.data is not None:
+            self._read_texts(message.node.data)
+
+    def _read_texts(self, node: Node) -> None:
+        self.read(
+            lambda connection: texts_of_step(connection, node.step),
+            lambda texts: self._show_texts(node, texts),
+            group="texts",
+        )
 
     def _read_open(self) -> None:
         """What is new below the open nodes."""
