@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from llm2llm_local.tui.hardware import Gpu, Sampler
@@ -72,12 +74,18 @@ def test_without_a_run_or_with_one_that_is_gone_there_is_the_machine_alone(worke
         assert 0 < sample.ram_used_bytes < sample.ram_total_bytes
 
 
-def test_the_first_look_knows_no_cpu_percent() -> None:
+def test_how_busy_the_cpus_are_is_known_from_the_second_look_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, figures = 100.0, iter((99.0, 42.0, 43.0))
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda: next(figures))
     sampler = Sampler()
     assert sampler.sample(None).cpu_percent is None
-    second = sampler.sample(None).cpu_percent
-    assert second is not None
-    assert 0 <= second <= 100
+    now += 1
+    assert sampler.sample(None).cpu_percent == 42
+    now += 0.01  # coming back to the screen
+    assert sampler.sample(None).cpu_percent == 42
+    now += 1
+    assert sampler.sample(None).cpu_percent == 43
 
 
 def test_a_gpu_is_asked_for_all_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,8 +251,10 @@ def test_what_is_left_of_a_stage_is_what_it_then_takes(tmp_path: Path, clock: Cl
         for look in [start, *units]:
             told = look.told
             if is_first and look is start:
-                assert told.stage_seconds_left is None
+                assert (told.stage_seconds_left, told.rows_per_second) == (None, None)
             else:
+                if look is start and told.stage_seconds_left:  # as quick as it was before
+                    assert told.rows_per_second == pytest.approx(told.current.rows_total / told.stage_seconds_left)  # type: ignore[union-attr]
                 assert told.stage_seconds_left == pytest.approx(units[-1].at - look.at, abs=0.01)
             if look is not start and told.rows_per_second is not None:
                 passed = look.at - start.at

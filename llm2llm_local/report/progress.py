@@ -19,7 +19,8 @@ class RunProgress:
     """A run's stages in order, and what is to be expected of it.
 
     `current`: the stage that is open, None between stages and after the last. `seconds`: wall time spent on it so far,
-    the unit in progress included. `rows_per_second`: of its complete units, in its own rows. `stage_seconds_left`,
+    the unit in progress included. `rows_per_second`: of its complete units, in its own rows; before there are
+    any, what the time left is reckoned with. `stage_seconds_left`,
     `seconds_left` (of the whole run): wall time, None when something that they need was never measured. Tokens a
     second: written by the teacher in its newest replies, trained on by the student up to its newest checkpoint; None
     until there are any.
@@ -53,7 +54,7 @@ def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> 
         stages=work.stages,
         current=current,
         seconds=spent,
-        rows_per_second=None if current is None else _rows_per_second(current, since),
+        rows_per_second=None if current is None else _rows_per_second(current, left),
         stage_seconds_left=left,
         seconds_left=_run_seconds_left(work, current, rates, left),
         teacher_tokens_per_second=_teacher_tokens_per_second(connection, run_id),
@@ -61,13 +62,11 @@ def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> 
     )
 
 
-def _rows_per_second(stage: StageProgress, since_begun: float | None) -> float | None:
-    """By the complete units; before there are any, by the share of the one in progress."""
+def _rows_per_second(stage: StageProgress, seconds_left: float | None) -> float | None:
+    """By the complete units; before there are any, what the time left is reckoned with."""
     if stage.is_measured and stage.seconds:
         return stage.rows_done / stage.seconds
-    if since_begun and stage.is_under_way:
-        return stage.share * stage.rows_total / since_begun
-    return None
+    return (1 - stage.share) * stage.rows_total / seconds_left if seconds_left else None
 
 
 def _seconds_since_begun(

@@ -11,7 +11,7 @@ from .ink import ink
 from .text import one_line
 from .verdicts import verdict_style, verdict_text
 
-_VERDICT_CELLS = 10
+_VERDICT_CELLS = 12
 _ARROW = " → "
 
 

@@ -7,10 +7,14 @@ be measured (no GPU, no driver, a process that has just ended) is absent; nothin
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
+
+_LEAST_SECONDS = 0.3
+"""Between two looks at the CPUs: their times are counted in hundredths of a second."""
 
 _WORKERS_MODULE = "llm2llm_local.workers.main"
 ROLES = ("teacher", "student")
@@ -49,18 +53,20 @@ class Sampler:
 
     def __init__(self) -> None:
         self._has_looked = False
+        self._looked_at = 0.0
+        self._percent: float | None = None
         self._nvml: Any = None
         self._gpu: Any = None
 
     def sample(self, run_pid: int | None) -> Sample:
         """`run_pid`: the process that works on the run, if any does."""
-        percent = psutil.cpu_percent()  # since the call before
+        self._look_at_cpus()
         if not self._has_looked:
             self._open_driver()
         ram = psutil.virtual_memory()
         found = Sample(
             gpu=self._look_at_gpu(),
-            cpu_percent=percent if self._has_looked else None,
+            cpu_percent=self._percent,
             load=os.getloadavg()[0],
             n_cpus=psutil.cpu_count() or 1,
             ram_used_bytes=ram.total - ram.available,
@@ -69,6 +75,13 @@ class Sampler:
         )
         self._has_looked = True
         return found
+
+    def _look_at_cpus(self) -> None:
+        """How busy they were since the look before; in an instant nothing can be counted."""
+        at = time.monotonic()
+        if at - self._looked_at >= _LEAST_SECONDS:
+            percent = psutil.cpu_percent()
+            self._percent, self._looked_at = percent if self._has_looked else None, at
 
     def _open_driver(self) -> None:
         try:
