@@ -177,3 +177,12 @@ def test_a_run_that_is_not_there_is_named_with_those_that_are(store: Store, tmp_
         with pytest.raises(StoreError, match="no run 3") as caught:
             require_run(connection, 3)
     assert "1, 2" in caught.value.remedy
+
+
+def test_a_made_up_value_that_nothing_could_show_is_refused(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_run(store)
+    with open_reader(tmp_path) as connection:
+        with pytest.raises(StoreError, match="too big"):
+            run_query(connection, "SELECT zeroblob(500000000)", 5)
+        assert run_query(connection, "SELECT length(zeroblob(10000000))", 5).rows == [(10_000_000,)]

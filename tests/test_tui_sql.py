@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import threading
 import time
@@ -116,6 +118,16 @@ def test_only_files_with_a_fit_name_are_queries(tmp_path: Path) -> None:
     (tmp_path / "queries" / ".hidden.sql").write_text("SELECT 2")
     (tmp_path / "queries" / "odd\x1b.sql").write_text("SELECT 3")
     assert own_queries(tmp_path) == (Question("mine", "SELECT 1"),)
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_private(tmp_path / "result.csv", "x\n1\n")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_saved_query_that_can_not_be_read_says_why(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ MIGRATIONS_TABLE = "_sqlite_migrations"
 _MOST_VALUES = 2_000_000
 """Values (rows × columns) of a query's result: a few hundred megabytes at most."""
 
+_MOST_BYTES_OF_VALUE = 20_000_000
+"""More than any text of a history has; a made-up one would stop all that shows it."""
+
 _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
@@ -137,6 +140,7 @@ def run_query(
         return int(ran_out or is_cancelled())
 
     _open_search_index(connection)
+    longest = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES_OF_VALUE)
     connection.set_authorizer(authorize)
     connection.set_progress_handler(should_end, _STEPS_BETWEEN_TIME_CHECKS)
     try:
@@ -159,9 +163,10 @@ def run_query(
     finally:
         connection.set_progress_handler(None, 0)
         connection.set_authorizer(None)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
     if len(rows) > most_rows:
         raise StoreError(
-            f"the result has more than {most_rows:,} rows", "Take it in parts, with WHERE, or with LIMIT and OFFSET."
+            f"the result has more than {most_rows:,} rows: take it in parts, with WHERE, or with LIMIT and OFFSET"
         )
     if cursor.description is None:
         raise StoreError("the query is empty", 'For example: llm2llm query "SELECT * FROM accuracy_by_iteration"')
