@@ -158,6 +158,11 @@ async def test_a_configuration_that_cannot_run_is_not_started(workspace: Workspa
         assert "nonsense" in shown(pilot)
         await press(pilot, "f9")
         assert isinstance(pilot.app.screen, NewRunScreen)
+        assert "It can't run like this" in shown(pilot)
+        pilot.app.screen.query_one(Input).value = "'open"
+        await press(pilot, "f9")
+        assert "A quote is never closed" in shown(pilot)
+        assert "nonsense" not in shown(pilot)
         await press(pilot, "escape")
         assert workspace.n_runs() == 2
 

@@ -183,6 +183,6 @@ def _figures(run: RunFigures, split: Split, iteration: int) -> Text:
     interval = "" if accuracy is None else f"({100 * accuracy.low:.1f}–{100 * accuracy.high:.1f})"
     return Text.assemble(
         "not graded" if accuracy is None else f"{accuracy.share:>6.1%}",
-        (f" {interval:<{9 if accuracy is None else 14}}", "dim"),
+        (f" {interval:<{10 if accuracy is None else 14}}", "dim"),
         "" if size is None else f"{size:>7,}",
     )

@@ -29,6 +29,13 @@ _MOST_EVENTS = 2000
 
 _EVENTS_AT_ONCE = 100
 
+_NOTHING = {
+    "run": "nothing so far, or it is said elsewhere: where a run was started without the terminal UI",
+    "teacher": "nothing so far",
+    "student": "nothing so far",
+}
+"""Where a process has written nothing."""
+
 _LOUD = {"run_failed": "error", "worker_died": "error", "memory_short": "warning", "review_refused": "warning"}
 """Kinds of events that should be seen, and their colour in the theme."""
 
@@ -94,7 +101,7 @@ class LogsScreen(HistoryScreen):
                 end = self.query_one(f"#{name} RichLog", RichLog)
                 line, is_followed = end.scroll_offset.y, end.is_vertical_scroll_end
                 end.clear()
-                end.write(many_lines(text or "nothing so far"), scroll_end=is_followed)
+                end.write(many_lines(text or _NOTHING[name]), scroll_end=is_followed)
                 if not is_followed:  # somebody reads it
                     end.call_after_refresh(end.scroll_to, y=line, animate=False)
 

@@ -21,6 +21,9 @@ from ..text import many_lines, one_line
 from ..widgets.key_line import KeyLine
 
 
+_UNFIT = "It can't run like this: see what has an error."
+
+
 class NewRunScreen(ModalScreen[list[str] | None]):
     """Ends with the arguments of `llm2llm run`, or None.
 
@@ -38,8 +41,9 @@ class NewRunScreen(ModalScreen[list[str] | None]):
         self._workspace = workspace
         self._files = sorted(workspace.glob("*.toml"), key=lambda path: (path.name != "llm2llm.toml", path.name))
         self._is_left = threading.Event()
-        self._sound: list[str] | None = None
-        """The arguments that were found sound, as long as nothing else was chosen since."""
+        self._checked_last: list[str] | None = None
+        """The arguments that were checked, as long as nothing else was chosen since."""
+        self._is_sound = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog tall"):
@@ -66,7 +70,7 @@ class NewRunScreen(ModalScreen[list[str] | None]):
     @on(OptionList.OptionHighlighted)
     @on(Input.Changed)
     def _forget(self) -> None:
-        self._sound = None
+        self._checked_last = None
 
     @on(OptionList.OptionSelected)
     @on(Input.Submitted)
@@ -77,10 +81,15 @@ class NewRunScreen(ModalScreen[list[str] | None]):
             self._check(arguments)
 
     def action_start(self) -> None:
-        if self._sound is not None and self._sound == self._arguments():
-            self.dismiss(self._sound)
-        else:
+        arguments = self._arguments()
+        if arguments is None:
+            return
+        if arguments != self._checked_last:
             self._say("Check it first: F5")
+        elif self._is_sound:
+            self.dismiss(arguments)
+        else:
+            self._say(_UNFIT)
 
     def _arguments(self) -> list[str] | None:
         """Of `run` and `doctor`: the configuration's name and the changed fields."""
@@ -91,6 +100,7 @@ class NewRunScreen(ModalScreen[list[str] | None]):
             overrides = shlex.split(self.query_one(Input).value)
         except ValueError:
             self._say("A quote is never closed.")
+            self._show_findings("")
             return None
         return [self._files[chosen].name, *(word for override in overrides for word in ("--set", override))]
 
@@ -102,14 +112,15 @@ class NewRunScreen(ModalScreen[list[str] | None]):
     def _checked(self, arguments: list[str], found: Finished) -> None:
         if not self.is_attached:
             return
-        self.query_one("#findings Static", Static).update(many_lines(found.output + found.errors))
+        self._show_findings(found.output + found.errors)
         if arguments != self._arguments():
             self._say("Something else is chosen now: F5 checks it.")
-        elif found.exit_code == EXIT_DONE:
-            self._sound = arguments
-            self._say("F9 starts it. It goes on when you leave the terminal UI.")
-        else:
-            self._say("It can't run like this: see what has an error.")
+            return
+        self._checked_last, self._is_sound = arguments, found.exit_code == EXIT_DONE
+        self._say("F9 starts it. It goes on when you leave the terminal UI." if self._is_sound else _UNFIT)
+
+    def _show_findings(self, text: str) -> None:
+        self.query_one("#findings Static", Static).update(many_lines(text))
 
     def _say(self, text: str) -> None:
         self.query_one("#state", Static).update(many_lines(text))
