@@ -36,6 +36,12 @@ class Terminal:
         """Keys by tmux's names."""
         self._tmux("send-keys", "-t", "test", *keys)
 
+    def paste(self, text: str) -> None:
+        """As a terminal does it: between the marks of a paste, if the program has asked for them."""
+        (file := self._folder / "pasted").write_text(text)
+        self._tmux("load-buffer", str(file))
+        self._tmux("paste-buffer", "-p", "-t", "test")
+
     def resize(self, width: int, height: int) -> None:
         self._tmux("resize-window", "-t", "test", "-x", str(width), "-y", str(height))
 
