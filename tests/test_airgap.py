@@ -78,7 +78,7 @@ except NetworkRefusedError as error:
     printed = run_script(tmp_path, script, {"no_proxy": "*"})
     assert printed.startswith("network access refused: socket.")
     line = 1 + next(number for number, text in enumerate(script.splitlines()) if ATTEMPTS[attempt] in text)
-    assert f"from {tmp_path / 'culprit.py'}:{line}\n" in printed
+    assert f"from {tmp_path / 'culprit.py'}:{line}.\n" in printed
     assert "This program works without a network." in printed
 
 
@@ -193,7 +193,7 @@ def assert_probe_found_no_way_out(log: Path, module: str) -> None:
     lines = log.read_text().splitlines()
     assert lines[0] == "imported 1 1 1 1 1"
     assert re.fullmatch(
-        rf"NetworkRefusedError: network access refused: socket\.\w+ from .*/{module}\.py:5", lines[1]
+        rf"NetworkRefusedError: network access refused: socket\.\w+ from .*/{module}\.py:5\.", lines[1]
     ), lines[1]
 
 
