@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from .config import flatten
+from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, memory_plan, read_inputs
@@ -164,7 +165,7 @@ def _store(inputs: Inputs) -> Iterator[Finding]:
     try:
         with open_reader(inputs.workspace) as connection:
             n = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-        yield Finding("ok", f"store {path} has {n} runs")
+        yield Finding("ok", f"store {path} has {counted(n, 'run')}")
     except NoHistoryError:
         yield Finding("ok", f"store {path} has no runs yet")
     except Llm2LlmError as error:
@@ -178,8 +179,9 @@ def _plan(inputs: Inputs) -> Iterator[Finding]:
     steps = total_steps(n[Split.TRAIN], student.batch_size, student.epochs)
     yield Finding(
         "ok",
-        f"plan: {loop.iterations + 1} trainings, the first of {steps} steps on {n[Split.TRAIN]} seeds; "
-        f"at most {most} new examples" + (" if only seeds are augmented" if loop.augment_from == "all" else ""),
+        f"plan: {counted(loop.iterations + 1, 'training')}, the first of {counted(steps, 'step')} on "
+        f"{counted(n[Split.TRAIN], 'seed')}; at most {counted(most, 'new example')}"
+        + (" if only seeds are augmented" if loop.augment_from == "all" else ""),
     )
     seconds = _estimated_seconds(inputs, n)
     if seconds is None:

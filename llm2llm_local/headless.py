@@ -12,10 +12,17 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Column
 from rich.text import Text
 
+from .counted import counted
 from .report.plain import conclusion, plain, shortened
 from .report.work import LEAST_PART_OF_UNIT, ROWS
 
-_UNITS = {"train": "segments", "predict": "batches", "grade": "splits", "augment": "groups", "check": "groups"}
+_UNITS = {
+    "train": ("segment", "segments"),
+    "predict": ("batch", "batches"),
+    "grade": ("split", "splits"),
+    "augment": ("group", "groups"),
+    "check": ("group", "groups"),
+}
 _SECONDS_BETWEEN_LINES = 15.0
 _SECONDS_FOR_A_RATE = 0.5
 
@@ -86,7 +93,7 @@ class HeadlessWatcher:
         self._total, self._first, self._done = total, float(done), done
         self._rows, self._steps = 0, None
         if self._progress is None:
-            self._line(f"{self._where}: {total - done} {_UNITS[stage]}")
+            self._line(f"{self._where}: {counted(total - done, *_UNITS[stage])}")
             self._printed = time.monotonic()
             return
         if self._task is not None:
@@ -140,5 +147,5 @@ class HeadlessWatcher:
 
     def _count(self) -> str:
         if self._steps:
-            return f"{self._steps[1]}/{self._steps[2]} steps, loss {self._loss:.3g}"
-        return f"{self._done}/{self._total} {_UNITS[self._stage]}"
+            return f"{self._steps[1]}/{counted(self._steps[2], 'step')}, loss {self._loss:.3g}"
+        return f"{self._done}/{counted(self._total, *_UNITS[self._stage])}"

@@ -44,7 +44,7 @@ def test_a_fork_takes_over_what_a_changed_setting_does_not_touch(workspace: Work
     ending = workspace.llm2llm("fork", "1", "--set", "checks.duplicate_threshold=0.9")
     assert ending.code == DONE, ending.err
     assert "run 2: 4 finished stages of run 1 taken over" in ending.err
-    assert "iteration 0 check: 1 groups" in ending.err
+    assert "iteration 0 check: 1 group\n" in ending.err
     assert "iteration 0 train" not in ending.err
     assert ending.out.startswith("run 2: done")
     assert workspace.rows("SELECT run_id, status, forked_from_run_id FROM runs") == [(1, "done", None), (2, "done", 1)]

@@ -85,7 +85,7 @@ def test_a_doctor_finds_nothing_wrong_with_a_finished_run(finished_run: Workspac
     assert (ending.code, ending.err) == (DONE, "")
     lines = ending.out.splitlines()
     assert all(line.startswith("ok      ") for line in lines), ending.out
-    for text in ("teacher tiny: llama, F32", "rows: 9 train, 0 dev, 4 test", "llm2llm.db has 1 runs", "CPU threads"):
+    for text in ("teacher tiny: llama, F32", "rows: 9 train, 0 dev, 4 test", "llm2llm.db has 1 run", "CPU threads"):
         assert text in ending.out
     assert "seeds by label: person 3, place 3, number 3" in ending.out
 

@@ -14,6 +14,7 @@ from llm2llm_local.loop.fingerprint import _CODE
 _PACKAGE = Path(str(resources.files("llm2llm_local")))
 _CHANGES_NO_RESULT = {
     "config",  # its values are fields of their own
+    "counted",
     "errors",
     "file_digest",
     "loop/adapters",

@@ -205,7 +205,7 @@ def test_the_table_shows_a_row_an_iteration_and_what_came_of_it(filled: Path) ->
     seconds = lines.index(["iter", "train", "s"])
     assert lines[seconds + 1 : seconds + 3] == [["0", "2.0"], ["1", "2.0"]]
     assert ["2", "format", "empty", "reply", "?"] in lines
-    note = "test accuracy: seeds only 100.0%, after 1 rounds 50.0% (-50.0 points)"
+    note = "test accuracy: seeds only 100.0%, after 1 round 50.0% (-50.0 points)"
     assert note.split() in lines
 
 

@@ -108,7 +108,7 @@ def test_how_many_were_accepted_is_not_told_before_all_are_checked(run: RunStore
 def test_no_gain_is_told_before_the_second_student_is_graded(run: RunStore) -> None:
     assert "test accuracy" not in printed(summary_of(run))
     finish(run, 1, "grade")
-    assert "test accuracy: seeds only 100.0%, after 1 rounds 50.0%" in printed(summary_of(run))
+    assert "test accuracy: seeds only 100.0%, after 1 round 50.0%" in printed(summary_of(run))
 
 
 def test_failures_are_those_of_the_newest_graded_iteration(run: RunStore) -> None:

@@ -226,6 +226,7 @@ async def test_all_answers_to_an_example_are_told(workspace: Path) -> None:
         (8, 0, 8, "8 candidates were made from it, 8 not checked yet (return)"),
         (8, 3, 2, "8 candidates were made from it, 3 accepted, 2 not checked yet (return)"),
         (8, 0, 0, "8 candidates were made from it, 0 accepted (return)"),
+        (1, 1, 0, "1 candidate was made from it, 1 accepted (return)"),
     ],
 )
 def test_candidates_that_are_not_checked_yet_are_not_told_as_not_accepted(

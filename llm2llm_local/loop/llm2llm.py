@@ -6,6 +6,7 @@ the training set grows by at most (seeds × augmentations_per_failure) examples 
 
 from __future__ import annotations
 
+from ..counted import counted
 from ..records import Split
 from .augment import ask_teacher
 from .check import check_candidates
@@ -42,13 +43,13 @@ def llm2llm(run: Run) -> str:
         # 3. The last student is the result; and one that fails nowhere leaves nothing to ask the teacher for.
         if iteration == config.loop.iterations:
             run.store.close_iteration(iteration)
-            return f"finished after {iteration} rounds of augmentation"
+            return f"finished after {counted(iteration, 'round')} of augmentation"
         if not failures:
             run.store.close_iteration(iteration)
             return (
-                f"finished early: in iteration {iteration} the student gets all of its {len(asked)} training questions "
-                "right, so there is nothing to augment. To go further, give it more or harder seeds, or train it "
-                "less (student.epochs, student.learning_rate)."
+                f"finished early: in iteration {iteration} the student gets all of its "
+                f"{counted(len(asked), 'training question')} right, so there is nothing to augment. To go further, "
+                "give it more or harder seeds, or train it less (student.epochs, student.learning_rate)."
             )
 
         # 4. The teacher writes new examples like the failures; what passes the checks trains the next student.

@@ -14,6 +14,7 @@ from sqlite3 import Row
 from typing import Any
 
 from ..config import flatten
+from ..counted import counted
 from ..errors import ChangedSinceStartError, StoreError, UserInputError
 from ..records import Status
 from ..store.fork import copy_stages, unchanged_stages
@@ -111,10 +112,10 @@ def fork_run(
                 share_adapter(adapter_folder(origin, iteration), adapter_folder(run, iteration))
             run.add_event(
                 "run_started",
-                f"run {run.run_id} forked from run {run_id}: {len(stages)} stages taken over, "
+                f"run {run.run_id} forked from run {run_id}: {counted(len(stages), 'stage')} taken over, "
                 f"changed: {', '.join(changed) or 'nothing'}",
             )
-        watcher.message(f"run {run.run_id}: {len(stages)} finished stages of run {run_id} taken over")
+        watcher.message(f"run {run.run_id}: {counted(len(stages), 'finished stage')} of run {run_id} taken over")
         with RunLock(_made(run.folder), run.run_id):
             work(run, inputs, hashed, watcher, interrupts)
     return run.run_id

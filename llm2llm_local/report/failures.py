@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import TypedDict
 
+from ..counted import counted
 from ..errors import StoreError
 from .graded import graded_iterations
 from .plain import conclusion, shortened
@@ -55,7 +56,8 @@ def failure_lines(failures: Sequence[FailureRecord]) -> list[str]:
     """A line for each: id, gold answer, predicted answer with confidence, question."""
     if not failures:
         return ["no failures: the student got every training question that it was asked right"]
-    lines = [f"iteration {failures[0]['iteration']}: {len(failures)} failures (example, gold → predicted, question)"]
+    n_failures = counted(len(failures), "failure")
+    lines = [f"iteration {failures[0]['iteration']}: {n_failures} (example, gold → predicted, question)"]
     for failure in failures:
         predicted = "nothing readable" if failure["predicted_answer"] is None else failure["predicted_answer"]
         confidence = "" if failure["confidence"] is None else f" {failure['confidence']:.0%}"

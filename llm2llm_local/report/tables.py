@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..counted import counted
 from .plain import plain, shortened
 from .summary import STAGES, IterationSummary, RunSummary
 from .wilson import Accuracy
@@ -111,7 +112,8 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     for row in summary.iterations:
         yield from _unreadable(row)
         if row.candidates and row.is_checked and row.accepted == 0:
-            yield f"iteration {row.iteration}: none of the teacher's {row.candidates} candidates was accepted"
+            which = f"none of the teacher's {row.candidates:,} candidates" if row.candidates > 1 else "no candidate"
+            yield f"iteration {row.iteration}: {which} was accepted"
     yield from _gain(summary)
 
 
@@ -121,8 +123,9 @@ def _unreadable(row: IterationSummary) -> Iterator[str]:
     for split, name in (("train", "seed"), ("dev", "dev"), ("test", "test")):
         truncated, unparsed = row.truncated.get(split, 0), row.unparsed.get(split, 0)
         if truncated or unparsed:
+            were = "was" if truncated == 1 else "were"
             yield (
-                f"iteration {row.iteration}: of the {name} answers {truncated} were cut off at "
+                f"iteration {row.iteration}: of the {name} answers {truncated} {were} cut off at "
                 f"student.max_new_tokens and {unparsed} held no answer; they count as not correct"
             )
 
@@ -134,7 +137,7 @@ def _gain(summary: RunSummary) -> Iterator[str]:
         return
     (first, before), (last, after) = tested[0], tested[-1]
     yield (
-        f"test accuracy: seeds only {before.share:.1%}, after {last.iteration} rounds {after.share:.1%} "
+        f"test accuracy: seeds only {before.share:.1%}, after {counted(last.iteration, 'round')} {after.share:.1%} "
         f"({100 * (after.share - before.share):+.1f} points)"
     )
     if before.overlaps(after):

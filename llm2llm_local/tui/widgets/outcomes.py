@@ -6,6 +6,7 @@ from rich.style import Style
 from rich.text import Text
 from textual.app import App
 
+from ...counted import counted
 from ...records import Outcome
 from ...report.histories import AnswerRecord, History
 from ..ink import ink
@@ -54,7 +55,8 @@ def story(record: AnswerRecord) -> Text:
 
 
 def _candidates_of(record: AnswerRecord) -> str:
-    parts = [f"{record.n_candidates:,} candidates were made from it"]
+    were = "was" if record.n_candidates == 1 else "were"
+    parts = [f"{counted(record.n_candidates, 'candidate')} {were} made from it"]
     if record.n_pending < record.n_candidates:
         parts.append(f"{record.n_accepted:,} accepted")
     if record.n_pending:
