@@ -323,8 +323,10 @@ def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float
     text = _writable_json(render(result)) if as_json else render(result)
     if sys.stdout.isatty():
         click.echo(for_terminal(text), nl=False, color=True)
-    else:  # CSV has no escapes: in another encoding than UTF-8, characters would be lost
-        click.echo(text.encode() if as_csv else text, nl=False, color=True)
+        return
+    if as_csv and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # CSV has no escapes: in another encoding characters would be lost
+    click.echo(text, nl=False, color=True)
 
 
 @cli.command()
