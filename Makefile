@@ -8,13 +8,22 @@ DEMO := demo
 READY := .venv/ready-cuda-$(CUDA)
 QUICK := -m "not model"
 
-.PHONY: help setup models demo test check lint torture clean
+# Packages that `make wheels` has put there are all that is used: nothing is asked of a network then.
+ifneq ($(wildcard wheels/*.whl),)
+ifeq ($(filter wheels,$(MAKECMDGOALS)),)
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(CURDIR)/wheels
+endif
+endif
+
+.PHONY: help setup models wheels demo test check lint torture clean
 
 help:
 	@echo "make demo      set up, then run the bundled task: about 15 minutes the first time, 3 afterwards"
 	@echo "make test      set up, then run all checks and tests"
 	@echo "make setup     the virtual environment in .venv (CUDA=1: with llama.cpp for an NVIDIA GPU)"
 	@echo "make models    the default teacher and student in models/"
+	@echo "make wheels    all packages in wheels/, to carry to a machine without a network"
 	@echo "make lint      format, lint, types and import rules"
 	@echo "make check     the same, and the quick tests"
 	@echo "make torture   kill runs at random moments and compare what they become (KILLS=200)"
@@ -44,6 +53,11 @@ torture: models
 models: setup
 	@$(BIN)/python -m llm2llm_local.default_model --folder models
 
+wheels: models
+	$(BIN)/python -m pip wheel -q --wheel-dir wheels -c .constraints.txt ".[dev]" "setuptools>=77"
+	@rm -f wheels/llm2llm_local-*.whl
+	@echo "Carry this folder over, without .venv: make demo needs no network there."
+
 setup: $(READY)
 
 $(READY): pyproject.toml .constraints.txt
@@ -51,7 +65,7 @@ $(READY): pyproject.toml .constraints.txt
 		|| { echo "Needs Python 3.11 or newer: install it, then make PYTHON=/path/to/python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Needs Python's venv module: install your system's python3-venv package"; exit 1; }
-	@{ command -v c++ || command -v g++ || command -v clang++; } >/dev/null \
+	@test -n "$$PIP_NO_INDEX" || { command -v c++ || command -v g++ || command -v clang++; } >/dev/null \
 		|| { echo "Needs a C++ compiler: install g++ or clang"; exit 1; }
 	@test $(CUDA) = 0 || command -v nvcc >/dev/null \
 		|| { echo "CUDA=1 needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
