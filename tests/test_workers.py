@@ -30,6 +30,7 @@ from llm2llm_local.teacher.protocol import Sampling, TeacherRequest, TeacherSett
 from llm2llm_local.workers import pool as pool_module
 from llm2llm_local.workers.memory import MemoryPlan
 from llm2llm_local.workers.pool import WorkerPool
+from llm2llm_local.workers.process import _last_line
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -415,6 +416,7 @@ from llm2llm_local.student.protocol import StudentSettings
 from llm2llm_local.teacher.protocol import Sampling, TeacherRequest, TeacherSettings
 from llm2llm_local.workers.memory import MemoryPlan
 from llm2llm_local.workers.pool import WorkerPool
+from llm2llm_local.workers.process import _last_line
 
 in_call = False
 
@@ -573,3 +575,25 @@ def test_what_lies_in_the_current_folder_is_not_imported(
     monkeypatch.chdir(tmp_path)
     opened = open_pool(retries=0)
     assert len(opened.pool.teacher.generate(teacher_requests(1), quiet)) == 1
+
+
+# --- the last words of a worker that died ---
+
+WARNED = "/x/torch/lora.py:12: UserWarning: a setting is odd\n  warnings.warn(\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        (f"loading\n{WARNED}", "loading"),
+        (f"loading\n{WARNED}\n  \n{WARNED}", "loading"),
+        (f"{WARNED}RuntimeError: out of memory\n\n", "RuntimeError: out of memory"),
+        ("/x/lora.py:12: FutureWarning: it goes\nTraceback:\n  File x\n", "File x"),
+        ("<string>:1: DeprecationWarning: old\n  f()\n", ""),
+        ("Warning: the disk is slow\n", "Warning: the disk is slow"),
+        (WARNED, ""),
+        ("", ""),
+    ],
+)
+def test_last_words_are_no_warnings_of_python(log: str, words: str) -> None:
+    assert _last_line(log) == words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,8 @@ import psutil
 from .messages import Answer, Call, Crashed, Progressed, Refused, Returned
 
 _POLL_SECONDS = 0.2
-_LOG_LINES_IN_MESSAGES = 5
+_WARNING = re.compile(r"\S.*:\d+: \w*Warning: ")
+"""How Python begins a warning: file, line, category. The line of the source follows, indented."""
 
 
 class WorkerDiedError(Exception):
@@ -133,8 +135,19 @@ class WorkerProcess:
         return f"the {self._role} worker {how}{self._last_words()}"
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES_IN_MESSAGES:]
-        return f"; {self._log} ends: {lines[-1].strip()}" if lines else ""
+        line = _last_line(self._log.read_text(errors="replace"))
+        return f"; {self._log} ends: {line}" if line else ""
+
+
+def _last_line(log: str) -> str:
+    """The last line that says something: Python's warnings, with the line of source after each, don't."""
+    last, is_after_warning = "", False
+    for line in log.splitlines():
+        is_source = is_after_warning and line[:1].isspace()
+        is_after_warning = _WARNING.match(line) is not None
+        if line.strip() and not is_after_warning and not is_source:
+            last = line.strip()
+    return last
 
 
 def _pipe() -> tuple[int, int]:
