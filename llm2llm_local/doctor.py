@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from .config import flatten
 from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError
 from .loop.fingerprint import threads
-from .loop.inputs import Inputs, memory_plan, read_inputs
+from .loop.inputs import Inputs, disk_plan, memory_plan, read_inputs
 from .records import Split
 from .report.duration import duration
 from .report.plain import plain, shortened
@@ -26,8 +25,6 @@ from .student.batching import total_steps
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
-_CHECKPOINT_BYTES_PER_PARAMETER = 12
-"""Adapter and AdamW's two moments in 32 bits, for each LoRA parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +138,8 @@ def _memory(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _disk(inputs: Inputs) -> Iterator[Finding]:
-    student, config = inputs.student, inputs.config
-    # Rank-r matrices beside 7 linear layers of a block, with a feed-forward width of about 3 times the hidden one.
-    lora_parameters = config.student.lora_rank * student.n_layers * student.n_embd * 20
-    adapters = 4 * lora_parameters * (config.loop.iterations + 1)
-    needed = adapters + 2 * _CHECKPOINT_BYTES_PER_PARAMETER * lora_parameters
-    free = shutil.disk_usage(inputs.workspace).free
-    text = f"disk: about {needed / _GIB:.2f} GiB for adapters and checkpoints, {free / _GIB:.1f} GiB free"
-    yield Finding("ok" if needed < free else "error", text)
+    plan = disk_plan(inputs)
+    yield Finding("ok" if plan.is_enough else "error", str(plan))
 
 
 def _store(inputs: Inputs) -> Iterator[Finding]:

@@ -53,9 +53,17 @@ def test_a_whole_run_needs_no_network_interface(tmp_path: Path, tiny_models: Tin
 
 
 @needs_mount_namespace
-@pytest.mark.parametrize("room_kib", [400, 1800], ids=["during a checkpoint", "during a commit"])
+@pytest.mark.parametrize(
+    ("room_kib", "begin"),
+    [
+        # So little room is refused beforehand: it goes while the first model is loaded.
+        (400, "run & until test -e runs/1/teacher.log || ! kill -0 $!; do sleep 0.05; done; fill; wait $!"),
+        (1800, "fill; run"),
+    ],
+    ids=["during a checkpoint", "during a commit"],
+)
 def test_a_full_disk_stops_the_run_resumable_and_loses_nothing(
-    tmp_path: Path, tiny_models: TinyModels, room_kib: int
+    tmp_path: Path, tiny_models: TinyModels, room_kib: int, begin: str
 ) -> None:
     """The workspace is a small file system with `room_kib` left, filled so that the run can start but not end."""
     calm = make_workspace(tmp_path / "calm", tiny_models.teacher, tiny_models.student)
@@ -69,9 +77,13 @@ def test_a_full_disk_stops_the_run_resumable_and_loses_nothing(
         set -u
         mount -t tmpfs -o size=64m none {mount} && cp {template}/* {mount}/ || exit 90
         {command} status; {command} query 'SELECT 1'
-        free=$(df --output=avail -k {mount} | tail -n 1)
-        head -c $(( (free - {room_kib}) * 1024 )) /dev/zero > {mount}/filler
-        {command} run > /dev/null 2> {tmp_path}/full.txt; echo $? > {tmp_path}/code
+        cd {mount}
+        fill() {{
+            free=$(df --output=avail -k {mount} | tail -n 1)
+            head -c $(( (free - {room_kib}) * 1024 )) /dev/zero > {mount}/filler
+        }}
+        run() {{ {command} run > /dev/null 2> {tmp_path}/full.txt; }}
+        {begin}; echo $? > {tmp_path}/code
         rm {mount}/filler
         {command} resume > {tmp_path}/resumed.txt 2>&1
         echo $? > {tmp_path}/code2

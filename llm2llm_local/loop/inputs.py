@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ from .fingerprint import run_fields
 
 _CHARACTERS_PER_TOKEN = 3
 """Rather too few than too many, since it is used to estimate memory."""
+
+_ADAPTER_BYTES_PER_PARAMETER = 4
+_CHECKPOINT_BYTES_PER_PARAMETER = 12
+"""Adapter and AdamW's two moments in 32 bits, for each LoRA parameter."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,22 @@ class HashedInputs:
     teacher: ModelRow
     student: ModelRow
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskPlan:
+    """What a run's adapters and checkpoints will take up, and what is free where they go."""
+
+    needed_bytes: int
+    free_bytes: int
+
+    @property
+    def is_enough(self) -> bool:
+        return self.needed_bytes <= self.free_bytes
+
+    def __str__(self) -> str:
+        needed, free = self.needed_bytes / 2**30, self.free_bytes / 2**30
+        return f"disk: about {needed:.2f} GiB for adapters and checkpoints, {free:.1f} GiB free"
 
 
 def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
@@ -115,6 +136,17 @@ def memory_plan(inputs: Inputs) -> MemoryPlan:
         quantization=config.student.quantization,
         keep_both=config.hardware.keep_both,
     )
+
+
+def disk_plan(inputs: Inputs, n_trained: int = 0) -> DiskPlan:
+    """What the trainings take up that are still to come when `n_trained` of the run's are done."""
+    student, config = inputs.student, inputs.config
+    # Rank-r matrices beside 7 linear layers of a block, with a feed-forward width of about 3 times the hidden one.
+    lora_parameters = config.student.lora_rank * student.n_layers * student.n_embd * 20
+    n_trainings = config.loop.iterations + 1 - n_trained
+    adapters = n_trainings * _ADAPTER_BYTES_PER_PARAMETER * lora_parameters
+    checkpoints = 2 * _CHECKPOINT_BYTES_PER_PARAMETER * lora_parameters if n_trainings else 0
+    return DiskPlan(adapters + checkpoints, shutil.disk_usage(inputs.workspace).free)
 
 
 def _check_context(config: Config, teacher: ModelFile) -> None:

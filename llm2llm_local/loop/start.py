@@ -28,13 +28,14 @@ from .adapters import adapter_folder, is_sound, share_adapter
 from .context import Watcher
 from .control import Interrupts
 from .fingerprint import Fingerprint, differing, digest
-from .inputs import HashedInputs, Inputs, hash_inputs, read_inputs
+from .inputs import HashedInputs, Inputs, disk_plan, hash_inputs, read_inputs
 from .work import work
 
 
 def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher, interrupts: Interrupts) -> int:
     """Start a new run and work it to its end; its id. Raises Llm2LlmError."""
     inputs = _read(config_path, overrides, watcher)
+    _refuse_small_disk(inputs, n_trained=0)
     hashed = hash_inputs(inputs)
     with Store(inputs.workspace) as store:
         with store.transaction():
@@ -74,6 +75,7 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
             inputs = _read(workspace / row.config_name, row.overrides, watcher)
             hashed = hash_inputs(inputs)
             _refuse_changes(row, hashed)
+            _refuse_small_disk(inputs, _n_trained(run, inputs))
             with run.transaction():
                 run.add_event("run_resumed", f"run {chosen} resumed")
             work(run, inputs, hashed, watcher, interrupts)
@@ -104,6 +106,7 @@ def fork_run(
         hashed = hash_inputs(inputs)
         unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields).advance)
         stages = _with_sound_adapters(origin, unchanged)
+        _refuse_small_disk(inputs, len(_trained(stages)))
         changed = differing(row.fingerprint_fields, hashed.fields)
         with store.transaction():
             run = _insert_run(store, inputs, hashed, forked_from=run_id)
@@ -184,6 +187,17 @@ def _with_sound_adapters(origin: RunStore, stages: Sequence[Row]) -> Sequence[Ro
 
 def _trained(stages: Sequence[Row]) -> list[int]:
     return [stage["iteration"] for stage in stages if stage["stage"] == "train"]
+
+
+def _n_trained(run: RunStore, inputs: Inputs) -> int:
+    stages = (run.stage(iteration, "train", 0) for iteration in range(inputs.config.loop.iterations + 1))
+    return sum(stage is not None and stage["status"] == Status.DONE for stage in stages)
+
+
+def _refuse_small_disk(inputs: Inputs, n_trained: int) -> None:
+    plan = disk_plan(inputs, n_trained)
+    if not plan.is_enough:
+        raise UserInputError(str(plan), f"Make room on the disk that holds {inputs.workspace}, then try again.")
 
 
 def _refuse_changes(row: RunRow, hashed: HashedInputs) -> None:
