@@ -23,7 +23,7 @@ from llm2llm_local.report.duration import duration
 from llm2llm_local.report.stream import candidates_after, candidates_of_ids
 from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.lock import RunLock
-from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.wishes import add_command
 from llm2llm_local.store.writer import Store
@@ -731,3 +731,23 @@ async def test_a_run_without_a_history_yet_is_a_hint_and_no_error(tmp_path: Path
     async with opened(tmp_path, "dashboard", size=SMALL) as pilot:
         assert "No runs yet" in shown(pilot)
         assert pilot.app.screen.query_one(HardwarePanel).sample == MACHINE
+
+
+@pytest.mark.parametrize("mode", ["runs", "dashboard", "review"])
+async def test_a_history_that_is_gone_is_said_to_be_and_shown_again_once_it_is_back(tmp_path: Path, mode: str) -> None:
+    store, away = tmp_path / STORE_NAME, tmp_path / "away"
+    with held(make(tmp_path)):
+        async with opened(tmp_path, mode, size=SMALL) as pilot:
+            await until(pilot, lambda: "▶ running" in shown(pilot))
+            before, focused = shown(pilot), pilot.app.focused
+            for _ in range(2):
+                store.rename(away)
+                await until(pilot, lambda: "was deleted or moved" in " ".join(shown(pilot).split()))
+                assert "running" not in shown(pilot) and "No runs yet" not in shown(pilot)
+                assert "33%" not in shown(pilot) and "seed" not in shown(pilot)
+                await press(pilot, "p")
+                assert said(pilot).endswith("no run is chosen")
+                pilot.app.clear_notifications()
+                away.rename(store)
+                await until(pilot, lambda: shown(pilot) == before)
+                assert pilot.app.focused is focused

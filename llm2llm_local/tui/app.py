@@ -110,6 +110,7 @@ class Llm2LlmApp(App[Launched]):
         """Published at every change of the history, and when another run is chosen."""
         self.status: RunStatus | None = None
         """The chosen run as it was seen last."""
+        self.has_seen_history = False
         self.launched_run_id: int | None = None
         """The run of the process that this was opened for, once that has one."""
         self._opens_with = launched
@@ -208,6 +209,11 @@ class Llm2LlmApp(App[Launched]):
         """A screen has read where the chosen run stands."""
         self.status = status
         self.run_id = status.run_id
+        self.has_seen_history = True
+
+    def history_gone(self) -> None:
+        """Nothing can be asked of the chosen run until it is seen again."""
+        self.status = None
 
     def steer(self, word: str) -> None:
         """Pause, resume or stop the chosen run, and say what that will do."""

@@ -58,6 +58,8 @@ class Feed:
                     trouble = str(error)
                     self._changed()  # the screens then read, and say what is wrong
                 self._stopping.wait(_SECONDS_BETWEEN_LOOKS)
+            else:
+                trouble = ""
 
     def _follow_one_file(self) -> None:
         """Until the store is another file, or can't be read (StoreError, OSError)."""

@@ -17,7 +17,7 @@ from textual.widget import Widget
 from ..errors import NoHistoryError, StoreError
 from ..report.last_words import last_words
 from ..report.status import RunStatus, run_statuses
-from ..store.reader import open_reader, require_run
+from ..store.reader import STORE_NAME, open_reader, require_run
 from .feed import PATIENCE_SECONDS
 from .widgets.bars import Navigation, RunBar, Trouble
 from .widgets.key_line import KeyLine
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .app import Llm2LlmApp
 
 T = TypeVar("T")
+
+
+class HistoryGoneError(StoreError):
+    """The store was there before, and is no longer."""
 
 
 class HistoryScreen(Screen[None]):
@@ -59,6 +63,8 @@ class HistoryScreen(Screen[None]):
         self._errors: dict[str, StoreError] = {}
         """Of the last read of each group, while it failed."""
         self._told: tuple[RunStatus, str] | None = None
+        self._is_gone = False
+        self._focused_before: Widget | None = None
 
     @property
     def llm2llm(self) -> Llm2LlmApp:
@@ -150,15 +156,25 @@ class HistoryScreen(Screen[None]):
         def nothing() -> None:
             """There is nothing to show."""
 
-        show, trouble = nothing, None
+        show: Callable[[], None] = nothing
+        trouble: StoreError | None = None
         try:
             with open_reader(self.llm2llm.workspace, PATIENCE_SECONDS) as connection:
                 show = what(connection)
         except StoreError as error:
-            trouble = error
+            trouble = (self._gone() if isinstance(error, NoHistoryError) else None) or error
         except OSError as error:  # a folder that was locked away, a share that is gone
             trouble = StoreError(f"{error.filename}: {error.strerror}")
         self.post_message(self.ReadDone(group, show, trouble))
+
+    def _gone(self) -> HistoryGoneError | None:
+        """A history that was shown and is no longer there is not one that is yet to begin."""
+        path = self.llm2llm.workspace / STORE_NAME
+        if not self.llm2llm.has_seen_history or path.exists():
+            return None
+        return HistoryGoneError(
+            f"{path}: was deleted or moved while it was in use", "Put it back, and the history is shown again."
+        )
 
     def _read_status(self, connection: sqlite3.Connection, chosen: int | None) -> tuple[RunStatus, str]:
         run_id = require_run(connection, chosen)
@@ -175,9 +191,26 @@ class HistoryScreen(Screen[None]):
     def _show_trouble(self) -> None:
         """What can't be read goes before what has become of the run."""
         error = next(iter(self._errors.values()), None)
-        if isinstance(error, NoHistoryError):
+        if isinstance(self._errors.get("status"), NoHistoryError | HistoryGoneError):
             self.query_one(RunBar).status = None
+        if isinstance(self._errors.get("status"), HistoryGoneError):
+            self.llm2llm.history_gone()
+        self._show_body(is_gone=isinstance(error, HistoryGoneError))
         if error is not None:
             self.query_one(Trouble).show_error(error)
         elif self._told is not None:
             self.query_one(Trouble).show_state(*self._told)
+
+    def _show_body(self, *, is_gone: bool) -> None:
+        """Nothing of a history that is gone stays as if it were current; what had the focus gets it back."""
+        if is_gone == self._is_gone:
+            return
+        self._is_gone = is_gone
+        if is_gone:
+            self._focused_before = self.focused
+        children = list(self.children)
+        first = children.index(self.query_one(Navigation)) + 1
+        for widget in children[first : children.index(self.query_one(Trouble))]:
+            widget.set_class(is_gone, "gone")
+        if not is_gone and self._focused_before is not None:
+            self.call_after_refresh(self.set_focus, self._focused_before)
