@@ -348,6 +348,25 @@ class Llm2LlmApp(App[Launched]):
         """As Textual has it, without the fonts that a browser would fetch from the network."""
         return _WEB_FONT.sub("", super().export_screenshot(title=title, simplify=simplify))
 
+    def deliver_screenshot(
+        self, filename: str | None = None, path: str | None = None, time_format: str | None = None
+    ) -> str | None:
+        """Into the workspace: there need not be a folder of downloads. It may show texts of the data."""
+        name = filename or f"llm2llm-{self.clock().astimezone():{time_format or '%Y-%m-%d-%H%M%S'}}.svg"
+        self._write_screenshot((Path(path) if path else self.workspace) / name, self.export_screenshot())
+        return None
+
+    @work(thread=True, group="screenshots")
+    def _write_screenshot(self, path: Path, svg: str) -> None:
+        from .query_files import write_private
+
+        try:
+            write_private(path, svg)
+        except OSError as error:
+            self.call_from_thread(self.say, f"no screenshot: {path}: {error.strerror}", is_error=True)
+        else:
+            self.call_from_thread(self.say, f"the screenshot is {path}")
+
     def action_help(self) -> None:
         from .screens.help import HelpScreen
 
