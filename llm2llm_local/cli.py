@@ -183,6 +183,8 @@ def tui(workspace: Path, run: int | None) -> None:
     """Open the terminal UI on the history, or on RUN. Leaving it stops nothing."""
     from .errors import UserInputError
 
+    if not workspace.is_dir():
+        raise UserInputError(f"{workspace}: no such folder", "Name that of a configuration: llm2llm -C FOLDER tui")
     if not terminal.is_there():
         raise UserInputError("the terminal UI needs a terminal", "Without one: llm2llm status, report, failures, query")
     if run is not None:
@@ -211,7 +213,7 @@ def status(workspace: Path, run: int | None, as_json: bool) -> None:
 
         click.echo(_json([dataclasses.asdict(item) for item in statuses]))
     else:
-        click.echo("\n".join(status_lines(statuses)) or "no runs yet")
+        click.echo(terminal.from_here("\n".join(status_lines(statuses)), workspace) or "no runs yet")
 
 
 @cli.command()

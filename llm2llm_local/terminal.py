@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, NoHistoryError
 from .launch import Launched, launch
+from .report.plain import plain
 from .report.query import for_terminal
 from .report.status import RunStatus, run_statuses, status_lines
 from .store.reader import open_reader
 from .store.wishes import add_command, withdraw_commands
 
 _EXIT_CODES = {"failed": EXIT_FAILED, "stopped": EXIT_RESUMABLE, "interrupted": EXIT_RESUMABLE}
+_COMMAND = re.compile(r"\bllm2llm (?=(?:resume|stop|tui)\b)")
 
 
 def is_there() -> bool:
@@ -21,6 +26,15 @@ def is_there() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) and (
         os.environ.get("TERM", "dumb") != "dumb"
     )
+
+
+def from_here(text: str, workspace: Path) -> str:
+    """Our commands in a text as they are to be typed in the current folder."""
+    with suppress(OSError):  # one of the folders is gone
+        if workspace.samefile(os.curdir):
+            return text
+    place = plain(shlex.quote(str(workspace)))
+    return _COMMAND.sub(lambda _: f"llm2llm -C {place} ", text)
 
 
 def run_and_watch(workspace: Path, *arguments: str) -> tuple[int, int | None]:
@@ -69,14 +83,14 @@ def _watch(workspace: Path, run_id: int | None, launched: Launched | None) -> tu
         return EXIT_DONE, None
     if status.state == "done":
         return EXIT_DONE, status.run_id
-    print("\n".join(status_lines([status])))  # noqa: T201
+    print(from_here("\n".join(status_lines([status])), workspace))  # noqa: T201
     if status.pid is not None:
         word = (
             "it waits; let it go on: llm2llm resume"
             if status.state == "paused"
             else "it goes on; stop it: llm2llm stop"
         )
-        print(f"    {word} {status.run_id}   watch it: llm2llm tui")  # noqa: T201
+        print(from_here(f"    {word} {status.run_id}   watch it: llm2llm tui", workspace))  # noqa: T201
     return _EXIT_CODES.get(status.state, EXIT_DONE), None
 
 
@@ -84,7 +98,7 @@ def _left_before_a_run(launched: Launched) -> int:
     """The exit code where the person did not wait for the process to have a run."""
     code = launched.exit_code()
     if code is None:
-        print(f"process {launched.pid} goes on; watch it: llm2llm tui")  # noqa: T201
+        print(from_here(f"process {launched.pid} goes on; watch it: llm2llm tui", launched.workspace))  # noqa: T201
         return EXIT_DONE
     sys.stderr.write(for_terminal(launched.output()))
     return code

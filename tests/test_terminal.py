@@ -77,7 +77,35 @@ def test_an_earlier_run_is_not_taken_for_one_that_is_still_starting(
 ) -> None:
     with launched(workspace, "import time; time.sleep(60)") as process:
         assert watched(monkeypatch, workspace, process, leave_the_dialog) == (0, None)
-    assert capsys.readouterr().out == f"process {process.pid} goes on; watch it: llm2llm tui\n"
+    assert capsys.readouterr().out == f"process {process.pid} goes on; watch it: llm2llm -C {workspace} tui\n"
+
+
+def test_a_run_that_was_left_at_work_is_told_with_commands_that_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my work"
+    folder.mkdir()
+    with Store(folder) as store:
+        run = add_graded_run(store)
+    run.folder.mkdir(parents=True)
+    monkeypatch.setattr(Llm2LlmApp, "run", lambda app: None)
+    with RunLock(run.folder, 1):
+        terminal.watch(folder, 1)
+        place = f"llm2llm -C '{folder}'"
+        assert f"it goes on; stop it: {place} stop 1   watch it: {place} tui\n" in capsys.readouterr().out
+        monkeypatch.chdir(folder)
+        terminal.watch(Path(), 1)
+        assert "it goes on; stop it: llm2llm stop 1   watch it: llm2llm tui\n" in capsys.readouterr().out
+
+
+def test_status_and_a_folder_that_is_not_there_say_what_can_be_typed_as_it_stands(workspace: Path) -> None:
+    with Store(workspace) as store:
+        add_run(store)
+    elsewhere = Workspace(workspace.parent)
+    status = elsewhere.llm2llm("-C", workspace.name, "status", "2")
+    assert f"continue it: llm2llm -C {workspace.name} resume 2\n" in status.out
+    nowhere = elsewhere.llm2llm("-C", "nowhere", "tui")
+    assert (nowhere.code, nowhere.err.splitlines()[0]) == (2, "llm2llm: nowhere: no such folder.")
 
 
 def test_a_process_that_ended_without_a_run_after_one_looked_away_is_told(
