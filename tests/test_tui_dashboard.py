@@ -533,7 +533,7 @@ async def test_candidates_come_from_the_seed_to_the_verdict(tmp_path: Path) -> N
     async with opened(make(tmp_path), "dashboard") as pilot:
         accepted, refused = line_with(pilot, "✓ accept "), line_with(pilot, "too similar")
         doubtful = line_with(pilot, "? doubt ")
-    assert [part.strip() for part in accepted.split("→")] == ["✓ accept seed 1", "wrong", "new question = answer 1"]
+    assert [part.strip() for part in accepted.split("→")] == ["✓ accept   seed 1", "wrong", "new question = answer 1"]
     assert "✗ reject seed 3" in refused
     assert "unreadable" in refused
     assert "two readings" in doubtful
@@ -751,3 +751,11 @@ async def test_a_history_that_is_gone_is_said_to_be_and_shown_again_once_it_is_b
                 away.rename(store)
                 await until(pilot, lambda: shown(pilot) == before)
                 assert pilot.app.focused is focused
+
+
+async def test_candidates_that_wait_for_their_checks_are_not_told_as_refused(tmp_path: Path) -> None:
+    make(tmp_path)
+    ask(tmp_path, "one more", "and another")
+    async with opened(tmp_path, "dashboard", size=(200, 50)) as pilot:
+        assert "… of 2" in line_with(pilot, " 1         ✓")
+        assert "1 of 5" in line_with(pilot, " 0         ✓")

@@ -100,7 +100,7 @@ async def test_accepting_writes_a_row_and_goes_on(workspace: Workspace) -> None:
         assert "✓ accept ◆" in row(pilot, DOUBTFUL)
         assert table(pilot).chosen == "4"
         await until(pilot, lambda: reviews(workspace) == [(DOUBTFUL, "accept", None, None)])
-        await until(pilot, lambda: "1 wait so far" in shown(pilot))
+        await until(pilot, lambda: "Waiting so far: 1." in shown(pilot))
         assert ids(pilot)[0] == DOUBTFUL  # the list doesn't move while one works it off
         await press(pilot, "k")
         assert "by a person, waits" in shown(pilot)

@@ -50,7 +50,7 @@ def hindrance(line: CandidateLine) -> str | None:
 
 def effect_of(training: NextTraining) -> str:
     """What deciding does in this run, in a sentence."""
-    waiting = f" {training.waiting:,} wait so far." if training.waiting else ""
+    waiting = f" Waiting so far: {training.waiting:,}." if training.waiting else ""
     if training.iteration is not None:
         return f"Decisions count from the training of iteration {training.iteration} on.{waiting}"
     return (

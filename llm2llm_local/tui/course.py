@@ -50,12 +50,13 @@ def facts_of(progress: RunProgress, current: StageProgress, cells: int) -> str:
 
 
 def figures_of(course: Course, iteration: int) -> tuple[str, str]:
-    """Accuracy on the test split, and accepted candidates of all; empty as long as there is none."""
+    """Accuracy on the test split, and accepted candidates of all, … while some wait for their checks; '' before."""
     test = next((f"{accuracy.share:.1%}" for number, accuracy in course.test if number == iteration), "")
     counts = next((one for one in course.counts if one.iteration == iteration), None)
     if counts is None:
         return test, ""
-    return test, f"{counts.accepted:,} of {counts.accepted + counts.rejected + counts.doubtful + counts.pending:,}"
+    accepted = "…" if counts.pending else f"{counts.accepted:,}"
+    return test, f"{accepted} of {counts.accepted + counts.rejected + counts.doubtful + counts.pending:,}"
 
 
 def gain_of(test: AccuracyCurve) -> str:

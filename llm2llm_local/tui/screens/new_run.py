@@ -20,7 +20,6 @@ from ...launch import Finished, run_to_end
 from ..text import many_lines, one_line
 from ..widgets.key_line import KeyLine
 
-
 _UNFIT = "It can't run like this: see what has an error."
 
 
