@@ -533,8 +533,8 @@ async def test_candidates_come_from_the_seed_to_the_verdict(tmp_path: Path) -> N
     async with opened(make(tmp_path), "dashboard") as pilot:
         accepted, refused = line_with(pilot, "✓ accept "), line_with(pilot, "too similar")
         doubtful = line_with(pilot, "? doubt ")
-    assert [part.strip() for part in accepted.split("→")] == ["✓ accept   seed 1", "wrong", "new question = answer 1"]
-    assert "✗ reject seed 3" in refused
+    assert [part.strip() for part in accepted.split("→")] == ["✓ accept  seed 1", "wrong", "new question = answer 1"]
+    assert "✗ reject  seed 3" in refused
     assert "unreadable" in refused
     assert "two readings" in doubtful
 

@@ -11,7 +11,7 @@ from .ink import ink
 from .text import one_line
 from .verdicts import verdict_style, verdict_text
 
-_VERDICT_CELLS = 12
+_VERDICT_CELLS = 11
 _ARROW = " → "
 
 
