@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from screens import LARGE, SMALL, AppPilot, opened, press, said, settled, shown, until
-from textual.widgets import DataTable, Select, TextArea
+from textual.widgets import DataTable, Select, Static, TextArea
 from workspaces import PATIENCE_SECONDS, Workspace, add_run, fill, grade
 
 from llm2llm_local.errors import StoreError
@@ -100,7 +100,8 @@ async def test_accepting_writes_a_row_and_goes_on(workspace: Workspace) -> None:
         assert "✓ accept ◆" in row(pilot, DOUBTFUL)
         assert table(pilot).chosen == "4"
         await until(pilot, lambda: reviews(workspace) == [(DOUBTFUL, "accept", None, None)])
-        await until(pilot, lambda: "Waiting so far: 1." in shown(pilot))
+        effect = pilot.app.screen.query_one("#effect", Static)
+        await until(pilot, lambda: str(effect.content).endswith("Waiting so far: 1."))
         assert ids(pilot)[0] == DOUBTFUL  # the list doesn't move while one works it off
         await press(pilot, "k")
         assert "by a person, waits" in shown(pilot)
