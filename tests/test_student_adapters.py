@@ -19,7 +19,7 @@ from trainings import LABELS, PROMPTS, folder_bytes, outcome, predict, segments,
 
 from llm2llm_local.errors import DiskError
 from llm2llm_local.file_digest import folder_digest
-from llm2llm_local.student import lora
+from llm2llm_local.student import training as training_module
 from llm2llm_local.student.checkpoint import complete_folder, save_adapter
 from llm2llm_local.student.lora import LoraStudent
 
@@ -42,7 +42,7 @@ def test_peft_loads_the_adapter(
     predict(student, adapter, PROMPTS[:1], LABELS)  # now it holds this adapter
     ids = torch.tensor([naive.ids(PROMPTS[2])])
     with torch.inference_mode():
-        logits = student._model(ids).logits
+        logits = student._adapted.model(ids).logits
         assert torch.equal(naive.model(ids).logits, logits)
         assert (base.model(ids).logits - logits).abs().max() > 0.1
 
@@ -83,7 +83,7 @@ def test_a_failed_write_leaves_nothing(student: LoraStudent, tmp_path: Path, mon
         save_adapter(model, folder)
         return full_disk()
 
-    monkeypatch.setattr(lora, "save_adapter", half_an_adapter)
+    monkeypatch.setattr(training_module, "save_adapter", half_an_adapter)
     with pytest.raises(DiskError, match="No space left on device") as caught:
         student.train(training(tmp_path / "adapter"), quiet)
     assert str(tmp_path / "adapter") in caught.value.message
@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_nothing(student: LoraStudent, tmp_path: Path, mon
 def test_a_state_that_fails_leaves_nothing(
     student: LoraStudent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lora, "save_state", full_disk)
+    monkeypatch.setattr(training_module, "save_state", full_disk)
     with pytest.raises(DiskError):
         student.train(segments(tmp_path, 5)[0], quiet)
     assert list(tmp_path.iterdir()) == []
@@ -108,7 +108,7 @@ def test_after_a_failed_write_the_training_goes_on_as_if_nothing_had_been(
     results = []
     for segment in segments(tmp_path / "two", 5):
         with monkeypatch.context() as patch:
-            patch.setattr(lora, "save_adapter", full_disk)
+            patch.setattr(training_module, "save_adapter", full_disk)
             with pytest.raises(DiskError):
                 student.train(segment, quiet)
         results.append(student.train(segment, quiet))
@@ -120,7 +120,7 @@ def test_a_failed_write_leaves_the_folder_that_was_there(
 ) -> None:
     student.train(training(tmp_path / "adapter"), quiet)
     before = folder_bytes(tmp_path / "adapter")
-    monkeypatch.setattr(lora, "save_adapter", full_disk)
+    monkeypatch.setattr(training_module, "save_adapter", full_disk)
     with pytest.raises(DiskError):
         student.train(training(tmp_path / "adapter", rng_seed=8), quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]

@@ -12,8 +12,9 @@ from tiny_models import TinyModels
 from trainings import outcome, segments, settings, training
 
 from llm2llm_local.errors import ModelError
-from llm2llm_local.student import scoring
 from llm2llm_local.student.lora import LoraStudent
+from llm2llm_local.student.rows import Tokens
+from llm2llm_local.student.training import Training
 
 pytestmark = pytest.mark.model
 
@@ -24,16 +25,16 @@ class ScarceMemory:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
         self.rows = rows
         self.sizes: list[int] = []
-        compute = LoraStudent._summed_loss
+        compute = Training._summed_loss
 
-        def summed_loss(student: LoraStudent, rows: Sequence[scoring.Tokens]) -> torch.Tensor:
+        def summed_loss(engine: Training, rows: Sequence[Tokens]) -> torch.Tensor:
             self.sizes.append(len(rows))
-            loss = compute(student, rows)  # it has drawn its dropout when memory runs out
+            loss = compute(engine, rows)  # it has drawn its dropout when memory runs out
             if len(rows) > self.rows:
                 raise torch.OutOfMemoryError("tried to allocate 20 MiB")
             return loss
 
-        monkeypatch.setattr(LoraStudent, "_summed_loss", summed_loss)
+        monkeypatch.setattr(Training, "_summed_loss", summed_loss)
 
 
 def test_out_of_memory_halves_the_micro_batch(
@@ -56,16 +57,16 @@ def test_out_of_memory_halves_the_micro_batch(
 def test_out_of_memory_once_is_enough_to_stay_careful(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = LoraStudent._step
+    step = Training._step
     failed: list[int] = []
 
-    def step_that_fails_once(student: LoraStudent, batch: Sequence[scoring.Tokens], max_grad_norm: float) -> float:
+    def step_that_fails_once(engine: Training, batch: Sequence[Tokens], max_grad_norm: float) -> float:
         if not failed:
             failed.append(len(batch))
             raise torch.OutOfMemoryError
-        return step(student, batch, max_grad_norm)
+        return step(engine, batch, max_grad_norm)
 
-    monkeypatch.setattr(LoraStudent, "_step", step_that_fails_once)
+    monkeypatch.setattr(Training, "_step", step_that_fails_once)
     memory = ScarceMemory(monkeypatch, rows=4)
     student = LoraStudent(settings(tiny_models.student))
     results = [student.train(segment, quiet) for segment in segments(tmp_path, 6, micro_batch_size=4)]

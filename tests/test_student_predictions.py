@@ -16,7 +16,7 @@ from trainings import LABELS, PROMPTS, QUESTIONS, UNEVEN_LABELS, predict, settin
 from transformers import AutoTokenizer
 
 from llm2llm_local.records import FinishReason
-from llm2llm_local.student import scoring
+from llm2llm_local.student import rows, scoring
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer
 
@@ -87,7 +87,7 @@ def test_padding_changes_no_prediction(student: LoraStudent, undecided: Path, tr
 
 def test_padding_stands_on_the_left_and_takes_no_position() -> None:
     """Positions matter to models that count them from the start; most only know how far apart tokens are."""
-    padded = scoring.left_padded([[5, 6], [7, 8, 9, 10]], 3, "cpu").inputs
+    padded = rows.left_padded([[5, 6], [7, 8, 9, 10]], 3, "cpu").inputs
     assert padded["input_ids"].tolist() == [[3, 3, 5, 6], [7, 8, 9, 10]]
     assert padded["attention_mask"].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
     assert padded["position_ids"][:, 2:].tolist() == [[0, 1], [2, 3]]

@@ -100,7 +100,7 @@ def test_training_learns_and_changes_the_adapter_alone(
 def base_weights(student: LoraStudent) -> dict[str, bytes]:
     return {
         name: weight.detach().contiguous().view(torch.uint8).numpy().tobytes()
-        for name, weight in student._model.state_dict().items()
+        for name, weight in student._adapted.model.state_dict().items()
         if "lora_" not in name
     }
 

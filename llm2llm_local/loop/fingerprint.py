@@ -23,8 +23,15 @@ _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.d
 _CODE: Mapping[str, tuple[str, ...]] = {
     "tasks": ("tasks/*", "spelling", "loop/llm2llm", "loop/context", "loop/grade"),
     "checks": ("checks/*", "spelling", "loop/check", "loop/review"),
-    "student": ("student/lora", "student/scoring", "student/batching", "student/checkpoint", "loop/train"),
-    "predict": ("loop/predict",),
+    "student": (
+        "student/base",
+        "student/rows",
+        "student/training",
+        "student/batching",
+        "student/checkpoint",
+        "loop/train",
+    ),
+    "predict": ("student/base", "student/prediction", "student/scoring", "loop/predict"),
     "teacher": ("teacher/*", "loop/augment"),
 }
 """Which modules' code can change results, by the part of the fingerprint that tells of it."""

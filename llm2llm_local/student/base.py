@@ -1,0 +1,150 @@
+"""The base model, loaded and quantized once, with LoRA layers on it; adapters come and go.
+
+What always holds: the base weights never change, and `position` says which training's weights the adapter holds.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers.utils import logging as transformers_logging
+
+from ..errors import ModelError
+from .checkpoint import ADAPTER_WEIGHTS
+from .protocol import StudentSettings, TrainingExample
+from .rows import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Which training the weights in memory belong to, and the steps done; compared to skip a reload."""
+
+    folder: Path
+    step: int
+
+
+class AdaptedModel:
+    """A base model with one adapter. Raises ModelError when it can't be loaded."""
+
+    def __init__(self, settings: StudentSettings) -> None:
+        transformers_logging.disable_progress_bar()
+        torch.set_num_threads(settings.threads)
+        self.device = _device(settings.device)
+        if self.device == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        dtype = _compute_dtype(self.device)
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(settings.model, local_files_only=True)
+            base, loading = AutoModelForCausalLM.from_pretrained(
+                settings.model,
+                dtype=dtype,
+                device_map={"": self.device},
+                quantization_config=_quantization(settings.quantization, dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise ModelError(
+                    f"{settings.model}: does not fit into the memory of {self.device}",
+                    'Set student.quantization = "nf4", free memory, or take a smaller student.',
+                ) from None
+            raise ModelError(f"{settings.model}: transformers can't load it: {error}") from error
+        if loading["missing_keys"]:  # transformers would go on with random numbers in their place
+            names = ", ".join(sorted(loading["missing_keys"]))
+            raise ModelError(f"{settings.model}: weights are missing: {names}", "Copy the model again.")
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError(
+                f"{settings.model}: the tokenizer has no end-of-text token", "Set eos_token in its config."
+            )
+        self.end = int(self.tokenizer.eos_token_id)
+        limit = getattr(base.config, "max_position_embeddings", settings.max_length)
+        self._max_length = min(settings.max_length, limit)
+        for module in base.modules():
+            # On CPUs with AVX512-BF16 bitsandbytes would repack the weights at the first prediction, for a kernel
+            # in bf16 that has no gradient: trainings after it in the same process would silently learn less.
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+        base.config.use_cache = False
+        # What the folder recommends for chatting (repetition penalties, suppressed tokens) has no place in grading.
+        base.generation_config = GenerationConfig()
+        self.model: Any = get_peft_model(
+            base,
+            LoraConfig(
+                r=settings.lora_rank,
+                lora_alpha=settings.lora_alpha,
+                lora_dropout=settings.lora_dropout,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+            ),
+        )
+        for parameter in self.trainable():
+            parameter.data = parameter.data.float()
+        self.position: Position | None = None
+
+    def trainable(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def reset_adapter(self) -> None:
+        """Fresh LoRA matrices, drawn from torch's random generator."""
+        for module in self.model.modules():
+            if hasattr(module, "reset_lora_parameters"):
+                module.reset_lora_parameters("default", True)
+
+    def load_adapter(self, folder: Path) -> None:
+        weights = load_file(folder / ADAPTER_WEIGHTS)
+        set_peft_model_state_dict(self.model, weights)
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        return list(self.tokenizer(prompt)["input_ids"])
+
+    def completion_ids(self, completion: str) -> list[int]:
+        return [*self.tokenizer(completion, add_special_tokens=False)["input_ids"], self.end]
+
+    def tokens(self, example: TrainingExample) -> Tokens:
+        """Raises ModelError when the example is longer than the student's limit."""
+        prompt, completion = self.prompt_ids(example.prompt), self.completion_ids(example.completion)
+        length = len(prompt) + len(completion)
+        if length > self._max_length:
+            raise ModelError(
+                f"an example has {length} tokens, the student takes {self._max_length}: {example.prompt[:50]!r}",
+                "Shorten or remove it, or raise student.max_length if the model's context allows.",
+            )
+        return Tokens(prompt + completion, len(completion))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            'hardware.device = "cuda", but PyTorch finds no GPU', 'Use "auto" or "cpu"; see llm2llm doctor.'
+        )
+    return wanted
+
+
+def _compute_dtype(device: str) -> torch.dtype:
+    return torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    if kind == "none":
+        return None
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )

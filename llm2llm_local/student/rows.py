@@ -1,0 +1,32 @@
+"""Rows of tokens, and rows as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A training row: `ids` of prompt and completion, of which the last `n_completion` are learnt."""
+
+    ids: list[int]
+    n_completion: int
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """Rows padded on the left: `inputs` has input_ids, attention_mask and position_ids, each (rows, length)."""
+
+    inputs: dict[str, torch.Tensor]
+
+
+def left_padded(rows: Sequence[Sequence[int]], fill: int, device: str) -> Padded:
+    """`fill` can be any token: padding is masked out and takes no position."""
+    length = max(len(row) for row in rows)
+    ids = torch.tensor([[fill] * (length - len(row)) + list(row) for row in rows], device=device)
+    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    return Padded({"input_ids": ids, "attention_mask": mask, "position_ids": positions})
