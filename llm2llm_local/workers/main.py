@@ -2,6 +2,8 @@
 
 Loads one engine and answers calls over the pipe with descriptor FD until the pipe closes. Its standard
 input is a lifeline: it closes when the parent dies, however it dies, and the worker ends at once.
+
+`serve` is all of that but the engine; children of the benchmarks are made of it too.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -19,6 +22,11 @@ from .messages import Call, Crashed, Progressed, Refused, Returned
 
 
 def main(role: str, descriptor: int) -> None:
+    serve(descriptor, lambda settings: _load(role, settings))
+
+
+def serve(descriptor: int, load: Callable[[Any], Any]) -> None:
+    """Answer calls until the pipe closes; the first is "load", whose settings `load` makes the engine of."""
     airgap.enforce()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     connection: Connection[Any, Any] = Connection(descriptor)
@@ -30,7 +38,7 @@ def main(role: str, descriptor: int) -> None:
             return
         try:
             if call.method == "load":
-                engine = _load(role, *call.arguments)
+                engine = load(*call.arguments)
                 value = None
             else:
                 value = getattr(engine, call.method)(

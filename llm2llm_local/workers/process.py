@@ -31,11 +31,17 @@ class WorkerProcess:
     """A child that holds a model. Started by the constructor; its noise goes to `log`.
 
     `interrupted` is asked a few times a second during a call; it may raise to abandon the call, after which
-    the worker must be killed.
+    the worker must be killed. `module` is what the child runs, with the role and the pipe's descriptor.
     """
 
     def __init__(
-        self, role: str, settings: Any, log: Path, timeout_seconds: float, interrupted: Callable[[], None]
+        self,
+        role: str,
+        settings: Any,
+        log: Path,
+        timeout_seconds: float,
+        interrupted: Callable[[], None],
+        module: str = "llm2llm_local.workers.main",
     ) -> None:
         self._role = role
         self._log = log
@@ -48,7 +54,7 @@ class WorkerProcess:
         with log.open("ab") as noise:
             self._process = subprocess.Popen(
                 # -P: what lies in the current folder (a data folder called datasets, say) is not importable.
-                [sys.executable, "-P", "-m", "llm2llm_local.workers.main", role, str(there)],
+                [sys.executable, "-P", "-m", module, role, str(there)],
                 stdin=subprocess.PIPE,
                 stdout=noise,
                 stderr=noise,

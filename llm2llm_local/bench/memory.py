@@ -1,0 +1,97 @@
+"""The most memory that this process has held: resident, by Linux's own account, and on the first GPU.
+
+The kernel's high-water mark of the process is read from /proc and not from getrusage, whose maximum is handed on from
+the parent when a process is started.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from .plan import Memory
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+"""See proc(5): sets the high-water mark back to what is resident now."""
+
+_SECONDS_BETWEEN_LOOKS = 0.05
+
+
+class PeakMemory:
+    """Watches from its construction on. `begin_work` is to be called once, when loading is over."""
+
+    def __init__(self) -> None:
+        self._before = 0
+        self._gpu = _GpuWatch()
+
+    def begin_work(self) -> None:
+        """Count the peak of the work anew, where the kernel lets us; the peak of loading is kept beside it."""
+        self._before = _high_water_bytes()
+        with suppress(OSError):  # where a container forbids it, the peak at work is that of the whole life
+            _CLEAR.write_text(_RESET_PEAK)
+        self._gpu.begin_work()
+
+    def so_far(self) -> Memory:
+        working = _high_water_bytes()
+        return Memory(whole=max(self._before, working), working=working, gpu=self._gpu.peak_bytes())
+
+
+def _high_water_bytes() -> int:
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+    assert found is not None  # every Linux since 2.6 has it
+    return int(found[1]) * 1024
+
+
+class _GpuWatch:
+    """The GPU's memory that came into use since the construction, looked at often.
+
+    What other processes take meanwhile would count too: contenders on a GPU are to be measured one by one. PyTorch
+    keeps its own account of what it asked for, which is exact; where it uses the GPU, that counts.
+    """
+
+    def __init__(self) -> None:
+        self._peak = self._before = 0
+        self._used = _gpu_used_bytes()
+        if self._used is not None:
+            self._before = self._used
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def begin_work(self) -> None:
+        self._peak = 0
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
+
+    def peak_bytes(self) -> int | None:
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            return int(torch.cuda.max_memory_reserved())
+        return None if self._used is None else self._peak
+
+    def _watch(self) -> None:
+        wait = threading.Event()
+        while not wait.wait(_SECONDS_BETWEEN_LOOKS):
+            used = _gpu_used_bytes()
+            if used is not None:
+                self._peak = max(self._peak, used - self._before)
+
+
+def _gpu_used_bytes() -> int | None:
+    """Of the first GPU, all processes together; None when there is none, or its driver doesn't answer."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        try:
+            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used)
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None

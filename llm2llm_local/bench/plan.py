@@ -1,0 +1,106 @@
+"""What is measured: contenders doing the same work, and what travels to and from their processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import UserInputError
+
+Repeat = Callable[[], Mapping[str, float]]
+"""Does the work once; how much it was, counted by what: {"requests": 32}. A count is of work, so that it has a rate."""
+
+Prepare = Callable[[Any], Repeat]
+"""Loads and prepares what a case needs. A function at the top of a module, since it is called in another process."""
+
+Order = Literal["interleaved", "one by one"]
+"""Interleaved: all are loaded, and repeats alternate, so that what disturbs the machine meets all alike. One by one:
+each has ended before the next is loaded, for those that don't fit into memory together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A way of doing the work; `name` is what `--against` and the table call it."""
+
+    name: str
+    prepare: Prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Contenders that do the work of `case`, a frozen dataclass; the first is ours.
+
+    `measure`: the count by whose rate they are compared. `repeats` and `warm_ups`: of each, those not timed for the
+    result being the warm-ups.
+    """
+
+    title: str
+    case: Any
+    contenders: tuple[Contender, ...]
+    measure: str
+    order: Order = "interleaved"
+    repeats: int = 5
+    warm_ups: int = 1
+
+    def sizes(self) -> dict[str, int | float]:
+        """The numbers of the case, by name."""
+        values = {field.name: getattr(self.case, field.name) for field in dataclasses.fields(self.case)}
+        return {name: value for name, value in values.items() if type(value) in (int, float)}
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One repeat in a child: wall seconds, and the counts that the contender told."""
+
+    seconds: float
+    counts: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Most memory that a child has held, in bytes: of its whole life, and since it was prepared.
+
+    `gpu`: of the GPU's, since it was prepared; None without one.
+    """
+
+    whole: int
+    working: int
+    gpu: int | None
+
+
+def against(comparisons: Sequence[Comparison], names: Sequence[str]) -> list[Comparison]:
+    """Ours and the named alternatives, where they belong; all of them when none is named.
+
+    Raises UserInputError for a name that no comparison has.
+    """
+    if not names:
+        return list(comparisons)
+    known = {one.name for comparison in comparisons for one in comparison.contenders[1:]}
+    for name in names:
+        if name not in known:
+            raise UserInputError(f"--against {name}: nothing of that name", f"There is: {', '.join(sorted(known))}")
+    chosen = []
+    for comparison in comparisons:
+        ours, *others = comparison.contenders
+        others = [one for one in others if one.name in names]
+        if others:
+            chosen.append(dataclasses.replace(comparison, contenders=(ours, *others)))
+    return chosen
+
+
+def resized(comparisons: Sequence[Comparison], sizes: Mapping[str, float]) -> list[Comparison]:
+    """The cases with other sizes; each size must be one of a case at least. Raises UserInputError otherwise."""
+    known = {name: value for comparison in comparisons for name, value in comparison.sizes().items()}
+    for name, size in sizes.items():
+        if name not in known:
+            raise UserInputError(f"--size {name}: there is no such size", f"There is: {', '.join(sorted(known))}")
+        if isinstance(known[name], int) and size != int(size):
+            raise UserInputError(f"--size {name}={size}: must be an integer")
+    return [_resized(comparison, sizes) for comparison in comparisons]
+
+
+def _resized(comparison: Comparison, sizes: Mapping[str, float]) -> Comparison:
+    changed = {name: type(before)(sizes[name]) for name, before in comparison.sizes().items() if name in sizes}
+    return dataclasses.replace(comparison, case=dataclasses.replace(comparison.case, **changed))
