@@ -81,6 +81,13 @@ class DiskError(RunFailedError):
     """Writing failed (a full disk, most often); the last complete unit of work is safe."""
 
 
+class OutOfMemoryError(RunFailedError):
+    """A model, its keys and values or a forward pass don't fit into the device's memory as planned.
+
+    The message says what was asked for; a smaller plan may fit.
+    """
+
+
 class WorkerError(RunFailedError):
     """A worker process failed at the same unit of work more often than it is retried."""
 

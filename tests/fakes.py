@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from llm2llm_local.file_digest import folder_digest
 from llm2llm_local.records import FinishReason, Reply
@@ -18,7 +19,7 @@ from llm2llm_local.student.protocol import (
     TrainingProgress,
     TrainingSegment,
 )
-from llm2llm_local.teacher.protocol import TeacherRequest
+from llm2llm_local.teacher.protocol import TeacherRequest, TeacherSettings
 
 
 @dataclass
@@ -69,6 +70,21 @@ class FakeStudent:
 
     def check_lengths(self, examples: tuple[TrainingExample, ...], progress: Progress) -> int:
         return 12
+
+
+def teacher_settings(model: Path, context_length: int) -> TeacherSettings:
+    """Settings for a tiny model on one CPU core, with sizes that don't stand in the way."""
+    return TeacherSettings(
+        model=model,
+        context_length=context_length,
+        threads=1,
+        gpu_layers=0,
+        n_parallel=8,
+        n_batch=512,
+        kv_bytes=2**28,
+        kv_type="f16",
+        flash_attention="auto",
+    )
 
 
 def quiet(*figures: float) -> None:

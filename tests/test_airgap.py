@@ -221,7 +221,7 @@ def load_in_worker(folder: Path, role: str) -> Answer:
             there.close()
             connection: Connection[Any, Any] = Connection(here.detach())
             try:
-                connection.send(Call("load", (TeacherSettings(Path("none"), 512, 1, 0),)))
+                connection.send(Call("load", (TeacherSettings(Path("none"), 512, 1, 0, 1, 512, 2**20, "f16", "auto"),)))
                 assert connection.poll(30)
                 answer: Answer = connection.recv()
             finally:

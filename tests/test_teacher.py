@@ -11,7 +11,7 @@ from typing import Any
 import llama_cpp
 import numpy as np
 import pytest
-from fakes import quiet
+from fakes import quiet, teacher_settings
 from jinja2.exceptions import SecurityError
 from llama_cpp import llama_chat_format
 from tiny_models import TinyModels, always_writes, rewrite_gguf
@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from llm2llm_local.errors import ModelError
 from llm2llm_local.records import FinishReason, Message, Reply, TeacherPrompt
 from llm2llm_local.teacher.llama import LlamaTeacher
-from llm2llm_local.teacher.protocol import Sampling, TeacherRequest, TeacherSettings
+from llm2llm_local.teacher.protocol import Sampling, TeacherRequest
 
 pytestmark = pytest.mark.model
 
@@ -36,7 +36,7 @@ CHAT = (Message("system", "You write questions."), Message("user", "Write one ab
 
 
 def load(path: Path, context_length: int = CONTEXT_LENGTH) -> LlamaTeacher:
-    return LlamaTeacher(TeacherSettings(path, context_length, threads=1, gpu_layers=0))
+    return LlamaTeacher(teacher_settings(path, context_length))
 
 
 def request(

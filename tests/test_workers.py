@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 import pytest
-from fakes import quiet
+from fakes import quiet, teacher_settings
 
 from llm2llm_local.errors import ModelError, RunStoppedError, WorkerError
 from llm2llm_local.records import Message, Reply, TeacherPrompt
@@ -26,7 +26,7 @@ from llm2llm_local.student.protocol import (
     TrainingExample,
     TrainingSegment,
 )
-from llm2llm_local.teacher.protocol import Sampling, TeacherRequest, TeacherSettings
+from llm2llm_local.teacher.protocol import Sampling, TeacherRequest
 from llm2llm_local.workers import pool as pool_module
 from llm2llm_local.workers.memory import MemoryPlan
 from llm2llm_local.workers.pool import WorkerPool
@@ -97,7 +97,7 @@ def open_pool(tiny_models: TinyModels, tmp_path: Path, request: pytest.FixtureRe
     ) -> Opened:
         reports = Reports()
         pool = WorkerPool(
-            teacher=TeacherSettings(teacher, context_length, threads=1, gpu_layers=0),
+            teacher=teacher_settings(teacher, context_length),
             student=StudentSettings(tiny_models.student, "nf4", 8, 16, 0.1, 128, "cpu", threads=1),
             plan=MemoryPlan("cpu", 0, 0, 0, keeps_both),
             logs=tmp_path,
@@ -203,7 +203,7 @@ def test_workers_answer_as_the_engines_do_even_when_they_are_killed(
         assert (opened.logs / f"{role}.log").is_file()
     assert str(tiny_models.teacher) in (opened.logs / "teacher.log").read_text()  # llama.cpp's own words
 
-    teacher = LlamaTeacher(TeacherSettings(tiny_models.teacher, 512, threads=1, gpu_layers=0))
+    teacher = LlamaTeacher(teacher_settings(tiny_models.teacher, 512))
     assert without_times(replies) == without_times(teacher.generate(teacher_requests(6), quiet))
     assert prompt_tokens == teacher.check_prompts(teacher_requests(2), quiet)
     student = LoraStudent(StudentSettings(tiny_models.student, "nf4", 8, 16, 0.1, 128, "cpu", threads=1))
@@ -432,7 +432,7 @@ def interrupted():
         print("busy", flush=True)
 
 pool = WorkerPool(
-    TeacherSettings(Path(sys.argv[1]), 100_000, threads=1, gpu_layers=0),
+    TeacherSettings(Path(sys.argv[1]), 100_000, 1, 0, 1, 512, 2**30, "f16", "auto"),
     StudentSettings(Path("none"), "none", 8, 16, 0.1, 128, "cpu", threads=1),
     MemoryPlan("cpu", 0, 0, 0, True),
     Path(sys.argv[2]), 600, 0, lambda kind, message: print(message, flush=True), interrupted,

@@ -78,6 +78,11 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
             context_length=config.teacher.context_length,
             threads=threads(config),
             gpu_layers=0 if inputs.device == "cpu" else config.teacher.gpu_layers,
+            n_parallel=32,
+            n_batch=512,
+            kv_bytes=2**30,
+            kv_type="f16",
+            flash_attention="auto",
         ),
         student=StudentSettings(
             model=config.student.model,

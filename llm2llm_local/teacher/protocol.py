@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..records import Reply, TeacherPrompt
 
@@ -15,12 +15,22 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class TeacherSettings:
-    """How the model is loaded. `context_length` in tokens; `gpu_layers` -1 means all of them."""
+    """How the model is loaded and how much is decoded at once.
+
+    `context_length`: most tokens of one prompt with its reply; `gpu_layers`: -1 means all of them.
+    `n_parallel`: most sequences decoded at once; `n_batch`: most tokens in one forward pass.
+    `kv_bytes`: most bytes that keys and values may take; `kv_type`: how they are stored.
+    """
 
     model: Path
     context_length: int
     threads: int
     gpu_layers: int
+    n_parallel: int
+    n_batch: int
+    kv_bytes: int
+    kv_type: Literal["f16", "q8_0", "q4_0"]
+    flash_attention: Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
