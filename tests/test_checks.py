@@ -1,54 +1,18 @@
-"""The checks: exact ROUGE-L, what `format` refuses, and the order in which candidates decide over each other."""
+"""The checks: what words are, what `format` refuses, and the order in which candidates decide over each other."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from llm2llm_local.checks.form import FormatCheck
 from llm2llm_local.checks.sequence import CheckSequence
-from llm2llm_local.checks.similarity import TextIndex, words
+from llm2llm_local.checks.similarity import words
 from llm2llm_local.records import Decision, NewExample, Unparsed
 from llm2llm_local.tasks.base import PromptBuilder
 from llm2llm_local.tasks.classification import ClassificationTask
 
 TASK = ClassificationTask(PromptBuilder("Message", "Queue"), "", ("bread", "price"), scores_labels=True)
 SEEDS = ["the rye loaf was warm", "prices went up again this month"]
-
-
-def rouge_l_f(one: str, other: str) -> float:
-    """By the textbook: the longest common subsequence in a table, then F with β = 1."""
-    a, b = words(one), words(other)
-    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
-    for i, left in enumerate(a):
-        for j, right in enumerate(b):
-            table[i + 1][j + 1] = table[i][j] + 1 if left == right else max(table[i][j + 1], table[i + 1][j])
-    common = table[-1][-1]
-    precision, recall = common / len(a), common / len(b)
-    return 0.0 if common == 0 else 2 * precision * recall / (precision + recall)
-
-
-WORDS = ["the", "cat", "dog", "sat", "on", "a", "mat", "again", "and"]
-sentences = st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join)
-
-
-@given(one=sentences, other=sentences)
-def test_scores_are_rouge_l_f(one: str, other: str) -> None:
-    match = TextIndex([other]).nearest_above(one, threshold=0.0)
-    assert (match.score if match else 0.0) == pytest.approx(rouge_l_f(one, other), abs=1e-12)
-
-
-@given(text=sentences, others=st.lists(sentences, max_size=8), threshold=st.floats(0.0, 1.0))
-def test_a_match_is_found_exactly_when_one_is_above_the_threshold(
-    text: str, others: list[str], threshold: float
-) -> None:
-    best = max((rouge_l_f(text, other) for other in others), default=0.0)
-    match = TextIndex(others).nearest_above(text, threshold)
-    if abs(best - threshold) > 1e-9:  # at the very threshold rounding decides
-        assert (match is not None) == (best > threshold)
-    if match is not None:
-        assert match.score == pytest.approx(best, abs=1e-12)
 
 
 def test_words_ignore_case_and_punctuation_and_know_other_scripts() -> None:

@@ -25,10 +25,8 @@ class CheckSequence:
         leak_threshold: float,
     ) -> None:
         self._form = form
-        self._known = TextIndex(known)
-        self._held_out = TextIndex(held_out)
-        self._duplicate_threshold = duplicate_threshold
-        self._leak_threshold = leak_threshold
+        self._known = TextIndex(known, duplicate_threshold)
+        self._held_out = TextIndex(held_out, leak_threshold)
 
     def decide(self, candidate: NewExample | Unparsed) -> list[CheckVerdict]:
         """Verdicts in order. When all of them accept, later candidates are compared with this one, too."""
@@ -43,11 +41,11 @@ class CheckSequence:
         return verdicts
 
     def _duplicate(self, candidate: NewExample) -> CheckVerdict:
-        match = self._known.nearest_above(candidate.question, self._duplicate_threshold)
+        match = self._known.nearest_above(candidate.question)
         return _verdict("duplicate", match, "too similar to a seed or an accepted example")
 
     def _leak(self, candidate: NewExample) -> CheckVerdict:
-        match = self._held_out.nearest_above(candidate.question, self._leak_threshold)
+        match = self._held_out.nearest_above(candidate.question)
         return _verdict("leak", match, "too similar to a dev or test question")
 
 

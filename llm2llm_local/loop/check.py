@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
@@ -19,9 +20,12 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     candidates = run.store.candidates(iteration, attempt)
     groups = [candidates[start : start + _GROUP_SIZE] for start in range(0, len(candidates), _GROUP_SIZE)]
 
+    @cache
+    def checks() -> CheckSequence:
+        return _checks(run)
+
     def work(group: Sequence[CandidateRow]) -> Callable[[], int]:
-        checks = _checks(run)
-        decided = [(candidate, checks.decide(_parsed(candidate))) for candidate in group]
+        decided = [(candidate, checks().decide(_parsed(candidate))) for candidate in group]
 
         def write() -> int:
             for candidate, verdicts in decided:
@@ -35,9 +39,11 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
 
 
 def _checks(run: Run) -> CheckSequence:
-    """Against all that was accepted until now: rebuilt for each unit, so that a resumed run sees the same.
+    """Against all that was accepted until now. What a person keeps out counts, too, or the teacher would bring it back.
 
-    What a person keeps out counts, too, or the teacher would bring it back.
+    Made once for all units of a round that are still to be done, since indexing all texts takes far longer than
+    checking a unit. A resumed run sees the same: what a unit accepts joins the texts in the order in which it joins
+    the examples, and nothing else is accepted during a round.
     """
     seeds = [seed.question for seed in run.store.examples(Split.TRAIN)]
     accepted = [example.question for example in run.store.ever_accepted()]

@@ -51,7 +51,10 @@ def _refusals(run: Run, reviews: Sequence[ReviewRow]) -> dict[int, str]:
     ]
     if not to_judge:
         return {}
-    held_out = TextIndex([row.question for split in (Split.DEV, Split.TEST) for row in run.store.examples(split)])
+    held_out = TextIndex(
+        [row.question for split in (Split.DEV, Split.TEST) for row in run.store.examples(split)],
+        run.config.checks.leak_threshold,
+    )
     is_too_long = _length_check(run)
     found = {}
     for review, wanted in to_judge:
@@ -66,7 +69,7 @@ def _defect(run: Run, held_out: TextIndex, wanted: NewExample) -> str | None:
         return "no question"
     if not wanted.answer.strip():
         return "no answer"
-    if held_out.nearest_above(wanted.question, run.config.checks.leak_threshold) is not None:
+    if held_out.nearest_above(wanted.question) is not None:
         return "too similar to a dev or test question"
     return run.task.defect(wanted)
 
