@@ -358,6 +358,54 @@ def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
         sys.exit(EXIT_USER_INPUT)
 
 
+@cli.command()
+@click.argument("what", required=False)
+@click.option("--against", multiple=True, metavar="NAME", help="Only these alternatives; can be repeated.")
+@_JSON
+@click.option("--repeats", type=click.IntRange(1, 1000), help="Timed repeats of each contender.")
+@click.option("--teacher", type=click.Path(path_type=Path), metavar="GGUF", help="Instead of the configured one.")
+@click.option("--student", type=click.Path(path_type=Path), metavar="FOLDER", help="Instead of the configured one.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="JSONL", help="Instead of the bundled demo's rows.")
+@click.option("--size", "sizes", multiple=True, metavar="NAME=NUMBER", help="A size of the case; can be repeated.")
+@click.option("--grow", metavar="N,N,…", help="The sizes at which growth is measured.")
+@click.pass_obj
+def bench(
+    workspace: Path,
+    what: str | None,
+    against: tuple[str, ...],
+    as_json: bool,
+    repeats: int | None,
+    teacher: Path | None,
+    student: Path | None,
+    data: Path | None,
+    sizes: tuple[str, ...],
+    grow: str | None,
+) -> None:
+    """Measure this machine on WHAT, beside what one would otherwise use. Without WHAT, say what there is.
+
+    Models are those of the configuration, or else the default ones in models. Nothing else should be at work meanwhile.
+    """
+    from .bench.output import report_document, report_lines
+    from .bench.subjects import Request, run_benchmark, subject_lines
+
+    if what is None:
+        click.echo("\n".join(subject_lines()))
+        return
+    request = Request(
+        subject=what,
+        workspace=workspace,
+        teacher=teacher,
+        student=student,
+        data=data,
+        against=against,
+        sizes=dict(_named_number(size) for size in sizes),
+        grow=_integers(grow),
+        repeats=repeats,
+    )
+    report = run_benchmark(request, tell=lambda line: click.echo(line, err=True))
+    click.echo(_json(report_document(report)) if as_json else "\n".join(report_lines(report)))
+
+
 class _ConfigHelp(click.Command):
     """Adds every field to the command's help."""
 
@@ -415,6 +463,21 @@ def _end_watching(workspace: Path, outcome: tuple[int, int | None]) -> NoReturn:
 
 def _set_again(overrides: tuple[str, ...]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
+
+
+def _named_number(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise click.BadParameter(f"{text}: expected NAME=NUMBER", param_hint="--size") from None
+
+
+def _integers(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(",")) if text else ()
+    except ValueError:
+        raise click.BadParameter(f"{text}: expected numbers with commas between", param_hint="--grow") from None
 
 
 def _config_path(workspace: Path, config: Path | None) -> Path:

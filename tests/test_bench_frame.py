@@ -75,14 +75,14 @@ def test_each_contender_has_a_process_of_its_own(case: FakeCase) -> None:
 
 
 def test_a_warm_up_is_not_counted(case: FakeCase) -> None:
-    (result,) = measure(comparison(case, bench_contenders.slow_at_first))
+    (result,) = measure(comparison(case, bench_contenders.slow_at_first)).results
     assert [len(result.warm_ups), len(result.repeats)] == [1, 3]
     assert result.warm_ups[0].seconds >= 0.5
     assert result.spread_seconds[1] < 0.5
 
 
 def test_work_is_counted_as_the_contender_told(case: FakeCase) -> None:
-    (result,) = measure(comparison(replace(case, rows=7), bench_contenders.first))
+    (result,) = measure(comparison(replace(case, rows=7), bench_contenders.first)).results
     assert result.counts() == {"rows": 7, "tokens": 21}
     assert all(one.seconds >= case.seconds for one in result.repeats)
 
@@ -102,14 +102,14 @@ def test_progress_is_told_line_by_line(case: FakeCase) -> None:
 
 def test_the_peak_of_memory_is_the_childs_own(case: FakeCase) -> None:
     ballast = b"x" * 400_000_000  # of the parent: none of it may be counted
-    plain, holding = measure(comparison(case, bench_contenders.first, bench_contenders.holds_200_mb))
+    plain, holding = measure(comparison(case, bench_contenders.first, bench_contenders.holds_200_mb)).results
     assert plain.memory and holding.memory and len(ballast)
     assert 5_000_000 < plain.memory.whole < 150_000_000
     assert 190_000_000 < holding.memory.working - plain.memory.working < 260_000_000
 
 
 def test_what_was_held_while_preparing_is_told_apart(case: FakeCase) -> None:
-    (result,) = measure(comparison(case, bench_contenders.held_200_mb))
+    (result,) = measure(comparison(case, bench_contenders.held_200_mb)).results
     assert result.memory is not None
     assert result.memory.whole - result.memory.working > 150_000_000
 
@@ -129,7 +129,7 @@ def test_what_was_held_while_preparing_is_told_apart(case: FakeCase) -> None:
     ],
 )
 def test_one_that_fails_says_why_and_the_others_go_on(case: FakeCase, prepare: Prepare, said: str) -> None:
-    failed, other = measure(comparison(case, prepare, bench_contenders.second))
+    failed, other = measure(comparison(case, prepare, bench_contenders.second)).results
     assert said in failed.not_run and "\n" not in failed.not_run
     assert failed.repeats == ()
     assert len(other.repeats) == 3 and other.not_run == ""
@@ -141,7 +141,7 @@ def test_the_log_of_a_crash_is_kept_and_others_are_not(case: FakeCase, monkeypat
     monkeypatch.setattr("tempfile.tempdir", str(logs))
     measure(comparison(case, bench_contenders.first, bench_contenders.refuses))
     assert list(logs.iterdir()) == []
-    (failed,) = measure(comparison(case, bench_contenders.raises))
+    (failed,) = measure(comparison(case, bench_contenders.raises)).results
     assert "Traceback" in Path(failed.not_run.rpartition("see ")[2]).read_text()
 
 

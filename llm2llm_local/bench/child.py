@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import Llm2LlmError
 from ..workers.main import serve
 from .memory import PeakMemory
-from .plan import Memory, Prepare, Timed
+from .plan import Memory, Prepare, Timed, Work
 
 
 class PreparedContender:
@@ -35,9 +35,10 @@ class PreparedContender:
     def repeat(self, _: object) -> Timed:
         gc.collect()  # what earlier repeats left behind is not this one's work
         started = time.perf_counter()
-        counts = self._repeat()
+        done = self._repeat()
         seconds = time.perf_counter() - started
-        return Timed(seconds, {name: float(count) for name, count in counts.items()})
+        work = done if isinstance(done, Work) else Work(done, {})
+        return Timed(seconds, {name: float(count) for name, count in work.counts.items()}, dict(work.parts))
 
     def memory(self, _: object) -> Memory:
         return self._peak.so_far()

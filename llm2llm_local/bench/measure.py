@@ -15,10 +15,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from ..errors import Llm2LlmError
 from ..workers.process import WorkerDiedError, WorkerProcess
-from .plan import Comparison, Contender, Memory, Timed
+from .growth import Growth, Point, fit_growth
+from .plan import Comparison, Contender, Memory, Series, Timed
 
 _CHILD = "llm2llm_local.bench.child"
 _REST_SECONDS = 0.3
@@ -55,6 +57,10 @@ class Result:
         """Work of a repeat, by what it is counted in: the median, where repeats differ."""
         return {name: median(one.counts[name] for one in self.repeats) for name in self.repeats[0].counts}
 
+    def parts(self) -> dict[str, float]:
+        """Seconds of each part of a repeat, the median; empty where it isn't one of parts."""
+        return {name: median(one.parts[name] for one in self.repeats) for name in self.repeats[0].parts}
+
     def rates(self, count: str) -> list[float]:
         """Per second, of each repeat."""
         return [one.counts[count] / one.seconds for one in self.repeats]
@@ -73,19 +79,67 @@ class Ratio:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A comparison and what came of it, a result for each contender."""
+
+    comparison: Comparison
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSeries:
+    """A series, measured at each size. `figures`: what `grow` told at each size.
+
+    `growth`: of the median seconds of each contender and of each figure, by name; only where two sizes at least were
+    measured.
+    """
+
+    series: Series
+    at_sizes: tuple[tuple[int, tuple[Result, ...]], ...]
+    figures: tuple[tuple[int, dict[str, float]], ...]
+
+    def points(self, name: str) -> list[Point]:
+        """Of the contender or the figure of that name: the sizes and what was measured there."""
+        timed = [
+            (float(size), one.median_seconds)
+            for size, results in self.at_sizes
+            for one in results
+            if one.name == name and not one.not_run
+        ]
+        return timed or [(float(size), figures[name]) for size, figures in self.figures if figures.get(name, 0) > 0]
+
+    def growth(self, name: str) -> Growth | None:
+        """None when there are less than two sizes to go by."""
+        points = self.points(name)
+        return fit_growth(points) if len({size for size, _ in points}) > 1 else None
+
+
 def ratio(ours: Result, other: Result, measure: str) -> Ratio:
     """By the rate of the count `measure`."""
     mine, theirs = ours.rates(measure), other.rates(measure)
     return Ratio(ours.rate(measure) / other.rate(measure), min(mine) / max(theirs), max(mine) / min(theirs))
 
 
-def measure(comparison: Comparison, tell: Tell = lambda _: None) -> list[Result]:
+def measure_series(series: Series, tell: Tell = lambda _: None) -> MeasuredSeries:
+    """Size by size, the smallest first."""
+    at_sizes, all_figures = [], []
+    for size in sorted(series.sizes):
+        comparison = series.at(size)
+        if series.grow is not None:
+            tell(f"{comparison.title}: {series.size} {size:,}")
+            all_figures.append((size, dict(series.grow(comparison.case))))
+        at_sizes.append((size, measure(comparison, tell).results))
+    return MeasuredSeries(series, tuple(at_sizes), tuple(all_figures))
+
+
+def measure(comparison: Comparison, tell: Tell = lambda _: None) -> Measured:
     """The results of all contenders, in their order. One that fails doesn't keep the others from being measured."""
     groups: list[Sequence[Contender]] = [[one] for one in comparison.contenders]
     if comparison.order == "interleaved":
         groups = [comparison.contenders]
-    results = [result for group in groups for result in _measure_together(comparison, group, tell)]
-    return results
+    results = tuple(result for group in groups for result in _measure_together(comparison, group, tell))
+    return Measured(comparison, results)
 
 
 def _measure_together(comparison: Comparison, contenders: Sequence[Contender], tell: Tell) -> Iterator[Result]:
@@ -135,18 +189,16 @@ class _Turns:
 
     def prepare(self) -> None:
         try:
-            self._worker = WorkerProcess(
-                self.name, (self._contender.prepare, self._case), self._log, float("inf"), lambda: None, _CHILD
-            )
-            self._preparation_seconds = self._worker.call("preparation_seconds")
+            self._worker = WorkerProcess(self.name, self._log, float("inf"), lambda: None, _CHILD)
+            self._worker.load((self._contender.prepare, self._case))
+            self._preparation_seconds = self._ask("preparation_seconds")
         except (Llm2LlmError, WorkerDiedError) as error:
             self._give_up(error)
 
     def take(self, is_warm_up: bool) -> str:
         """One repeat; what there is to tell of it."""
-        assert self._worker is not None
         try:
-            timed: Timed = self._worker.call("repeat")
+            timed: Timed = self._ask("repeat")
         except (Llm2LlmError, WorkerDiedError) as error:
             self._give_up(error)
             return f": {self._not_run}"
@@ -156,7 +208,7 @@ class _Turns:
     def result(self) -> Result:
         if self._worker is not None and self.can_go_on:
             try:
-                memory: Memory = self._worker.call("memory")
+                memory: Memory = self._ask("memory")
             except (Llm2LlmError, WorkerDiedError) as error:
                 self._give_up(error)
             else:
@@ -168,6 +220,11 @@ class _Turns:
                     memory=memory,
                 )
         return Result(self.name, not_run=self._not_run)
+
+    def _ask(self, method: str) -> Any:
+        assert self._worker is not None
+        self._worker.begin(method)
+        return self._worker.finish()
 
     def end(self) -> None:
         if self._worker is not None:

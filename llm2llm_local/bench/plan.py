@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import UserInputError
 
-Repeat = Callable[[], Mapping[str, float]]
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a repeat that has parts returns: its counts, and the wall seconds of each part, which it takes itself."""
+
+    counts: Mapping[str, float]
+    parts: Mapping[str, float]
+
+
+Repeat = Callable[[], Mapping[str, float] | Work]
 """Does the work once; how much it was, counted by what: {"requests": 32}. A count is of work, so that it has a rate."""
 
 Prepare = Callable[[Any], Repeat]
@@ -33,7 +42,7 @@ class Comparison:
     """Contenders that do the work of `case`, a frozen dataclass; the first is ours.
 
     `measure`: the count by whose rate they are compared. `repeats` and `warm_ups`: of each, those not timed for the
-    result being the warm-ups.
+    result being the warm-ups. `note`: what a reader should know about what is compared.
     """
 
     title: str
@@ -43,19 +52,39 @@ class Comparison:
     order: Order = "interleaved"
     repeats: int = 5
     warm_ups: int = 1
+    note: str = ""
 
     def sizes(self) -> dict[str, int | float]:
         """The numbers of the case, by name."""
-        values = {field.name: getattr(self.case, field.name) for field in dataclasses.fields(self.case)}
+        values = {one.name: getattr(self.case, one.name) for one in dataclasses.fields(self.case)}
         return {name: value for name, value in values.items() if type(value) in (int, float)}
 
 
 @dataclass(frozen=True, slots=True)
+class Series:
+    """How the cost of each contender grows with one number of the case, the field `size`, taking the values `sizes`.
+
+    `grow` makes what a case needs, before its contenders are prepared; what it returns (bytes of a file, say) are
+    figures that grow, too. Contenders are not compared with each other.
+    """
+
+    comparison: Comparison
+    size: str
+    sizes: tuple[int, ...]
+    grow: Callable[[Any], Mapping[str, float]] | None = None
+
+    def at(self, size: int) -> Comparison:
+        case = dataclasses.replace(self.comparison.case, **{self.size: size})
+        return dataclasses.replace(self.comparison, case=case)
+
+
+@dataclass(frozen=True, slots=True)
 class Timed:
-    """One repeat in a child: wall seconds, and the counts that the contender told."""
+    """One repeat in a child: wall seconds, the counts that the contender told, and the seconds of its parts."""
 
     seconds: float
     counts: dict[str, float]
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,231 @@
+"""What was measured, as a text for people and as JSON for programs. No figure is in one that isn't in the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..counted import counted
+from ..report.cells import cells, padded, right_aligned
+from ..report.plain import plain
+from .machine import Machine
+from .measure import Measured, MeasuredSeries, Result, ratio
+from .plan import Comparison
+
+_MIB = 2**20
+_NOT_RUN = "not run: "
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One call of `bench`. `warnings`: what disturbed it; `skipped`: what there was no time or memory for, and why."""
+
+    subject: str
+    machine: Machine
+    versions: dict[str, str]
+    warnings: tuple[str, ...]
+    parts: tuple[Measured | MeasuredSeries, ...]
+    created_at: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """The whole as lines without control characters."""
+    yield f"llm2llm bench {report.subject}  {report.created_at}"
+    yield from report.machine.lines()
+    yield ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    for warning in report.warnings:
+        yield f"warning: {warning}"
+    for part in report.parts:
+        yield ""
+        yield from _lines(part)
+
+
+def _lines(part: Measured | MeasuredSeries) -> Iterator[str]:
+    comparison = part.comparison if isinstance(part, Measured) else part.series.comparison
+    varied = "" if isinstance(part, Measured) else part.series.size
+    yield f"{comparison.title}: {_sizes(comparison, varied)}"
+    order = "" if len(comparison.contenders) == 1 else f", {comparison.order}"
+    warm_ups = f" after {counted(comparison.warm_ups, 'warm-up')}" if comparison.warm_ups else ", no warm-up"
+    yield f"{counted(comparison.repeats, 'repeat')} of each{warm_ups}{order}"
+    if comparison.note:
+        yield comparison.note
+    if isinstance(part, Measured):
+        yield from _aligned(_comparison_rows(part))
+    else:
+        yield from _aligned(_series_rows(part))
+        for size, results in part.at_sizes:
+            for result in results:
+                if result.not_run:
+                    yield f"{part.series.size} {size:,}: {result.name}: {_NOT_RUN}{plain(result.not_run)}"
+
+
+def _sizes(comparison: Comparison, varied: str) -> str:
+    return ", ".join(f"{name} {size:,}" for name, size in comparison.sizes().items() if name != varied)
+
+
+def _comparison_rows(measured: Measured) -> list[list[str]]:
+    """Heading first; a row of one cell besides its name is a sentence."""
+    run = [one for one in measured.results if not one.not_run]
+    counts = list(dict.fromkeys(name for one in run for name in one.counts()))
+    parts = list(dict.fromkeys(name for one in run for name in one.parts()))
+    has_gpu = any(one.memory is not None and one.memory.gpu is not None for one in run)
+    heading = ["contender", *counts, "median s", "spread s", *(f"{name}/s" for name in counts)]
+    heading += [*(f"{name} s" for name in parts), "peak MiB", "at work MiB", *(["GPU MiB"] if has_gpu else [])]
+    rows = [[*heading, f"{measured.results[0].name} to it"]]
+    for one in measured.results:
+        rows.append(_row(measured, one, counts, parts, has_gpu))
+    return rows
+
+
+def _row(measured: Measured, one: Result, counts: Sequence[str], parts: Sequence[str], has_gpu: bool) -> list[str]:
+    if one.not_run:
+        return [one.name, _NOT_RUN + plain(one.not_run)]
+    done, seconds, memory = one.counts(), one.parts(), one.memory
+    assert memory is not None
+    low, high = one.spread_seconds
+    row = [one.name, *(figure(done[name]) if name in done else "" for name in counts)]
+    row += [figure(one.median_seconds), f"{figure(low)}–{figure(high)}"]
+    row += [figure(one.rate(name)) if name in done else "" for name in counts]
+    row += [figure(seconds[name]) if name in seconds else "" for name in parts]
+    row += [f"{memory.whole / _MIB:,.0f}", f"{memory.working / _MIB:,.0f}"]
+    if has_gpu:
+        row.append("" if memory.gpu is None else f"{memory.gpu / _MIB:,.0f}")
+    return [*row, _ratio(measured, one)]
+
+
+def _ratio(measured: Measured, one: Result) -> str:
+    ours = measured.results[0]
+    if one is ours or ours.not_run:
+        return ""
+    found = ratio(ours, one, measured.comparison.measure)
+    return f"{figure(found.median)}× ({figure(found.low)}–{figure(found.high)})"
+
+
+def _series_rows(measured: MeasuredSeries) -> list[list[str]]:
+    sizes = sorted(measured.series.sizes)
+    unit = measured.series.size
+    rows = [[f"median s by {unit}", *(f"{size:,}" for size in sizes), "exponent (R²)", f"per million {unit} (R²)"]]
+    names = [one.name for one in measured.series.comparison.contenders]
+    names += dict.fromkeys(name for _, figures in measured.figures for name in figures)
+    for name in names:
+        values = dict(measured.points(name))
+        growth = measured.growth(name)
+        fits = ["", ""]
+        if growth is not None:
+            fits = [
+                f"{growth.exponent:.2f} ({growth.exponent_r_squared:.3f})",
+                f"{figure(growth.per_million)} ({growth.per_million_r_squared:.3f})",
+            ]
+        rows.append([name, *(figure(values[size]) if size in values else "–" for size in sizes), *fits])
+    return rows
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The first column to the left, the others to the right; sentences take no part in it."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(cells(row[column]) for row in full) for column in range(len(rows[0]))]
+    widths[0] = max(cells(row[0]) for row in rows)
+    for row in rows:
+        first = padded(row[0], widths[0])
+        if len(row) < len(rows[0]):
+            yield _GAP.join([first, *row[1:]])
+            continue
+        others = (right_aligned(cell, width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        yield _GAP.join([first, *others]).rstrip()
+
+
+def figure(value: float) -> str:
+    """Three significant digits, and no exponent of ten; whole numbers from a hundred on."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    if abs(value) < 1e-6:
+        return f"{value:.1e}"
+    text = f"{value:.3g}"
+    return f"{value:.8f}".rstrip("0") if "e" in text else text
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """All of it: every repeat, sizes and figures; documented by the names, seconds and bytes throughout."""
+    return {
+        "benchmark": report.subject,
+        "created_at": report.created_at,
+        "machine": dataclasses.asdict(report.machine),
+        "versions": report.versions,
+        "warnings": list(report.warnings),
+        "comparisons": [_comparison_document(one) for one in report.parts if isinstance(one, Measured)],
+        "series": [_series_document(one) for one in report.parts if isinstance(one, MeasuredSeries)],
+    }
+
+
+def _head(comparison: Comparison) -> dict[str, Any]:
+    case = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in (
+            (one.name, getattr(comparison.case, one.name)) for one in dataclasses.fields(comparison.case)
+        )
+    }
+    return {
+        "title": comparison.title,
+        "note": comparison.note,
+        "case": case,
+        "order": comparison.order,
+        "warm_ups": comparison.warm_ups,
+    }
+
+
+def _comparison_document(measured: Measured) -> dict[str, Any]:
+    ours, measure = measured.results[0], measured.comparison.measure
+    results = []
+    for one in measured.results:
+        is_compared = one is not ours and not one.not_run and not ours.not_run
+        found = dataclasses.asdict(ratio(ours, one, measure)) if is_compared else None
+        results.append({**_result_document(one), "ratio": found})
+    return {**_head(measured.comparison), "measure": measure, "contenders": results}
+
+
+def _result_document(one: Result) -> dict[str, Any]:
+    if one.not_run:
+        return {"name": one.name, "not_run": one.not_run}
+    assert one.memory is not None
+    low, high = one.spread_seconds
+    return {
+        "name": one.name,
+        "not_run": None,
+        "preparation_seconds": one.preparation_seconds,
+        "median_seconds": one.median_seconds,
+        "least_seconds": low,
+        "most_seconds": high,
+        "rates": {name: one.rate(name) for name in one.counts()},
+        "peak_bytes": one.memory.whole,
+        "peak_bytes_at_work": one.memory.working,
+        "peak_gpu_bytes": one.memory.gpu,
+        "warm_ups": [dataclasses.asdict(repeat) for repeat in one.warm_ups],
+        "repeats": [dataclasses.asdict(repeat) for repeat in one.repeats],
+    }
+
+
+def _series_document(measured: MeasuredSeries) -> dict[str, Any]:
+    series = measured.series
+    names = [one.name for one in series.comparison.contenders]
+    names += dict.fromkeys(name for _, figures in measured.figures for name in figures)
+    growths = {name: measured.growth(name) for name in names}
+    return {
+        **_head(series.comparison),
+        "size": series.size,
+        "at": [
+            {"size": size, "contenders": [_result_document(one) for one in results]}
+            for size, results in measured.at_sizes
+        ],
+        "figures": [{"size": size, **figures} for size, figures in measured.figures],
+        "growth": {name: None if one is None else dataclasses.asdict(one) for name, one in growths.items()},
+    }

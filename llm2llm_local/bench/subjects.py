@@ -1,0 +1,131 @@
+"""What `llm2llm bench` can measure, and the way from a call of it to a report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import load_config
+from ..default_model import STUDENT, TEACHER
+from ..errors import UserInputError
+from ..loop.fingerprint import threads
+from ..teacher.plan import Device
+from ..workers.memory import find_device
+from .machine import disturbances, this_machine, versions
+from .measure import Tell, measure, measure_series
+from .output import Report
+from .plan import Comparison, Series, against, resized
+
+_CONFIG_NAME = "llm2llm.toml"
+
+SUBJECTS = {
+    "checks": "comparing candidates with all that is known and held out, against other ways; growth by examples",
+    "store": "writing results, and how the store's size and its queries grow; --grow up to 10000000 predictions",
+}
+"""Name → what is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is measured with. `data`: None for the bundled demo; `scratch`: a folder that is deleted afterwards."""
+
+    teacher: Path
+    student: Path
+    data: Path | None
+    device: Device
+    threads: int
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call of `bench`. What is None is taken from the configuration, or is what a benchmark has by itself.
+
+    `sizes`: by name of a case's number; `grow`: the sizes at which growth is measured.
+    """
+
+    subject: str
+    workspace: Path
+    teacher: Path | None = None
+    student: Path | None = None
+    data: Path | None = None
+    against: tuple[str, ...] = ()
+    sizes: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    grow: tuple[int, ...] = ()
+    repeats: int | None = None
+
+
+def subject_lines() -> list[str]:
+    """What there is to measure, a line each."""
+    return [f"{name:<8} {what}" for name, what in SUBJECTS.items()]
+
+
+def run_benchmark(request: Request, tell: Tell) -> Report:
+    """Measure. Raises UserInputError for what there isn't, before anything is measured."""
+    if request.subject not in SUBJECTS:
+        raise UserInputError(f"bench {request.subject}: there is no such benchmark", "\n".join(subject_lines()))
+    with tempfile.TemporaryDirectory(prefix="llm2llm-bench-") as scratch:
+        material = _material(request, Path(scratch))
+        parts = _wanted(_PARTS[request.subject](material), request)
+        warnings = tuple(disturbances())
+        for warning in warnings:
+            tell(f"warning: {warning}")
+        measured = tuple(
+            measure_series(part, tell) if isinstance(part, Series) else measure(part, tell) for part in parts
+        )
+    return Report(request.subject, this_machine(), versions(), warnings, measured)
+
+
+def _wanted(parts: Sequence[Comparison | Series], request: Request) -> list[Comparison | Series]:
+    """The parts as the person wants them: against whom, how large, how often."""
+    comparisons = [part for part in parts if isinstance(part, Comparison)]
+    series = [part for part in parts if isinstance(part, Series)]
+    if request.against:
+        comparisons, series = against(comparisons, request.against), []
+    if request.grow and not series:
+        raise UserInputError(f"--grow: nothing is measured at several sizes in bench {request.subject}")
+    every = resized([*comparisons, *(one.comparison for one in series)], request.sizes)
+    if request.repeats is not None:
+        every = [dataclasses.replace(one, repeats=request.repeats) for one in every]
+    changed = [
+        dataclasses.replace(one, comparison=comparison, sizes=request.grow or one.sizes)
+        for one, comparison in zip(series, every[len(comparisons) :], strict=True)
+    ]
+    return [*every[: len(comparisons)], *changed]
+
+
+def _material(request: Request, scratch: Path) -> Material:
+    """From the command line, else the workspace's configuration, else the default models."""
+    path = request.workspace / _CONFIG_NAME
+    config = load_config(path) if path.is_file() else None
+    models = request.workspace / "models"
+    return Material(
+        teacher=request.teacher or (config.teacher.model if config else models / TEACHER),
+        student=request.student or (config.student.model if config else models / STUDENT),
+        data=request.data,
+        device=find_device(config.hardware.device if config else "auto"),
+        threads=threads(config) if config else len(os.sched_getaffinity(0)),
+        scratch=scratch,
+    )
+
+
+def _checks(_: Material) -> list[Comparison | Series]:
+    from .checks import parts
+
+    return parts()
+
+
+def _store(material: Material) -> list[Comparison | Series]:
+    from .store import parts
+
+    return parts(material.scratch)
+
+
+_PARTS: Mapping[str, Callable[[Material], Sequence[Comparison | Series]]] = {
+    "checks": _checks,
+    "store": _store,
+}

@@ -1,0 +1,160 @@
+"""`llm2llm bench` as a user calls it, on sizes that take no time; the benchmarks of the store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from workspaces import Workspace
+
+from llm2llm_local.bench.history import PREDICTIONS_PER_RUN, grow_history
+from llm2llm_local.bench.store import QUERIES, HistoryCase, WriteCase, a_commit_per_row, one_transaction_per_unit
+from llm2llm_local.bench.subjects import SUBJECTS
+from llm2llm_local.records import Split
+from llm2llm_local.report.curves import accuracies
+from llm2llm_local.report.failures import failures_of
+from llm2llm_local.report.lineage import lineage_of
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
+
+SMALL = ("--repeats", "1", "--size", "units=2", "--size", "unit_rows=3", "--grow", "10000,20000")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_subject_it_says_what_there_is(workspace: Workspace) -> None:
+    ending = workspace.llm2llm("bench")
+    assert ending.code == 0
+    assert [line.split()[0] for line in ending.out.splitlines()] == list(SUBJECTS)
+
+
+def test_the_store_is_measured_and_nothing_is_left_behind(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = workspace.folder / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    ending = workspace.llm2llm("bench", "store", "--json", *SMALL)
+    assert ending.code == 0, ending.err
+    document = ending.json()
+    (writing,) = document["comparisons"]
+    assert [one["not_run"] for one in writing["contenders"]] == [None, None]
+    assert writing["contenders"][0]["repeats"][0]["counts"] == {"predictions": 6.0}
+    (series,) = document["series"]
+    assert [one["size"] for one in series["at"]] == [10_000, 20_000]
+    assert all(contender["not_run"] is None for one in series["at"] for contender in one["contenders"])
+    small, large = (one["bytes of the file"] for one in series["figures"])
+    assert small < large < 3 * small
+    assert list(scratch.iterdir()) == []
+    assert "repeat 1 of 1" in ending.err  # progress, and not in the JSON
+    assert [path.name for path in workspace.folder.iterdir()] == ["scratch"]
+
+
+def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:
+    ending = workspace.llm2llm("bench", "store", "--against", "commit-per-row", *SMALL[:-2])
+    assert ending.code == 0, ending.err
+    assert "commit-per-row" in ending.out and "as it grows" not in ending.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "bench nothing: there is no such benchmark"),
+        (["store", "--against", "nobody"], "There is: commit-per-row"),
+        (["store", "--size", "lines=3"], "There is: predictions, unit_rows, units"),
+        (["store", "--size", "units"], "expected NAME=NUMBER"),
+        (["store", "--grow", "10,many"], "expected numbers with commas between"),
+        (["store", "--repeats", "0"], "0 is not in the range"),
+    ],
+)
+def test_what_there_is_not_is_refused_before_anything_is_measured(
+    workspace: Workspace, arguments: list[str], said: str
+) -> None:
+    ending = workspace.llm2llm("bench", *arguments)
+    assert ending.code == 2
+    assert said in ending.err and "warm-up" not in ending.err
+
+
+# --- the store --------------------------------------------------------------------------------------------------------
+
+
+def test_a_history_grows_by_whole_runs_and_keeps_what_it_has(tmp_path: Path) -> None:
+    grow_history(tmp_path, PREDICTIONS_PER_RUN)
+    first = rows(tmp_path, "SELECT * FROM predictions WHERE run_id = 1")
+    grow_history(tmp_path, PREDICTIONS_PER_RUN + 1)
+    assert rows(tmp_path, "SELECT count(*) FROM predictions") == [(2 * PREDICTIONS_PER_RUN,)]
+    assert rows(tmp_path, "SELECT * FROM predictions WHERE run_id = 1") == first
+    assert rows(tmp_path, "PRAGMA foreign_key_check") == []
+
+
+def test_reports_can_read_a_history(tmp_path: Path) -> None:
+    grow_history(tmp_path, PREDICTIONS_PER_RUN)
+    with open_reader(tmp_path) as connection:
+        newest = max(iteration for iteration, _ in accuracies(connection, 1)[Split.TRAIN])
+        failures = failures_of(connection, 1, None)
+        assert {failure["iteration"] for failure in failures} == {newest}
+        accuracy = dict(accuracies(connection, 1)[Split.TRAIN])[newest]
+        assert accuracy.n - accuracy.n_correct == len(failures) > 0
+        augmented = connection.execute("SELECT max(id) FROM examples WHERE origin = 'augmented'").fetchone()[0]
+        assert [one["origin"] for one in lineage_of(connection, augmented)] == ["augmented", "seed"]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: str(query.__name__))
+def test_each_query_answers(tmp_path: Path, query: object) -> None:
+    assert callable(query)
+    grow_history(tmp_path, PREDICTIONS_PER_RUN)
+    assert query(HistoryCase(tmp_path, PREDICTIONS_PER_RUN))() == {"queries": 1}
+
+
+def test_both_ways_of_writing_write_the_same(tmp_path: Path) -> None:
+    case = WriteCase(tmp_path, units=2, unit_rows=3)
+    for prepare in (one_transaction_per_unit, a_commit_per_row):
+        repeat = prepare(case)
+        assert repeat() == repeat() == {"predictions": 6}
+    columns = "iteration, example_id, split, output_text, predicted_answer, outcome, is_correct, confidence"
+    of_units = rows(tmp_path / "unit", f"SELECT {columns} FROM predictions ORDER BY id")
+    assert of_units == rows(tmp_path / "row", f"SELECT {columns} FROM predictions ORDER BY id")
+    assert len(of_units) == 12
+    assert rows(tmp_path / "unit", "SELECT units_done FROM stages") == [(2,), (2,)]
+
+
+def test_ways_of_writing_differ_in_their_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = WriteCase(tmp_path, units=2, unit_rows=3)
+    n_commits = []
+    for prepare in (one_transaction_per_unit, a_commit_per_row):
+        commits = 0
+        transaction = Store.transaction
+
+        def counted(store: Store) -> object:
+            nonlocal commits
+            commits += 1
+            return transaction(store)  # noqa: B023
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "transaction", counted)
+            repeat = prepare(case)
+            commits = 0
+            repeat()
+        n_commits.append(commits)
+    assert n_commits == [3, 6]  # the stage's opening, and each unit; or each row
+
+
+def rows(folder: Path, sql: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(folder / "llm2llm.db")
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def test_json_is_all_of_standard_output(workspace: Workspace) -> None:
+    ending = workspace.llm2llm("bench", "store", "--json", "--against", "commit-per-row", *SMALL[:-2])
+    assert json.loads(ending.out)["benchmark"] == "store"
