@@ -10,11 +10,13 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from .encoding import REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf8, is_utf16, unfit_character
 from .errors import ConfigError
@@ -26,6 +28,24 @@ LARGEST_RNG_SEED = 2**63 - 1
 """What an SQLite integer can hold."""
 
 PathField = Annotated[Path, Field(strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class AutoOr:
+    """Annotates a field that is "auto" or an integer from `ge` to `le`: one error for both, not one for each."""
+
+    ge: int
+    le: int
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def _check(self, value: Any) -> Any:
+        if value != "auto" and not (type(value) is int and self.ge <= value <= self.le):
+            raise PydanticCustomError(
+                "auto_or", 'Input should be "auto" or an integer from {ge} to {le}', {"ge": self.ge, "le": self.le}
+            )
+        return value
 
 
 class Section(BaseModel):
@@ -113,12 +133,33 @@ class TeacherConfig(Section):
     )
     grammar: PathField | None = Field(None, description="A GBNF grammar file that every reply must follow. Optional.")
     group_size: int = Field(
-        8, ge=1, le=1024, description="Requests in a unit of work: what is redone, at most, after an interruption."
+        32,
+        ge=1,
+        le=1024,
+        description="Requests in a unit of work: what is decoded together, and redone, at most, after an interruption.",
     )
-    context_length: int = Field(
-        2048, ge=64, description="Tokens for a prompt and its reply together; at most what the model was made for."
+    n_parallel: Annotated[Literal["auto"] | int, AutoOr(1, 256)] = Field(
+        "auto", description="Requests decoded at once; auto: all of a unit, if keys and values fit into the memory."
     )
-    gpu_layers: int = Field(-1, ge=-1, description="Layers to put on the GPU; -1: all of them. No effect on a CPU.")
+    context_length: Annotated[Literal["auto"] | int, AutoOr(64, 2**24)] = Field(
+        "auto",
+        description="Tokens for a prompt and its reply together; at most what the model was made for. auto: as many "
+        "as there is memory for.",
+    )
+    n_batch: Annotated[Literal["auto"] | int, AutoOr(32, 8192)] = Field(
+        "auto", description="Tokens in a forward pass, of all requests together; auto: 512."
+    )
+    gpu_layers: Annotated[Literal["auto"] | int, AutoOr(0, 10_000)] = Field(
+        "auto",
+        description="Layers to put on the GPU, the output counting as one; auto: all that fit. No effect on a CPU.",
+    )
+    kv_cache: Literal["auto", "f16", "q8_0", "q4_0"] = Field(
+        "auto", description="How keys and values are kept; auto: f16, or q8_0 where that doesn't fit."
+    )
+    flash_attention: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="llama.cpp's flash attention, which a quantized kv_cache needs; auto: where it is supported.",
+    )
 
 
 class StudentConfig(Section):
@@ -293,6 +334,12 @@ def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
         lines = [f"{source}: {_explain(item, document)}" for item in error.errors()]
         raise ConfigError("\n".join(lines), "All fields: llm2llm config --help") from None
     _check_task(config.task, source)
+    if config.teacher.flash_attention == "off" and config.teacher.kv_cache not in ("auto", "f16"):
+        raise ConfigError(
+            f'{source}: teacher.kv_cache = "{config.teacher.kv_cache}" needs flash attention, which '
+            "teacher.flash_attention turns off",
+            'Set teacher.flash_attention = "auto", or teacher.kv_cache = "f16".',
+        )
     if config.data.question_column == config.data.answer_column:
         raise ConfigError(f"{source}: data.question_column and data.answer_column are the same")
     return _with_absolute_paths(config, base)
@@ -436,6 +483,8 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
 
 def _type_text(field: FieldInfo) -> str:
     annotation = str(field.annotation)
+    if any(isinstance(constraint, AutoOr) for constraint in field.metadata):
+        return '"auto" | integer'
     if "Literal" in annotation:
         return " | ".join(f'"{choice}"' for choice in field.annotation.__args__)  # type: ignore[union-attr]
     for word, text in (

@@ -56,7 +56,9 @@ def _row(doc: FieldDoc) -> str:
 def _type(doc: FieldDoc) -> str:
     """A word such as integer, or the values there are: a bar between them would end the table's cell."""
     *others, last = doc.type.split(" | ")
-    return f"{', '.join(f'`{choice}`' for choice in others)} or `{last}`" if others else last
+    if not others:
+        return last
+    return f"{', '.join(f'`{choice}`' for choice in others)} or {last if last == 'integer' else f'`{last}`'}"
 
 
 if __name__ == "__main__":

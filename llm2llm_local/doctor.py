@@ -15,7 +15,8 @@ from .config import flatten
 from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError
 from .loop.fingerprint import threads
-from .loop.inputs import Inputs, disk_plan, memory_plan, read_inputs
+from .loop.inputs import Inputs, disk_plan, read_inputs
+from .loop.plans import device_plan
 from .records import Split
 from .report.duration import duration
 from .report.plain import plain, shortened
@@ -125,16 +126,18 @@ def _short(label: str) -> str:
 
 
 def _memory(inputs: Inputs) -> Iterator[Finding]:
-    plan = memory_plan(inputs)
-    text = (
-        f"memory of the {plan.device}: teacher about {plan.teacher_bytes / _GIB:.1f} GiB, student about "
-        f"{plan.student_bytes / _GIB:.1f} GiB, {plan.free_bytes / _GIB:.1f} GiB free: "
-    )
-    largest = max(plan.teacher_bytes, plan.student_bytes)
-    if largest > plan.free_bytes:
-        yield Finding("warning", text + "too little; take a smaller model, context_length or micro_batch_size")
-    else:
-        yield Finding("ok", text + ("both stay loaded" if plan.keeps_both else "they take turns"))
+    plan = device_plan(inputs)
+    largest = max(plan.teacher.total_bytes, plan.student.total_bytes)
+    for line in plan.lines():
+        yield Finding("ok", line)
+    for reason in plan.teacher.reasons:
+        yield Finding("ok", f"teacher: {reason}")
+    if largest > plan.memory.free_bytes:
+        yield Finding(
+            "warning",
+            f"memory of the {plan.memory.device}: one of them needs about {largest / _GIB:.1f} GiB, more than is free; "
+            "take a smaller model, teacher.context_length or student.micro_batch_size",
+        )
 
 
 def _disk(inputs: Inputs) -> Iterator[Finding]:

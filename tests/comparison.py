@@ -33,6 +33,7 @@ _EVENTS_OF_INTERRUPTIONS = (
     "run_failed",
     "worker_started",
     "worker_died",
+    "hand_over",
     "memory_short",
     "command_pause",
     "command_resume",

@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
+    from worker_pools import Open
     from workspaces import Workspace
 
     from llm2llm_local.store.writer import Store
@@ -78,6 +79,14 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     from tiny_models import make_tiny_models  # torch and transformers: seconds that most tests need not wait
 
     return make_tiny_models(tmp_path_factory.mktemp("models"), TEXTS)
+
+
+@pytest.fixture
+def open_pool(tiny_models: TinyModels, tmp_path: Path, request: pytest.FixtureRequest) -> Open:
+    """Opens pools of workers with the tiny models, which are closed when the test ends; logs in `tmp_path`."""
+    from worker_pools import opener
+
+    return opener(tiny_models, tmp_path, request)
 
 
 @pytest.fixture(scope="session")

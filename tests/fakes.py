@@ -33,6 +33,9 @@ class FakeTeacher:
         self.requests += group
         return [Reply(self.write(request), FinishReason.STOP, 7, 3, 0.01) for request in group]
 
+    def begin_generate(self, group: Sequence[TeacherRequest]) -> Callable[[Progress], list[Reply]]:
+        return lambda progress: self.generate(group, progress)
+
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         return 10
 
@@ -67,6 +70,9 @@ class FakeStudent:
             )
             for prompt in batch.prompts
         ]
+
+    def begin_predict(self, batch: PredictionBatch) -> Callable[[Progress], list[StudentAnswer]]:
+        return lambda progress: self.predict(batch, progress)
 
     def check_lengths(self, examples: tuple[TrainingExample, ...], progress: Progress) -> int:
         return 12

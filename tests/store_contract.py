@@ -19,6 +19,7 @@ TABLES = {
     "events",
     "commands",
     "models",
+    "plans",
 }
 VIEWS = {
     "accuracy_by_iteration": ("run_id", "iteration", "split", "n", "n_correct", "accuracy"),

@@ -98,6 +98,8 @@ def test_a_misspelt_key_of_a_table_is_refused_with_the_nearest_one() -> None:
     )
 
 
+AUTO_OR_INTEGER = '"auto" | integer'
+INTEGERS = ("integer", AUTO_OR_INTEGER)
 WRONG_TYPES: dict[str, tuple[Any, ...]] = {
     "integer": ("3", 1.0, 1.5, True, [1], {}),
     "number": ("0.5", True, [0.5], {}),
@@ -113,6 +115,8 @@ WRONG_TYPES: dict[str, tuple[Any, ...]] = {
 def test_a_value_of_another_type_is_refused(name: str) -> None:
     kind = DOCS[name].type
     wrong = ("neither of them", "", 1, True, []) if "|" in kind and kind != "true | false" else WRONG_TYPES[kind]
+    if kind == AUTO_OR_INTEGER:
+        wrong = ("neither of them", "", 100.0, True, [])
     for value in wrong:
         message = refusal(name, value)
         assert message.startswith(f"config: {name}"), message
@@ -130,9 +134,23 @@ def test_a_section_that_is_no_table_is_refused_in_the_files_words(smallest: Path
     assert "Config" not in caught.value.message  # the name of a class of ours means nothing to the person
 
 
+@pytest.mark.parametrize("name", [name for name, doc in DOCS.items() if doc.type == AUTO_OR_INTEGER])
+def test_what_is_planned_unless_set_by_hand_is_auto(name: str) -> None:
+    assert DOCS[name].default == '"auto"'
+    assert parse_field(name, "auto") == "auto"
+    assert refusal(name, "Auto").startswith(f'config: {name} = "Auto": input should be "auto" or an integer from ')
+
+
+def test_a_quantized_cache_needs_flash_attention() -> None:
+    teacher = {"model": "t.gguf", "flash_attention": "off"}
+    with pytest.raises(ConfigError, match=r'teacher\.kv_cache = "q8_0" needs flash attention'):
+        parse(teacher={**teacher, "kv_cache": "q8_0"})
+    assert parse(teacher={**teacher, "kv_cache": "f16"}).teacher.kv_cache == "f16"
+
+
 def bounds(doc: FieldDoc) -> dict[str, float]:
     """Sign → bound, read from the range that people are shown."""
-    number = int if doc.type == "integer" else float
+    number = int if doc.type in INTEGERS else float
     return {part.split()[0]: number(part.split()[1]) for part in doc.range.split(", ") if part}
 
 
@@ -141,7 +159,7 @@ BOUNDED = sorted(name for name, doc in DOCS.items() if doc.range)
 
 @pytest.mark.parametrize("name", BOUNDED)
 def test_the_shown_range_is_what_is_accepted(name: str) -> None:
-    is_integer = DOCS[name].type == "integer"
+    is_integer = DOCS[name].type in INTEGERS
     for sign, bound in bounds(DOCS[name]).items():
         below, above = (
             (bound - 1, bound + 1) if is_integer else (math.nextafter(bound, -1e9), math.nextafter(bound, 1e9))
@@ -161,7 +179,7 @@ def test_values_are_accepted_exactly_within_their_range(data: st.DataObject) -> 
     name = data.draw(st.sampled_from(BOUNDED))
     limits = bounds(DOCS[name])
     value: int | float
-    if DOCS[name].type == "integer":
+    if DOCS[name].type in INTEGERS:
         value = data.draw(st.integers(-(10**6), 10**6))
     else:
         value = data.draw(st.floats(-10, 10, allow_nan=False))

@@ -19,6 +19,7 @@ _CHANGES_NO_RESULT = {
     "file_digest",
     "loop/adapters",
     "loop/fingerprint",
+    "model_files/layers",  # what follows from it is stored with the run
     "records",
     "store/rows",
     "store/run_store",

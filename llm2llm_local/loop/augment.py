@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records import Example, Failure, NewExample, Split, TeacherPrompt, Unparsed
+from ..records import Example, Failure, NewExample, Reply, Split, TeacherPrompt, Unparsed
 from ..store.rows import TeacherCall
 from ..teacher.protocol import Sampling, TeacherRequest
-from .context import Run, derive_rng_seed, work_through
+from .context import Run, Wait, Write, derive_rng_seed, work_through_ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def ask_teacher(run: Run, iteration: int, attempt: int, failures: Sequence[Failu
     groups = [wanted[start : start + size] for start in range(0, len(wanted), size)]
     sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
 
-    def work(group: Sequence[_Wanted]) -> Callable[[], int]:
+    def begin(group: Sequence[_Wanted]) -> Wait:
         requests = [
             TeacherRequest(
                 prompt=teacher_prompt(run, seeds, item.failure, iteration, attempt, item.slot),
@@ -49,30 +49,42 @@ def ask_teacher(run: Run, iteration: int, attempt: int, failures: Sequence[Failu
             )
             for item in group
         ]
-        replies = run.teacher.generate(requests, run.watcher.within)
+        wait = run.teacher.begin_generate(requests)
 
-        def write() -> int:
-            for item, request, reply in zip(group, requests, replies, strict=True):
-                parsed = run.task.parse_reply(item.failure, reply)
-                call = TeacherCall(
-                    example_id=item.failure.example.id,
-                    attempt=attempt,
-                    slot=item.slot,
-                    prompt=_prompt_json(request.prompt),
-                    sampling=json.dumps(dataclasses.asdict(sampling)),
-                    rng_seed=request.rng_seed,
-                    reply=reply,
-                )
-                key = f"augmented/{iteration}/{item.failure.example.key}/{attempt}.{item.slot}"
-                new = None if isinstance(parsed, Unparsed) else parsed
-                reason = parsed.reason if isinstance(parsed, Unparsed) else None
-                run.store.add_candidate(iteration, run.teacher_model_id, key, call, new, reason)
-            return len(group)
+        def finish() -> Write:
+            replies = wait(run.watcher.within)
 
-        return write
+            def write() -> int:
+                for item, request, reply in zip(group, requests, replies, strict=True):
+                    _write_candidate(run, iteration, attempt, item, request, reply)
+                return len(group)
 
-    work_through(run, iteration, "augment", attempt, groups, work)
+            return write
+
+        return finish
+
+    work_through_ahead(run, iteration, "augment", attempt, groups, begin)
     return len(wanted)
+
+
+def _write_candidate(
+    run: Run, iteration: int, attempt: int, item: _Wanted, request: TeacherRequest, reply: Reply
+) -> None:
+    """The call with its reply, and the candidate in it; part of a transaction."""
+    example = item.failure.example
+    parsed = run.task.parse_reply(item.failure, reply)
+    call = TeacherCall(
+        example_id=example.id,
+        attempt=attempt,
+        slot=item.slot,
+        prompt=_prompt_json(request.prompt),
+        sampling=json.dumps(dataclasses.asdict(request.sampling)),
+        rng_seed=request.rng_seed,
+        reply=reply,
+    )
+    key = f"augmented/{iteration}/{example.key}/{attempt}.{item.slot}"
+    new, reason = (None, parsed.reason) if isinstance(parsed, Unparsed) else (parsed, None)
+    run.store.add_candidate(iteration, run.teacher_model_id, key, call, new, reason)
 
 
 def teacher_prompt(

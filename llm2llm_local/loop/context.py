@@ -11,14 +11,34 @@ from typing import Any, Protocol, TypeVar
 
 from ..config import Config
 from ..errors import ChangedSinceStartError
+from ..records import Reply
 from ..store.rows import StageRow
 from ..store.run_store import RunStore
-from ..student.protocol import Student
+from ..student.protocol import PredictionBatch, Progress, Student, StudentAnswer
 from ..tasks.base import PromptStyle, Task
-from ..teacher.protocol import Teacher
+from ..teacher.protocol import Teacher, TeacherRequest
 from .fingerprint import Fingerprint
 
 Unit = TypeVar("Unit")
+Write = Callable[[], int]
+"""Writes the results of a unit, inside its transaction; how many rows (steps, examples or requests) it had."""
+
+Wait = Callable[[], Write]
+"""Waits for a unit that a worker is at."""
+
+
+class AheadTeacher(Teacher, Protocol):
+    """A teacher that can be handed a group before its replies are waited for."""
+
+    def begin_generate(self, group: Sequence[TeacherRequest]) -> Callable[[Progress], list[Reply]]:
+        """Begin on the group; the function that is returned waits, and is otherwise as `generate`."""
+
+
+class AheadStudent(Student, Protocol):
+    """A student that can be handed a batch before its answers are waited for."""
+
+    def begin_predict(self, batch: PredictionBatch) -> Callable[[Progress], list[StudentAnswer]]:
+        """Begin on the batch; the function that is returned waits, and is otherwise as `predict`."""
 
 
 class Watcher(Protocol):
@@ -50,8 +70,8 @@ class Run:
     config: Config
     task: Task
     store: RunStore
-    teacher: Teacher
-    student: Student
+    teacher: AheadTeacher
+    student: AheadStudent
     teacher_model_id: int
     prompt_style: PromptStyle
     grammar: str | None
@@ -61,19 +81,44 @@ class Run:
 
 
 def work_through(
-    run: Run,
-    iteration: int,
-    stage: str,
-    attempt: int,
-    units: Sequence[Unit],
-    work: Callable[[Unit], Callable[[], int]],
+    run: Run, iteration: int, stage: str, attempt: int, units: Sequence[Unit], work: Callable[[Unit], Write]
 ) -> None:
     """Do the units of a stage that aren't done yet, in order; each commits its results with its done-mark.
 
     `work` does a unit and returns a function that writes the results and tells how many rows it had; that
-    function runs inside the unit's transaction. What the units are must follow from earlier stages alone.
+    function runs inside the unit's transaction. What the units are must follow from earlier stages alone; a unit
+    may need the rows of those before it.
     Raises ChangedSinceStartError when the stage was begun under other conditions.
     """
+    row = _open_stage(run, iteration, stage, attempt, len(units))
+    for index in range(row.units_done, len(units)):
+        run.obey()
+        started = time.monotonic()
+        _commit(run, row, work(units[index]), index, len(units), started)
+    _close_stage(run, row)
+
+
+def work_through_ahead(
+    run: Run, iteration: int, stage: str, attempt: int, units: Sequence[Unit], begin: Callable[[Unit], Wait]
+) -> None:
+    """As `work_through`, for units that need no row of another unit of the stage: while one is written, the worker
+    is at the next.
+
+    `begin` hands a unit to its worker and returns a function that waits for it and returns what writes it. One unit
+    is ahead at most, and when the run ends or pauses there it is done again.
+    """
+    row = _open_stage(run, iteration, stage, attempt, len(units))
+    ahead: Wait | None = None
+    for index in range(row.units_done, len(units)):
+        run.obey()
+        started = time.monotonic()
+        write = (ahead or begin(units[index]))()
+        ahead = begin(units[index + 1]) if index + 1 < len(units) else None
+        _commit(run, row, write, index, len(units), started)
+    _close_stage(run, row)
+
+
+def _open_stage(run: Run, iteration: int, stage: str, attempt: int, n_units: int) -> StageRow:
     fields = run.fingerprint.fields_of(iteration, stage, attempt)
     fingerprint = run.fingerprint.advance(iteration, stage, attempt)
     known = run.store.stage(iteration, stage, attempt)
@@ -82,31 +127,28 @@ def work_through(
             f"iteration {iteration}, {stage}: begun under other conditions ({_difference(known, fields)})",
             f"Start a new run from there: llm2llm fork {run.store.run_id}",
         )
-    if known is not None and known["units_total"] != len(units):
+    if known is not None and known["units_total"] != n_units:
         raise ChangedSinceStartError(
             f"iteration {iteration}, {stage}: was cut into {known['units_total']} units of work and now is into "
-            f"{len(units)}",
+            f"{n_units}",
             f"Start a new run from there: llm2llm fork {run.store.run_id}",
         )
-    row = run.store.open_stage(iteration, stage, attempt, fingerprint, fields, len(units))
-    if row.is_done:
-        return
-    run.watcher.stage(iteration, stage, attempt, row.units_done, len(units))
-    for index in range(row.units_done, len(units)):
-        run.obey()
-        _do_unit(run, row, units[index], work, index, len(units))
-    run.store.close_stage(row)
+    row = run.store.open_stage(iteration, stage, attempt, fingerprint, fields, n_units)
+    if not row.is_done:
+        run.watcher.stage(iteration, stage, attempt, row.units_done, n_units)
+    return row
 
 
-def _do_unit(
-    run: Run, row: StageRow, unit: Unit, work: Callable[[Unit], Callable[[], int]], index: int, total: int
-) -> None:
-    started = time.monotonic()
-    write = work(unit)
+def _commit(run: Run, row: StageRow, write: Write, index: int, total: int, started: float) -> None:
     with run.store.transaction():
         rows = write()
         run.store.mark_unit_done(row, time.monotonic() - started)
     run.watcher.unit(index + 1, total, rows)
+
+
+def _close_stage(run: Run, row: StageRow) -> None:
+    if not row.is_done:
+        run.store.close_stage(row)
 
 
 def derive_rng_seed(run_rng_seed: int, *parts: object) -> int:

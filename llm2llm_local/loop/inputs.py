@@ -13,17 +13,16 @@ from ..datasets.reader import PATH_REMEDY, LoadedData, load_splits
 from ..errors import ConfigError
 from ..model_files.catalogue import content_hash
 from ..model_files.folder import inspect_folder
-from ..model_files.gguf_file import inspect_gguf
+from ..model_files.gguf_file import describe_gguf, read_gguf_header
+from ..model_files.layers import LayerSizes, layer_sizes
 from ..model_files.model import ModelFile
 from ..records import Split
 from ..store.rows import ModelRow
 from ..tasks.base import PromptStyle, Task
 from ..tasks.families import make_task
-from ..workers.memory import Device, MemoryPlan, find_device, plan_memory
+from ..teacher.plan import Device
+from ..workers.memory import find_device, lora_parameters
 from .fingerprint import run_fields
-
-_CHARACTERS_PER_TOKEN = 3
-"""Rather too few than too many, since it is used to estimate memory."""
 
 _ADAPTER_BYTES_PER_PARAMETER = 4
 _CHECKPOINT_BYTES_PER_PARAMETER = 12
@@ -41,6 +40,7 @@ class Inputs:
     task: Task
     labels: tuple[str, ...]
     teacher: ModelFile
+    teacher_layers: LayerSizes
     student: ModelFile
     grammar: str | None
     device: Device
@@ -88,7 +88,8 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     config_path = config_path.resolve()
     config = load_config(config_path, overrides)
     device = find_device(config.hardware.device)
-    teacher = inspect_gguf(config.teacher.model)
+    header = read_gguf_header(config.teacher.model)
+    teacher = describe_gguf(header)
     student = inspect_folder(config.student.model)
     _check_context(config, teacher)
     data = load_splits(config.data)
@@ -106,6 +107,7 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
         task=task,
         labels=tuple(labels),
         teacher=teacher,
+        teacher_layers=layer_sizes(header),
         student=student,
         grammar=_grammar(config),
         device=device,
@@ -122,35 +124,20 @@ def hash_inputs(inputs: Inputs) -> HashedInputs:
     return HashedInputs(teacher, student, run_fields(inputs.config, inputs.labels, hashes, inputs.device))
 
 
-def memory_plan(inputs: Inputs) -> MemoryPlan:
-    """What the models need of this machine's memory, and whether both stay loaded."""
-    config = inputs.config
-    longest = max(len(row.question) + len(row.answer) for row in inputs.data.rows[Split.TRAIN])
-    tokens = min(config.student.max_length, longest // _CHARACTERS_PER_TOKEN + 1)
-    return plan_memory(
-        inputs.device,
-        inputs.teacher,
-        inputs.student,
-        context_length=config.teacher.context_length,
-        training_tokens=config.student.micro_batch_size * tokens,
-        quantization=config.student.quantization,
-        keep_both=config.hardware.keep_both,
-    )
-
-
 def disk_plan(inputs: Inputs, n_trained: int = 0) -> DiskPlan:
     """What the trainings take up that are still to come when `n_trained` of the run's are done."""
     student, config = inputs.student, inputs.config
-    # Rank-r matrices beside 7 linear layers of a block, with a feed-forward width of about 3 times the hidden one.
-    lora_parameters = config.student.lora_rank * student.n_layers * student.n_embd * 20
+    parameters = lora_parameters(student, config.student.lora_rank)
     n_trainings = config.loop.iterations + 1 - n_trained
-    adapters = n_trainings * _ADAPTER_BYTES_PER_PARAMETER * lora_parameters
-    checkpoints = 2 * _CHECKPOINT_BYTES_PER_PARAMETER * lora_parameters if n_trainings else 0
+    adapters = n_trainings * _ADAPTER_BYTES_PER_PARAMETER * parameters
+    checkpoints = 2 * _CHECKPOINT_BYTES_PER_PARAMETER * parameters if n_trainings else 0
     return DiskPlan(adapters + checkpoints, shutil.disk_usage(inputs.workspace).free)
 
 
 def _check_context(config: Config, teacher: ModelFile) -> None:
     wanted = config.teacher.context_length
+    if wanted == "auto":
+        wanted = teacher.context_length
     if wanted > teacher.context_length:
         raise ConfigError(
             f"teacher.context_length = {wanted}: {teacher.path.name} was made for {teacher.context_length} tokens"

@@ -44,4 +44,7 @@ def _check_teacher(run: Run) -> None:
         sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
         requests.append(TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens))
     longest = run.teacher.check_prompts(requests, run.watcher.within)
-    run.watcher.message(f"longest teacher prompt: about {longest} tokens of {teacher.context_length}")
+    plan = run.store.teacher_plan()
+    assert plan is not None
+    room = plan["context_length"] - teacher.max_new_tokens
+    run.watcher.message(f"longest teacher prompt: about {longest} tokens of {room} beside a reply")

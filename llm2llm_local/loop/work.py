@@ -12,12 +12,14 @@ from ..records import Status
 from ..store.run_store import RunStore
 from ..student.protocol import StudentSettings
 from ..teacher.protocol import TeacherSettings
+from ..workers.memory import MemoryPlan
 from ..workers.pool import WorkerPool
 from .context import Run, Watcher
 from .control import Control, Interrupts
 from .fingerprint import Fingerprint, threads
-from .inputs import HashedInputs, Inputs, memory_plan
+from .inputs import HashedInputs, Inputs
 from .llm2llm import llm2llm
+from .plans import plan_of_run, smaller_plan_of_run
 from .preflight import check_prompts_fit
 from .pulse import Pulse
 
@@ -72,18 +74,18 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
             run.add_event(kind, message)
         watcher.message(message)
 
+    def shrink(why: str) -> tuple[TeacherSettings, MemoryPlan] | None:
+        smaller = smaller_plan_of_run(run, inputs, why)
+        if smaller is None:
+            return None
+        watcher.message(f"the teacher ran out of memory and goes on with less: {smaller.teacher.reasons[-1]}")
+        return smaller.teacher.settings(config.teacher.model, threads(config)), smaller.memory
+
+    plan = plan_of_run(run, inputs)
+    for line in plan.lines():
+        watcher.message(line)
     return WorkerPool(
-        teacher=TeacherSettings(
-            model=config.teacher.model,
-            context_length=config.teacher.context_length,
-            threads=threads(config),
-            gpu_layers=0 if inputs.device == "cpu" else config.teacher.gpu_layers,
-            n_parallel=32,
-            n_batch=512,
-            kv_bytes=2**30,
-            kv_type="f16",
-            flash_attention="auto",
-        ),
+        teacher=plan.teacher.settings(config.teacher.model, threads(config)),
         student=StudentSettings(
             model=config.student.model,
             quantization=config.student.quantization,
@@ -94,12 +96,13 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
             device=config.hardware.device,
             threads=threads(config),
         ),
-        plan=memory_plan(inputs),
+        plan=plan.memory,
         logs=run.folder,
         timeout_seconds=config.hardware.worker_timeout_seconds,
         retries=config.hardware.worker_retries,
         report=report,
         interrupted=control.look,
+        shrink=shrink,
     )
 
 

@@ -80,7 +80,12 @@ def inspect_gguf(path: Path) -> ModelFile:
 
     ModelError when it is no GGUF, incomplete, or lacks what a language model needs.
     """
-    header = read_gguf_header(path)
+    return describe_gguf(read_gguf_header(path))
+
+
+def describe_gguf(header: GgufHeader) -> ModelFile:
+    """What the header says of the model. ModelError when it lacks what a language model needs."""
+    path = header.path
     architecture = header.text("general.architecture")
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if not header.tensors:

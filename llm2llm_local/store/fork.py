@@ -43,6 +43,8 @@ def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:
     for row in stages:
         copy.stage(row)
     copy.reviews_to_carry_out()
+    if any(row["stage"] == "augment" for row in stages):
+        copy.plan()
 
 
 class _Copy:
@@ -129,6 +131,11 @@ class _Copy:
             if row["candidate_id"] in self._candidates and row["id"] not in self._reviews:
                 new = {"applied_iteration": None, "refused_reason": None}
                 self._rows("reviews", "id = ?", [row["id"]], self._of_candidate(), new)
+
+    def plan(self) -> None:
+        """The teacher goes on as it was loaded for what is taken over: replies depend on what is decoded together."""
+        newest = "id = (SELECT max(id) FROM plans WHERE run_id = ?)"
+        self._rows("plans", newest, [self._origin], {}, {"reason": f"taken over from run {self._origin}"})
 
     def _accepted(self, where: str, parameters: list[Any]) -> None:
         """Examples as they were when accepted: a later decision that keeps one out comes with its training."""

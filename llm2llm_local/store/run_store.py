@@ -73,6 +73,26 @@ class RunStore:
     def add_event(self, kind: str, message: str, iteration: int | None = None) -> None:
         self._store.insert("events", run_id=self.run_id, iteration=iteration, kind=kind, message=message)
 
+    # --- how the models share the device ---
+
+    def teacher_plan(self) -> dict[str, Any] | None:
+        """The newest one, as it was recorded; None before the run's first."""
+        row = self._one("SELECT teacher FROM plans WHERE run_id = ? ORDER BY id DESC LIMIT 1", [])
+        return None if row is None else json.loads(row["teacher"])
+
+    def add_plan(
+        self, reason: str, teacher: Mapping[str, Any], memory: Mapping[str, Any], summary: Sequence[str]
+    ) -> None:
+        """From now on this one is in force. Part of a transaction."""
+        self._store.insert(
+            "plans",
+            run_id=self.run_id,
+            reason=reason,
+            teacher=json.dumps(teacher),
+            memory=json.dumps(memory),
+            summary=json.dumps(list(summary), ensure_ascii=False),
+        )
+
     # --- iterations and stages ---
 
     def open_iteration(self, iteration: int) -> None:

@@ -311,6 +311,25 @@ def m002_reviews_progress_and_search(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m003_plans(db: Database) -> None:
+    for statement in (
+        # How a run's models share the device. The newest row of a run is in force; the part that can change a reply,
+        # `teacher`, is the same in all of them unless memory ran out.
+        """CREATE TABLE plans (
+            id INTEGER PRIMARY KEY,
+            run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+            reason TEXT NOT NULL,                 -- why this row was written
+            teacher TEXT NOT NULL,                -- JSON: layers, sequences, cache, bytes, and why each is so
+            memory TEXT NOT NULL,                 -- JSON: what both need, what was free, and what follows
+            summary TEXT NOT NULL,                -- JSON list of lines: the same in words
+            created_at TEXT NOT NULL
+        ) STRICT""",
+        "CREATE INDEX plans_by_run ON plans (run_id, id)",
+    ):
+        db.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the store up to date; a no-op when it is. Each migration is a transaction of its own."""
     database = Database(connection)

@@ -1,7 +1,8 @@
 """A worker process: `python -m llm2llm_local.workers.main ROLE FD`.
 
-Loads one engine and answers calls over the pipe with descriptor FD until the pipe closes. Its standard
-input is a lifeline: it closes when the parent dies, however it dies, and the worker ends at once.
+Imports what its engine needs, then loads the engine when told to and answers calls over the pipe with descriptor FD
+until the pipe closes. The imports take no memory of the device, so they may be done while another worker has it. Its
+standard input is a lifeline: it closes when the parent dies, however it dies, and the worker ends at once.
 
 `serve` is all of that but the engine; children of the benchmarks are made of it too.
 """
@@ -22,14 +23,18 @@ from .messages import Call, Crashed, Progressed, Refused, Returned
 
 
 def main(role: str, descriptor: int) -> None:
-    serve(descriptor, lambda settings: _load(role, settings))
+    serve(descriptor, lambda settings: _load(role, settings), lambda: _import_libraries(role))
 
 
-def serve(descriptor: int, load: Callable[[Any], Any]) -> None:
-    """Answer calls until the pipe closes; the first is "load", whose settings `load` makes the engine of."""
+def serve(descriptor: int, load: Callable[[Any], Any], prepare: Callable[[], None] = lambda: None) -> None:
+    """Answer calls until the pipe closes; the first is "load", whose settings `load` makes the engine of.
+
+    `prepare` is done before that one comes, without a sign of life.
+    """
     airgap.enforce()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     connection: Connection[Any, Any] = Connection(descriptor)
+    prepare()
     engine: Any = None
     while True:
         try:
@@ -52,6 +57,13 @@ def serve(descriptor: int, load: Callable[[Any], Any]) -> None:
             connection.send(Crashed(f"{type(error).__name__}: {error}"))
             return
         connection.send(answer)
+
+
+def _import_libraries(role: str) -> None:
+    if role == "teacher":
+        from ..teacher import llama  # noqa: F401
+    else:
+        from ..student import libraries  # noqa: F401
 
 
 def _load(role: str, settings: Any) -> Any:

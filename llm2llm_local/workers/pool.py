@@ -2,17 +2,19 @@
 
 A worker that dies in a call is replaced and the call repeated, a bounded number of times; that is sound
 because an engine's result depends on the call alone. Teacher and student share one device: both stay
-loaded when both fit, otherwise one ends before the other starts.
+loaded when both fit, otherwise one ends before the other starts. A call may be begun before its result is waited
+for, so that the worker goes on while the results of the last one are written.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import WorkerError
+from ..errors import OutOfMemoryError, WorkerError
 from ..records import Reply
 from ..student.protocol import (
     PredictionBatch,
@@ -25,19 +27,36 @@ from ..student.protocol import (
     TrainingSegment,
 )
 from ..teacher.protocol import TeacherRequest, TeacherSettings
-from .memory import MemoryPlan, free_bytes
+from .memory import MemoryPlan, free_bytes, out_of_memory_kills
 from .process import WorkerDiedError, WorkerProcess
 
 Role = Literal["teacher", "student"]
 
+Shrink = Callable[[str], tuple[TeacherSettings, MemoryPlan] | None]
+"""Given why, a smaller way to load the teacher, already stored and told; None when there is none."""
+
 _FREEING_SECONDS = 30.0
 """How long the memory of an ended worker may take to be measured free again."""
+
+_FREED_SHARE = 0.95
+"""Of what was free before any worker: when so much is free again, nothing of a worker is left."""
+
+
+@dataclass(slots=True)
+class _HandOver:
+    """A worker was started in the place of another; `loading` in seconds."""
+
+    giver: Role
+    taker: Role
+    started: float
+    loading: float = 0.0
 
 
 class WorkerPool:
     """Starts, shares out and ends the workers of a run. Use as a context manager, or call `close`.
 
-    `report(kind, message)` is told what a person should know: starts, deaths, retries.
+    `report(kind, message)` is told what a person should know: starts, deaths, retries, hand-overs. `shrink` is asked
+    when the teacher runs out of memory.
     """
 
     def __init__(
@@ -50,6 +69,7 @@ class WorkerPool:
         retries: int,
         report: Callable[[str, str], None],
         interrupted: Callable[[], None],
+        shrink: Shrink = lambda why: None,
     ) -> None:
         self._settings: dict[Role, Any] = {"teacher": teacher, "student": student}
         self._plan = plan
@@ -58,33 +78,40 @@ class WorkerPool:
         self._retries = retries
         self._report = report
         self._interrupted = interrupted
+        self._shrink = shrink
         self._workers: dict[Role, WorkerProcess] = {}
+        self._spares: dict[Role, WorkerProcess] = {}
+        """Started, but nothing loaded: they wait for the device."""
+        self._last_role: Role | None = None
+        self._hand_over: _HandOver | None = None
         self.teacher = RemoteTeacher(self)
         self.student = RemoteStudent(self)
 
     def call(self, role: Role, method: str, *arguments: Any, progress: Callable[..., None]) -> Any:
         """Run an engine's method in its worker; raises WorkerError when it keeps dying."""
-        for attempt in range(self._retries + 1):
+        return self._finish(role, None, method, arguments, progress)
+
+    def begin(self, role: Role, method: str, *arguments: Any) -> Callable[[Callable[..., None]], Any]:
+        """Hand a loaded worker its next call; the function that is returned waits for the result, as `call` does.
+
+        Without a worker that is ready nothing happens before the wait.
+        """
+        worker = self._workers.get(role)
+        if worker is not None and worker.is_in_call:
+            worker = None
+        if worker is not None:
             try:
-                return self._worker(role).call(method, *arguments, progress=progress)
-            except WorkerDiedError as error:
-                self._end(role)
-                last = str(error)
-                self._report("worker_died", f"{last}; attempt {attempt + 1} of {self._retries + 1}")
-            except BaseException:
-                worker = self._workers.get(role)
-                if worker is not None and worker.is_in_call:
-                    self._end(role)  # its late answer would be taken for that of the next call
-                raise
-        raise WorkerError(
-            f"{last} ({self._retries + 1} times at the same work)",
-            f"What was finished is safe. See {self._logs / f'{role}.log'}; then: llm2llm resume",
-        )
+                worker.begin(method, *arguments)
+            except WorkerDiedError:
+                worker = None  # found dead again, and told, by who waits
+        return lambda progress: self._finish(role, worker, method, arguments, progress)
 
     def close(self) -> None:
         """End all workers, at once."""
         for role in list(self._workers):
             self._end(role)
+        while self._spares:
+            self._spares.popitem()[1].stop()
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -92,20 +119,119 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _finish(
+        self,
+        role: Role,
+        begun: WorkerProcess | None,
+        method: str,
+        arguments: tuple[Any, ...],
+        progress: Callable[..., None],
+    ) -> Any:
+        """The result of a call, which was `begun` in a worker or not yet. What a plan too large for the memory has
+        killed is tried again with a smaller one; that ends, since plans only get smaller.
+        """
+        n_deaths = 0
+        while True:
+            kills = out_of_memory_kills()
+            try:
+                return self._attempt(role, begun, method, arguments, progress)
+            except OutOfMemoryError as error:
+                self._end(role)
+                if role != "teacher" or not self._take_smaller_plan(error.message):
+                    raise
+                n_deaths = 0
+            except WorkerDiedError as error:
+                self._end(role)
+                n_deaths += 1
+                self._report("worker_died", f"{error}; attempt {n_deaths} of {self._retries + 1}")
+                # A person may kill a worker, too; that is no reason to change the plan, and with it the replies.
+                ran_out = role == "teacher" and error.was_killed and out_of_memory_kills() > kills
+                if ran_out and self._take_smaller_plan(str(error)):
+                    n_deaths = 0
+                elif n_deaths > self._retries:
+                    raise WorkerError(
+                        f"{error} ({n_deaths} times at the same work)",
+                        f"What was finished is safe. See {self._logs / f'{role}.log'}; then: llm2llm resume",
+                    ) from None
+            except BaseException:
+                worker = self._workers.get(role)
+                if worker is not None and worker.is_in_call:
+                    self._end(role)  # its late answer would be taken for that of the next call
+                raise
+            begun = None
+
+    def _attempt(
+        self,
+        role: Role,
+        begun: WorkerProcess | None,
+        method: str,
+        arguments: tuple[Any, ...],
+        progress: Callable[..., None],
+    ) -> Any:
+        worker = self._workers.get(role)
+        if worker is None or worker is not begun:
+            if worker is not None and worker.is_in_call:
+                self._end(role)  # with a call that nobody waits for any more
+            worker = self._worker(role)
+            worker.begin(method, *arguments)
+
+        def heard(*figures: float) -> None:
+            self._complete_hand_over(role)
+            progress(*figures)
+
+        result = worker.finish(heard)
+        self._complete_hand_over(role)
+        self._last_role = role
+        return result
+
+    def _take_smaller_plan(self, why: str) -> bool:
+        found = self._shrink(why)
+        if found is not None:
+            self._settings["teacher"], self._plan = found
+        return found is not None
+
     def _worker(self, role: Role) -> WorkerProcess:
         if role not in self._workers:
+            if self._last_role not in (None, role):
+                self._hand_over = _HandOver(self._last_role, role, time.monotonic())
             if not self._plan.keeps_both:
                 self._free_device_of_all_but(role)
             started = time.monotonic()
-            log = self._logs / f"{role}.log"
-            worker = WorkerProcess(role, self._settings[role], log, self._timeout_seconds, self._interrupted)
+            worker = self._spares.pop(role, None) or self._started(role)
+            worker.load(self._settings[role])
             self._workers[role] = worker
+            seconds = time.monotonic() - started
+            if self._hand_over is not None:
+                self._hand_over.loading = seconds
             self._report(
                 "worker_started",
-                f"{role} loaded in {time.monotonic() - started:.1f} s, process {worker.pid}, "
-                f"{worker.memory_bytes() / 2**20:.0f} MiB",
+                f"{role} loaded in {seconds:.1f} s, process {worker.pid}, {worker.memory_bytes() / 2**20:.0f} MiB",
             )
+            self._start_imports_of_the_other(role)
         return self._workers[role]
+
+    def _started(self, role: Role) -> WorkerProcess:
+        return WorkerProcess(role, self._logs / f"{role}.log", self._timeout_seconds, self._interrupted)
+
+    def _start_imports_of_the_other(self, role: Role) -> None:
+        """While a GPU works, the cores have time for the imports of who comes next. On a CPU they would take it from
+        the one that works: its threads wait for each other at every layer.
+        """
+        other: Role = "student" if role == "teacher" else "teacher"
+        if self._plan.device == "cuda" and other not in self._workers and other not in self._spares:
+            self._spares[other] = self._started(other)
+
+    def _complete_hand_over(self, role: Role) -> None:
+        """The first sign of the new holder's work ends it."""
+        done = self._hand_over
+        if done is None or done.taker != role:
+            return
+        self._hand_over = None
+        self._report(
+            "hand_over",
+            f"hand-over {done.giver} → {done.taker}: {time.monotonic() - done.started:.1f} s, of which loading "
+            f"{done.loading:.1f} s",
+        )
 
     def _free_device_of_all_but(self, role: Role) -> None:
         others = [other for other in self._workers if other != role]
@@ -113,12 +239,13 @@ class WorkerPool:
             return
         for other in others:
             self._end(other)
-        needed, deadline = self._plan.needed_bytes(role), time.monotonic() + _FREEING_SECONDS
+        needed = min(self._plan.needed_bytes(role), int(_FREED_SHARE * self._plan.free_bytes))
+        deadline = time.monotonic() + _FREEING_SECONDS
         while (free := free_bytes(self._plan.device)) < needed:
             if time.monotonic() > deadline:
                 self._report(
                     "memory_short",
-                    f"the {role} is estimated to need {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free "
+                    f"the {role} waits for {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free "
                     f"{_FREEING_SECONDS:g} s after the other worker ended; trying all the same",
                 )
                 return
@@ -140,8 +267,12 @@ class RemoteTeacher:
         replies: list[Reply] = self._pool.call("teacher", "generate", tuple(group), progress=progress)
         return replies
 
+    def begin_generate(self, group: Sequence[TeacherRequest]) -> Callable[[Progress], list[Reply]]:
+        return self._pool.begin("teacher", "generate", tuple(group))
+
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         return int(self._pool.call("teacher", "check_prompts", tuple(group), progress=progress))
+
 
 
 class RemoteStudent:
@@ -157,6 +288,9 @@ class RemoteStudent:
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
         answers: list[StudentAnswer] = self._pool.call("student", "predict", batch, progress=progress)
         return answers
+
+    def begin_predict(self, batch: PredictionBatch) -> Callable[[Progress], list[StudentAnswer]]:
+        return self._pool.begin("student", "predict", batch)
 
     def check_lengths(self, examples: tuple[TrainingExample, ...], progress: Progress) -> int:
         return int(self._pool.call("student", "check_lengths", examples, progress=progress))

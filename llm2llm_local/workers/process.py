@@ -24,20 +24,27 @@ _WARNING = re.compile(r"\S.*:\d+: \w*Warning: ")
 
 
 class WorkerDiedError(Exception):
-    """The worker ended or hung in the middle of a call; the call may be repeated in a fresh one."""
+    """The worker ended or hung in the middle of a call; the call may be repeated in a fresh one.
+
+    `was_killed`: by SIGKILL, which is also how the kernel ends a process when memory has run out.
+    """
+
+    def __init__(self, message: str, *, was_killed: bool = False) -> None:
+        super().__init__(message)
+        self.was_killed = was_killed
 
 
 class WorkerProcess:
-    """A child that holds a model. Started by the constructor; its noise goes to `log`.
+    """A child that is to hold a model. Started by the constructor; its noise goes to `log`.
 
-    `interrupted` is asked a few times a second during a call; it may raise to abandon the call, after which
-    the worker must be killed. `module` is what the child runs, with the role and the pipe's descriptor.
+    Until `load` it has the libraries alone, and nothing on the device. `interrupted` is asked a few times a second
+    during a call; it may raise to abandon the call, after which the worker must be killed. `module` is what the child
+    runs, with the role and the pipe's descriptor.
     """
 
     def __init__(
         self,
         role: str,
-        settings: Any,
         log: Path,
         timeout_seconds: float,
         interrupted: Callable[[], None],
@@ -64,26 +71,37 @@ class WorkerProcess:
             )
         os.close(there)
         self._connection: Connection[Any, Any] = Connection(here)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def load(self, settings: Any) -> None:
+        """Load the engine, which takes memory of the device; a worker that can't is ended. Raises as `finish` does."""
         try:
             self.call("load", settings)
         except BaseException:
             self.stop()
             raise
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def call(self, method: str, *arguments: Any, progress: Callable[..., None] | None = None) -> Any:
-        """Run an engine's method in the worker and return its result.
+        """Run an engine's method in the worker and return its result. Raises as `finish` does."""
+        self.begin(method, *arguments)
+        return self.finish(progress)
 
-        Raises what the engine refuses with (Llm2LlmError), or WorkerDiedError when the worker is gone.
-        """
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Hand the worker a call, to be waited for with `finish`. Raises WorkerDiedError when the worker is gone."""
         try:
             self._connection.send(Call(method, arguments))
         except OSError:
-            raise WorkerDiedError(self._how_it_died()) from None
+            raise self._death() from None
         self.is_in_call = True
+
+    def finish(self, progress: Callable[..., None] | None = None) -> Any:
+        """The result of the call that was begun.
+
+        Raises what the engine refuses with (Llm2LlmError), or WorkerDiedError when the worker is gone.
+        """
         while True:
             match self._receive():
                 case Progressed(figures):
@@ -123,22 +141,23 @@ class WorkerProcess:
                     answer: Answer = self._connection.recv()
                     return answer
             except (EOFError, OSError):
-                raise WorkerDiedError(self._how_it_died()) from None
+                raise self._death() from None
             if time.monotonic() > deadline:
                 raise WorkerDiedError(f"the {self._role} worker said nothing for {self._timeout_seconds:g} s")
 
-    def _how_it_died(self) -> str:
+    def _death(self) -> WorkerDiedError:
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return f"the {self._role} worker closed its pipe"
+            return WorkerDiedError(f"the {self._role} worker closed its pipe")
         if code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += " (out of memory, perhaps)"
         else:
             how = f"ended with code {code}"
-        return f"the {self._role} worker {how}{self._last_words()}"
+        message = f"the {self._role} worker {how}{self._last_words()}"
+        return WorkerDiedError(message, was_killed=code == -signal.SIGKILL)
 
     def _last_words(self) -> str:
         line = _last_line(self._log.read_text(errors="replace"))

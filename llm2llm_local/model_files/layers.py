@@ -1,0 +1,89 @@
+"""What each layer of a GGUF model weighs and keeps of a token: what a plan of memory is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import ModelError
+from .gguf_file import GgufHeader
+
+_LAYER = re.compile(r"blk\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSizes:
+    """Of a model of one GGUF file; bytes of weights as they are in the file.
+
+    `layer_bytes`: weights of each layer. `kv_values`: how many numbers, keys and values together, each layer keeps of
+    a token. `input_bytes`: the embeddings of tokens, which llama.cpp always leaves in the machine's memory.
+    `output_bytes`: what turns the last hidden state into scores; on a GPU it counts as one layer more.
+    `head_values`: numbers of the smallest head, since a quantized cache needs a multiple of its block.
+    """
+
+    layer_bytes: tuple[int, ...]
+    kv_values: tuple[int, ...]
+    input_bytes: int
+    output_bytes: int
+    head_values: int
+    n_embd: int
+    n_head: int
+    vocab_size: int
+    context_length: int
+
+    @property
+    def n_layers(self) -> int:
+        """Those that can be put on a GPU: all that are repeated, and the output."""
+        return len(self.layer_bytes) + 1
+
+
+def layer_sizes(header: GgufHeader) -> LayerSizes:
+    """From the header alone. Raises ModelError when it lacks what a language model needs.
+
+    An upper bound where a model keeps less of old tokens (sliding windows) than of new ones.
+    """
+    architecture = header.text("general.architecture")
+
+    def number(key: str, otherwise: Callable[[], int] | None = None) -> int:
+        value = header.integer(f"{architecture}.{key}")
+        if value is None and otherwise is None:
+            raise ModelError(f"{header.path}: {architecture}.{key} is not in its header", "It is no language model.")
+        return otherwise() if value is None and otherwise is not None else value or 0
+
+    n_layers, n_embd, n_head = number("block_count"), number("embedding_length"), number("attention.head_count")
+    key_values = number("attention.key_length", lambda: n_embd // n_head)
+    value_values = number("attention.value_length", lambda: n_embd // n_head)
+    weights = [0] * n_layers
+    input_bytes = output_bytes = 0
+    for tensor in header.tensors:
+        layer = _LAYER.match(tensor.name)
+        if layer is not None and int(layer[1]) < n_layers:
+            weights[int(layer[1])] += tensor.n_bytes
+        elif tensor.name.startswith("token_embd"):
+            input_bytes += tensor.n_bytes
+        else:
+            output_bytes += tensor.n_bytes
+    if not any(tensor.name == "output.weight" for tensor in header.tensors):
+        output_bytes += input_bytes  # tied: the GPU gets a copy of its own
+    heads = _kv_heads(header, architecture, n_layers, n_head)
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    return LayerSizes(
+        layer_bytes=tuple(weights),
+        kv_values=tuple(n * (key_values + value_values) for n in heads),
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+        head_values=min(key_values, value_values),
+        n_embd=n_embd,
+        n_head=n_head,
+        vocab_size=len(tokens) if isinstance(tokens, tuple) else 0,
+        context_length=number("context_length"),
+    )
+
+
+def _kv_heads(header: GgufHeader, architecture: str, n_layers: int, n_head: int) -> tuple[int, ...]:
+    """Of each layer; absent means that every head has its own keys and values."""
+    value = header.metadata.get(f"{architecture}.attention.head_count_kv")
+    if isinstance(value, tuple) and len(value) == n_layers:
+        return tuple(int(item) for item in value)
+    return (header.integer(f"{architecture}.attention.head_count_kv") or n_head,) * n_layers
