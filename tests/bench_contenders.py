@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -115,5 +117,13 @@ def never_ends(case: FakeCase) -> Repeat:
         _journal(case, f"never_ends works in {os.getpid()}")
         time.sleep(3600)
         return {}
+
+    return repeat
+
+
+def starts_one_that_holds_200_mb(case: FakeCase) -> Repeat:
+    def repeat() -> Mapping[str, float]:
+        subprocess.run([sys.executable, "-c", "b'x' * 200_000_000"], check=True)
+        return {"rows": 1}
 
     return repeat

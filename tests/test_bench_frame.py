@@ -114,6 +114,12 @@ def test_what_was_held_while_preparing_is_told_apart(case: FakeCase) -> None:
     assert result.memory.whole - result.memory.working > 150_000_000
 
 
+def test_what_it_starts_counts_too(case: FakeCase) -> None:
+    (result,) = measure(comparison(case, bench_contenders.starts_one_that_holds_200_mb)).results
+    assert result.memory is not None
+    assert 190_000_000 < result.memory.working < 350_000_000
+
+
 # --- contenders that can't run ----------------------------------------------------------------------------------------
 
 

@@ -1,12 +1,14 @@
 """The most memory that this process has held: resident, by Linux's own account, and on the first GPU.
 
 The kernel's high-water mark of the process is read from /proc and not from getrusage, whose maximum is handed on from
-the parent when a process is started.
+the parent when a process is started. Where it starts processes in its turn, the largest of those that have ended counts
+if it was larger.
 """
 
 from __future__ import annotations
 
 import re
+import resource
 import sys
 import threading
 from contextlib import suppress
@@ -37,7 +39,7 @@ class PeakMemory:
         self._gpu.begin_work()
 
     def so_far(self) -> Memory:
-        working = _high_water_bytes()
+        working = max(_high_water_bytes(), _largest_child_bytes())
         return Memory(whole=max(self._before, working), working=working, gpu=self._gpu.peak_bytes())
 
 
@@ -45,6 +47,11 @@ def _high_water_bytes() -> int:
     found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
     assert found is not None  # every Linux since 2.6 has it
     return int(found[1]) * 1024
+
+
+def _largest_child_bytes() -> int:
+    """Of processes that were started here or there, and waited for."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
 class _GpuWatch:

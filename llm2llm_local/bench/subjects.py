@@ -23,6 +23,7 @@ from .plan import Comparison, Series, against, resized
 _CONFIG_NAME = "llm2llm.toml"
 
 SUBJECTS = {
+    "loop": "a run of the bundled demo, stage by stage, against a process per stage as the method was published",
     "checks": "comparing candidates with all that is known and held out, against other ways; growth by examples",
     "store": "writing results, and how the store's size and its queries grow; --grow up to 10000000 predictions",
 }
@@ -119,6 +120,18 @@ def _checks(_: Material) -> list[Comparison | Series]:
     return parts()
 
 
+def _loop(material: Material) -> list[Comparison]:
+    from .loop import parts
+
+    return parts(material.scratch, _model(material.teacher), _model(material.student))
+
+
+def _model(path: Path) -> Path:
+    if not path.exists():
+        raise UserInputError(f"{path}: no such model", "Name the models with --teacher and --student, or: make models")
+    return path.resolve()
+
+
 def _store(material: Material) -> list[Comparison | Series]:
     from .store import parts
 
@@ -127,5 +140,6 @@ def _store(material: Material) -> list[Comparison | Series]:
 
 _PARTS: Mapping[str, Callable[[Material], Sequence[Comparison | Series]]] = {
     "checks": _checks,
+    "loop": _loop,
     "store": _store,
 }

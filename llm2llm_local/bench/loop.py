@@ -1,0 +1,204 @@
+"""`bench loop`: a run of the bundled demo beside the same work done as the method's published code does it.
+
+Both train on the same examples for as many epochs, evaluate the same questions and make as many requests to the
+teacher: those of our run, which is done first and read out of its store. What differs is how they work: ours batches
+and keeps models loaded, the reference starts a process for each stage.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib import resources
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ..config import Config, load_config
+from ..errors import Llm2LlmError
+from ..loop.fingerprint import threads
+from ..scaffold import CONFIG_NAME, write_workspace
+from ..store.reader import STORE_NAME, open_reader
+from ..tasks.base import PromptBuilder
+from .lifeline import run_module
+from .plan import Comparison, Contender, Repeat, Work
+from .reference import EvaluateTask, Task, TeachTask, TrainTask, write_task
+
+REST = "start and load"
+"""What of a run is no stage: starting, loading models, ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopCase:
+    """`iterations`: rounds of augmentation; one training more. `seeds` and `tests`: of the demo's, at most so many.
+
+    Workspaces are made in `folder`.
+    """
+
+    folder: Path
+    teacher: Path
+    student: Path
+    iterations: int = 2
+    seeds: int = 49
+    tests: int = 154
+    epochs: int = 2
+
+
+def llm2llm_run(case: LoopCase) -> Repeat:
+    """The real command, as a process of its own."""
+    numbers = count()
+
+    def repeat() -> Work:
+        workspace = _our_workspace(case, next(numbers))
+        write_workspace(workspace, "demo", case.folder)
+        started = time.perf_counter()
+        run_module(
+            case.folder / "ours.log", "llm2llm_local", "-C", str(workspace), "run", "--headless", *_overrides(case)
+        )
+        seconds = time.perf_counter() - started
+        with open_reader(workspace) as connection:
+            stages = connection.execute("SELECT stage, sum(seconds) FROM stages GROUP BY stage").fetchall()
+            parts: defaultdict[str, float] = defaultdict(float)
+            for stage, spent in stages:
+                parts[_PARTS[stage]] += spent
+            counts = _counts(connection)
+        return Work(counts, {**parts, REST: seconds - sum(parts.values())})
+
+    return repeat
+
+
+_PARTS = {"train": "train", "predict": "evaluate", "grade": "evaluate", "augment": "teach", "check": "check"}
+"""Our stages → what they are called in the comparison."""
+
+
+def _our_workspace(case: LoopCase, number: int) -> Path:
+    return case.folder / f"ours-{number}"
+
+
+def _overrides(case: LoopCase) -> list[str]:
+    """Of the demo's configuration. All labels are named, since few seeds don't have them all."""
+    values: dict[str, Any] = {
+        "teacher.model": str(case.teacher),
+        "student.model": str(case.student),
+        "student.epochs": case.epochs,
+        "loop.iterations": case.iterations,
+    }
+    values["task.labels"] = sorted({json.loads(row)["answer"] for row in _demo_rows()})
+    pairs = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    pairs += [f"data.sample={{n = {case.seeds}}}", f"data.test_sample={{n = {case.tests}}}"]
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+def _demo_rows() -> list[str]:
+    return (resources.files("llm2llm_local") / "demo" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def _counts(connection: sqlite3.Connection) -> dict[str, float]:
+    """The same questions for both, so that both have done the same."""
+    counted = {
+        "trained": "SELECT count(*) FROM training_set_examples",
+        "evaluated": "SELECT count(*) FROM predictions",
+        "requests": "SELECT count(*) FROM teacher_calls",
+    }
+    return {name: float(connection.execute(sql).fetchone()[0]) for name, sql in counted.items()}
+
+
+def process_per_stage(case: LoopCase) -> Repeat:
+    """The reference's way, with what our run had to do."""
+    workspace = _our_workspace(case, 0)
+    if not (workspace / STORE_NAME).is_file():
+        raise Llm2LlmError("what is to be done is taken from our run, and that did not come to its end")
+    config = load_config(workspace / CONFIG_NAME, [one for one in _overrides(case) if one != "--set"])
+    numbers = count()
+
+    def repeat() -> Work:
+        folder = case.folder / f"reference-{next(numbers)}"
+        folder.mkdir()
+        parts: defaultdict[str, float] = defaultdict(float)
+        with open_reader(workspace) as connection:
+            (n_iterations,) = connection.execute("SELECT count(*) FROM iterations").fetchone()
+            for iteration in range(n_iterations):
+                for stage, task in _tasks(connection, config, case, iteration, folder / f"adapter-{iteration}"):
+                    path = folder / f"{iteration}-{stage}.json"
+                    write_task(path, task)
+                    started = time.perf_counter()
+                    run_module(folder / "log.txt", "llm2llm_local.bench.reference", stage, str(path))
+                    parts[stage] += time.perf_counter() - started
+            counts = _counts(connection)
+        return Work(counts, dict(parts))
+
+    return repeat
+
+
+def _tasks(
+    connection: sqlite3.Connection, config: Config, case: LoopCase, iteration: int, adapter: Path
+) -> list[tuple[str, Task]]:
+    """The processes of one iteration, in order. Without failures the teacher is not asked."""
+    prompts = PromptBuilder(config.task.question_name, config.task.answer_name)
+    trained = connection.execute(
+        "SELECT e.question, e.answer FROM training_set_examples t JOIN examples e ON e.id = t.example_id "
+        "WHERE t.iteration = ? ORDER BY t.position",
+        [iteration],
+    ).fetchall()
+    asked = connection.execute(
+        "SELECT e.question FROM predictions p JOIN examples e ON e.id = p.example_id "
+        "WHERE p.iteration = ? ORDER BY e.id",
+        [iteration],
+    ).fetchall()
+    calls = connection.execute(
+        "SELECT prompt FROM teacher_calls WHERE iteration = ? ORDER BY id", [iteration]
+    ).fetchall()
+    student = config.student
+    tasks: list[tuple[str, Task]] = [
+        (
+            "train",
+            TrainTask(
+                model=str(case.student),
+                examples=[(prompts.prompt(question), prompts.completion(answer)) for question, answer in trained],
+                epochs=case.epochs,
+                batch_size=student.batch_size,
+                learning_rate=student.learning_rate,
+                lora_rank=student.lora_rank,
+                lora_alpha=student.lora_alpha,
+                adapter=str(adapter),
+            ),
+        ),
+        (
+            "evaluate",
+            EvaluateTask(str(case.student), str(adapter), [prompts.prompt(question) for (question,) in asked]),
+        ),
+    ]
+    if calls:
+        teacher = config.teacher
+        wanted = [_asked_for(prompt) for (prompt,) in calls]
+        tasks.append(
+            (
+                "teach",
+                TeachTask(str(case.teacher), wanted, teacher.temperature, teacher.max_new_tokens, threads(config)),
+            )
+        )
+    return tasks
+
+
+def _asked_for(prompt: str) -> str:
+    """What a stored prompt asks, as one message."""
+    stored = json.loads(prompt)
+    return stored if isinstance(stored, str) else "\n\n".join(message["content"] for message in stored)
+
+
+def parts(scratch: Path, teacher: Path, student: Path) -> list[Comparison]:
+    return [
+        Comparison(
+            "the demo's loop",
+            LoopCase(scratch, teacher, student),
+            (Contender("llm2llm run", llm2llm_run), Contender("process-per-stage", process_per_stage)),
+            measure="trained",
+            order="one by one",
+            repeats=1,
+            warm_ups=0,
+            note="the same examples, questions and numbers of requests; the reference samples 100 tokens an answer",
+        )
+    ]

@@ -1,0 +1,77 @@
+"""`bench loop` with the tiny models: the same work in both ways, and nothing goes on when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from workspaces import COMMAND, PATIENCE_SECONDS, Workspace
+
+from llm2llm_local.bench.loop import REST, LoopCase, process_per_stage
+from llm2llm_local.errors import Llm2LlmError
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
+
+SIZES = ("--size", "iterations=1", "--size", "seeds=14", "--size", "tests=7", "--size", "epochs=1")
+
+
+def test_without_models_it_says_how_to_name_them(tmp_path: Path) -> None:
+    ending = Workspace(tmp_path).llm2llm("bench", "loop")
+    assert ending.code == 2
+    assert "no such model" in ending.err and "--teacher" in ending.err
+
+
+def test_the_reference_does_what_our_run_did_and_so_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(Llm2LlmError, match="taken from our run"):
+        process_per_stage(LoopCase(tmp_path, tmp_path, tmp_path))
+
+
+@pytest.mark.model
+def test_both_ways_do_the_same_work_and_tell_it_by_stage(tmp_path: Path, tiny_models: TinyModels) -> None:
+    models = ("--teacher", tiny_models.teacher, "--student", tiny_models.student)
+    ending = Workspace(tmp_path).llm2llm("bench", "loop", "--json", *models, *SIZES)
+    assert ending.code == 0, ending.err
+    (comparison,) = json.loads(ending.out)["comparisons"]
+    ours, reference = comparison["contenders"]
+    assert ours["not_run"] is None and reference["not_run"] is None
+    counts = ours["repeats"][0]["counts"]
+    assert counts == reference["repeats"][0]["counts"]
+    assert counts["trained"] >= 28 and counts["evaluated"] == 2 * (14 + 28 + 7) and counts["requests"] > 0
+    assert set(ours["repeats"][0]["parts"]) == {"train", "evaluate", "teach", "check", REST}
+    assert set(reference["repeats"][0]["parts"]) == {"train", "evaluate", "teach"}
+    for one in (ours, reference):
+        assert sum(one["repeats"][0]["parts"].values()) == pytest.approx(one["median_seconds"], rel=0.2)
+        assert one["peak_bytes"] > 250_000_000  # torch alone takes that: processes that were started count
+    assert reference["ratio"]["median"] > 0
+
+
+@pytest.mark.model
+def test_a_run_that_is_measured_ends_with_the_measurement(tmp_path: Path, tiny_models: TinyModels) -> None:
+    models = ["--teacher", str(tiny_models.teacher), "--student", str(tiny_models.student)]
+    process = subprocess.Popen([COMMAND, "bench", "loop", *models], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (started := descendants(process.pid, "--headless")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=PATIENCE_SECONDS)
+    psutil.wait_procs(started, timeout=PATIENCE_SECONDS)
+    assert not [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def descendants(pid: int, word: str) -> list[psutil.Process]:
+    found = []
+    for one in psutil.Process(pid).children(recursive=True):
+        try:
+            if word in one.cmdline():
+                found.append(one)
+        except psutil.Error:
+            continue
+    return found
