@@ -31,6 +31,12 @@ _PROCESS_BYTES = 500 * 2**20
 _KV_BYTES: dict[KvType, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 """For each number; blocks of 32 share a scale of 16 bits (ggml-common.h: block_q8_0, block_q4_0)."""
 
+_HIDDEN_STATES = 16
+"""Of each token in a forward pass, kept at once: those of the feed-forward layer are the wide ones."""
+
+_LEAST_OUTPUTS = 64
+"""Rows of scores that the engine has room for, however few sequences there are."""
+
 _KV_BLOCK = 32
 _CONTEXT_STEP = 256
 """llama.cpp makes a context's size a multiple of this."""
@@ -144,23 +150,24 @@ def smaller(plan: TeacherPlan) -> TeacherPlan | None:
     tokens in a forward pass; half the layers on the GPU. Each has a limit, so this ends.
     """
     one_request = plan.context_length if "context_length" in plan.by_hand else plan.request_tokens
-    least_kv = _padded(one_request) * plan.kv_bytes_per_token
+    cell = math.ceil(plan.kv_bytes_per_token)
+    cells, least = plan.kv_bytes // cell, _padded(one_request)
     changes: dict[str, Any]
-    if plan.kv_bytes > least_kv:
-        kv_bytes = int(max(plan.kv_bytes // 2, least_kv))
-        changes = {"kv_bytes": kv_bytes}
+    if cells > least:
+        cells = max(_padded(cells // 2), least)
+        changes = {"kv_bytes": cells * cell}
         if "n_parallel" not in plan.by_hand:
             changes["n_parallel"] = max(1, plan.n_parallel // 2)
         if "context_length" not in plan.by_hand:
-            changes["context_length"] = min(plan.context_length, int(kv_bytes // plan.kv_bytes_per_token))
-        why = f"half the memory for keys and values: {_size(kv_bytes)}"
+            changes["context_length"] = min(plan.context_length, cells)
+        why = f"{_size(cells * cell)} for keys and values"
     elif plan.kv_type == "f16" and "kv_cache" not in plan.by_hand and _may_quantize(plan):
-        share = _KV_BYTES["q8_0"] / _KV_BYTES["f16"]
+        per_token = plan.kv_bytes_per_token * _KV_BYTES["q8_0"] / _KV_BYTES["f16"]
         changes = {
             "kv_type": "q8_0",
             "flash_attention": "on",
-            "kv_bytes": math.ceil(plan.kv_bytes * share),
-            "kv_bytes_per_token": plan.kv_bytes_per_token * share,
+            "kv_bytes": cells * math.ceil(per_token),
+            "kv_bytes_per_token": per_token,
         }
         why = "keys and values in 8 bits"
     elif plan.n_batch > _LEAST_N_BATCH and "n_batch" not in plan.by_hand:
@@ -242,9 +249,9 @@ def _plan(
         weights = sum(sizes.layer_bytes) + max(sizes.output_bytes, sizes.input_bytes)
     elif has_output:
         weights += sizes.output_bytes
-    kv_bytes = int(tokens * per_token)
+    kv_bytes = tokens * math.ceil(per_token)
     kv_share = sum(sizes.kv_values[on_device]) / sum(sizes.kv_values)
-    compute = _compute_bytes(sizes, n_batch, tokens, has_flash=wishes.flash_attention != "off")
+    compute = _compute_bytes(sizes, n_batch, n_parallel, tokens, has_flash=wishes.flash_attention != "off")
     total = weights + int(kv_bytes * kv_share) + compute + _PROCESS_BYTES
     return TeacherPlan(
         device=device,
@@ -281,14 +288,14 @@ def _plan(
     )
 
 
-def _compute_bytes(sizes: LayerSizes, n_batch: int, tokens: int, *, has_flash: bool) -> int:
-    """Buffers of a forward pass: the scores of the vocabulary and some hidden states for each token of the batch, and
-    who may look at whom; without flash attention the attention of every head, too.
+def _compute_bytes(sizes: LayerSizes, n_batch: int, n_parallel: int, tokens: int, *, has_flash: bool) -> int:
+    """Buffers of a forward pass: scores of the vocabulary for each row that is sampled from; some hidden states for
+    each token of the batch, and who may look at whom; without flash attention the attention of every head, too.
     """
-    for_each = 4 * sizes.vocab_size + 4 * 16 * sizes.n_embd + 6 * tokens
+    for_each = 4 * _HIDDEN_STATES * sizes.n_embd + 6 * tokens
     if not has_flash:
         for_each += 4 * sizes.n_head * tokens
-    return n_batch * for_each
+    return n_batch * for_each + 2 * 4 * sizes.vocab_size * max(n_parallel, _LEAST_OUTPUTS)
 
 
 def _reasons(plan: TeacherPlan, sizes: LayerSizes, wishes: TeacherWishes) -> Iterator[str]:
