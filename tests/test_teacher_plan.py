@@ -1,0 +1,216 @@
+"""How the teacher is planned for the memory there is: what gives way first, what a person set, what llama.cpp takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakes import quiet, teacher_settings
+from hypothesis import given
+from hypothesis import strategies as st
+from worker_pools import teacher_requests
+
+from llm2llm_local.model_files.gguf_file import read_gguf_header
+from llm2llm_local.model_files.layers import LayerSizes, layer_sizes
+from llm2llm_local.teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
+
+MIB, GIB = 2**20, 2**30
+DEFAULT_TEACHER = Path(__file__).parents[1] / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+EIGHT_B = LayerSizes(
+    layer_bytes=(120 * MIB,) * 32,
+    kv_values=(2 * 8 * 128,) * 32,
+    input_bytes=280 * MIB,
+    output_bytes=410 * MIB,
+    head_values=128,
+    n_embd=4096,
+    n_head=32,
+    vocab_size=128_256,
+    context_length=131_072,
+)
+"""As Llama 3.1 8B in about 4 bits."""
+
+AUTO = TeacherWishes(None, None, None, None, None, "auto", group_size=32, request_tokens=1000)
+BYTES_OF_A_TOKEN = 32 * 2 * 8 * 128 * 2
+
+
+def plan(free: int, device: Any = "cuda", sizes: LayerSizes = EIGHT_B, **wishes: Any) -> TeacherPlan:
+    return plan_teacher(sizes, device, free, dataclasses.replace(AUTO, **wishes))
+
+
+def steps(first: TeacherPlan) -> Iterator[TeacherPlan]:
+    """Smaller and smaller, to the last."""
+    step: TeacherPlan | None = first
+    while (step := smaller(step)) is not None:
+        yield step
+
+
+def test_with_room_for_all_a_whole_unit_is_decoded_at_once() -> None:
+    found = plan(24 * GIB)
+    assert (found.gpu_layers, found.n_layers, found.n_parallel, found.kv_type) == (33, 33, 32, "f16")
+    assert found.kv_bytes == 32_000 * BYTES_OF_A_TOKEN
+    assert found.context_length == 32_000  # one request may have all of the cache
+    assert found.fits
+    assert found.flash_attention == "auto"
+
+
+def test_sequences_give_way_first_then_precision_then_layers() -> None:
+    found = [plan(free * GIB // 4) for free in range(96, 0, -1)]
+    assert [one.n_parallel for one in found if one.kv_type == "f16"] == sorted(
+        (one.n_parallel for one in found if one.kv_type == "f16"), reverse=True
+    )
+    kinds = [(one.gpu_layers == 33, one.kv_type) for one in found if one.fits]
+    assert list(dict.fromkeys(kinds)) == [(True, "f16"), (True, "q8_0"), (False, "q8_0")]
+    layers = [one.gpu_layers for one in found if one.fits]
+    assert layers == sorted(layers, reverse=True)
+    assert min(one.n_parallel for one in found if one.kv_type == "f16") == 8
+    assert all(one.flash_attention == "on" for one in found if one.kv_type == "q8_0")
+
+
+@given(free=st.integers(0, 40 * GIB), device=st.sampled_from(["cpu", "cuda"]), group_size=st.integers(1, 1024))
+def test_a_plan_that_fits_takes_no_more_than_is_free(free: int, device: str, group_size: int) -> None:
+    found = plan(free, device, group_size=group_size)
+    assert found.fits == (found.total_bytes <= free * 0.95)
+    assert 1 <= found.n_parallel <= min(group_size, 256)
+    assert found.gpu_layers == 0 or device == "cuda"
+    # One request always has the context to itself, which the engine would refuse otherwise.
+    assert found.kv_bytes >= found.context_length * found.kv_bytes_per_token
+
+
+def test_a_cpu_is_bounded_by_its_memory() -> None:
+    assert plan(32 * GIB, "cpu").n_parallel == 32
+    small = plan(7 * GIB, "cpu")
+    assert small.fits
+    assert small.n_parallel < 32
+    assert small.gpu_layers == 0
+    nothing = plan(GIB, "cpu")
+    assert not nothing.fits
+    assert "1.0 GiB are free" in nothing.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("wish", "value", "figure"),
+    [
+        ("n_parallel", 5, "n_parallel"),
+        ("context_length", 700, "context_length"),
+        ("n_batch", 128, "n_batch"),
+        ("gpu_layers", 20, "gpu_layers"),
+        ("kv_type", "q4_0", "kv_type"),
+        ("kv_type", "f16", "kv_type"),
+    ],
+)
+@pytest.mark.parametrize("free", [24 * GIB, 5 * GIB, GIB])
+def test_what_is_set_by_hand_stays_however_little_memory_there_is(
+    wish: str, value: Any, figure: str, free: int
+) -> None:
+    first = plan(free, **{wish: value})
+    assert {getattr(one, figure) for one in (first, *steps(first))} == {value}
+    assert sum("set by hand" in reason for reason in first.reasons) == 1
+
+
+def test_more_layers_than_there_are_means_all() -> None:
+    assert plan(24 * GIB, gpu_layers=1000).gpu_layers == 33
+
+
+def test_heads_that_are_no_whole_blocks_are_not_quantized() -> None:
+    odd = dataclasses.replace(EIGHT_B, head_values=80)
+    found = plan(GIB, sizes=odd)
+    assert {one.kv_type for one in (found, *steps(found))} == {"f16"}
+    without_flash = plan(GIB, flash_attention="off")
+    assert {one.kv_type for one in (without_flash, *steps(without_flash))} == {"f16"}
+
+
+@given(free=st.integers(0, 40 * GIB), device=st.sampled_from(["cpu", "cuda"]), group_size=st.integers(1, 256))
+def test_each_smaller_plan_is_smaller_and_there_is_a_last_one(free: int, device: str, group_size: int) -> None:
+    found = [plan(free, device, group_size=group_size)]
+    for one in steps(found[0]):
+        assert (one.total_bytes, one.kv_bytes) < (found[-1].total_bytes, found[-1].kv_bytes)
+        assert one.context_length * one.kv_bytes_per_token <= one.kv_bytes
+        assert one.context_length >= one.request_tokens
+        assert one.reasons[:-1] == found[-1].reasons
+        assert one.reasons[-1].startswith("smaller after memory ran out: ")
+        found.append(one)
+        assert len(found) < 30
+    assert found[-1].gpu_layers == 0
+    assert found[-1].n_parallel == 1 or found[-1].kv_bytes_per_token * 1024 * 2 > found[-1].kv_bytes
+
+
+def test_the_first_step_down_halves_what_is_decoded_at_once() -> None:
+    first = plan(24 * GIB)
+    second = smaller(first)
+    assert second is not None
+    assert (second.n_parallel, second.kv_bytes) == (16, first.kv_bytes // 2 + 128 * BYTES_OF_A_TOKEN)
+
+
+def test_a_plan_comes_back_from_the_store_as_it_was() -> None:
+    found = plan(10 * GIB, n_parallel=4)
+    assert TeacherPlan.from_record(json.loads(json.dumps(found.record()))) == found
+
+
+def test_every_figure_has_its_reason() -> None:
+    found = plan(7 * GIB)
+    text = "\n".join(found.reasons)
+    for figure in (found.gpu_layers, found.n_parallel, found.kv_type, found.context_length, found.n_batch):
+        assert str(figure) in text
+        assert str(figure) in plan_words(found)
+    assert plan_words(plan(40 * GIB, "cpu")).startswith("32 sequences at once")
+
+
+# --- against the files and llama.cpp itself ---
+
+
+def assert_kv_bytes_are_llama_cpps(
+    path: Path, capfd: pytest.CaptureFixture[str], kv_type: Any, per_token: float
+) -> None:
+    from llm2llm_local.teacher.llama import LlamaTeacher
+
+    settings = dataclasses.replace(teacher_settings(path, 512), kv_type=kv_type, flash_attention="on")
+    teacher = LlamaTeacher(settings)
+    teacher.generate(teacher_requests(2, max_tokens=1), quiet)
+    teacher.close()
+    said = capfd.readouterr().err
+    (mebibytes,) = re.findall(r"KV buffer size = +([\d.]+) MiB", said)
+    (cells,) = re.findall(r"llama_context: n_ctx += (\d+)", said)
+    assert float(mebibytes) == pytest.approx(int(cells) * per_token / MIB, abs=0.01)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("kv_type", "bytes_of_a_number"), [("f16", 2), ("q8_0", 34 / 32)])
+def test_the_default_models_cache_is_planned_as_llama_cpp_makes_it(
+    capfd: pytest.CaptureFixture[str], kv_type: str, bytes_of_a_number: float
+) -> None:
+    if not DEFAULT_TEACHER.is_file():
+        pytest.skip(f"{DEFAULT_TEACHER} is not there; make models puts it there")
+    sizes = layer_sizes(read_gguf_header(DEFAULT_TEACHER))
+    found = plan(24 * GIB, "cpu", sizes)
+    per_token = found.kv_bytes_per_token / 2 * bytes_of_a_number
+    assert per_token == 30 * 2 * 3 * 64 * bytes_of_a_number
+    assert_kv_bytes_are_llama_cpps(DEFAULT_TEACHER, capfd, kv_type, per_token)
+
+
+@pytest.mark.model
+def test_the_tiny_models_cache_is_planned_as_llama_cpp_makes_it(
+    tiny_models: TinyModels, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sizes = layer_sizes(read_gguf_header(tiny_models.teacher))
+    found = plan(24 * GIB, "cpu", sizes)
+    assert_kv_bytes_are_llama_cpps(tiny_models.teacher, capfd, "f16", found.kv_bytes_per_token)
+
+
+@pytest.mark.model
+def test_layers_and_the_rest_are_all_of_a_files_weights(tiny_models: TinyModels) -> None:
+    header = read_gguf_header(tiny_models.teacher)
+    sizes = layer_sizes(header)
+    weights = sum(tensor.n_bytes for tensor in header.tensors)
+    tied = 0 if any(tensor.name == "output.weight" for tensor in header.tensors) else sizes.input_bytes
+    assert sum(sizes.layer_bytes) + sizes.input_bytes + sizes.output_bytes - tied == weights
+    assert len(set(sizes.layer_bytes)) == 1
+    assert sizes.n_layers == len(sizes.layer_bytes) + 1
