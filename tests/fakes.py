@@ -19,7 +19,7 @@ from llm2llm_local.student.protocol import (
     TrainingProgress,
     TrainingSegment,
 )
-from llm2llm_local.teacher.protocol import TeacherRequest, TeacherSettings
+from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest, TeacherSettings
 
 
 @dataclass
@@ -38,6 +38,10 @@ class FakeTeacher:
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         return 10
+
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        """The longer, the less likely."""
+        return [tuple(-float(len(text)) for text in request.continuations) for request in group]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The teacher's reply is a function of the request alone, and ends where the request says."""
+"""The teacher's replies are a function of the group alone, and end where the requests say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import llama_cpp
 import numpy as np
@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 from llm2llm_local.errors import ModelError
 from llm2llm_local.records import FinishReason, Message, Reply, TeacherPrompt
 from llm2llm_local.teacher.llama import LlamaTeacher
-from llm2llm_local.teacher.protocol import Sampling, TeacherRequest
+from llm2llm_local.teacher.protocol import Sampling, ScoreRequest, TeacherRequest
 
 pytestmark = pytest.mark.model
 
@@ -81,41 +81,35 @@ def with_metadata(tiny_models: TinyModels, folder: Path, changes: Mapping[str, A
     return rewrite_gguf(tiny_models.teacher, folder / "changed.gguf", changes)
 
 
-# --- a function of the request alone ---
+# --- a function of the group alone ---
 
 
-def test_a_reply_does_not_depend_on_the_group(tiny_models: TinyModels, teacher: LlamaTeacher) -> None:
-    """Not on the others in it, their order, what came before, or on the process."""
+def test_replies_depend_on_the_group_alone(tiny_models: TinyModels, teacher: LlamaTeacher) -> None:
+    """Not on what came before, nor on the process' age; equal requests get equal replies, each in its place."""
     requests = [request(text, rng_seed=number) for number, text in enumerate(TEXTS)]
     requests.append(request(TEXTS[0], rng_seed=9, grammar="root ::= [a-z ]+"))
     requests.append(request(TEXTS[0], temperature=0))
     expected = ask(teacher, *requests)
     assert len({reply.text for reply in expected}) == len(requests)
 
-    assert [ask_one(teacher, wanted) for wanted in requests] == expected
-    assert ask(teacher, *reversed(requests)) == list(reversed(expected))
-    assert ask(teacher, requests[2], requests[2], requests[0]) == [expected[2], expected[2], expected[0]]
-    assert ask(load(tiny_models.teacher), *requests[1:]) == expected[1:]
+    ask(teacher, *requests[:3])
+    teacher.score([ScoreRequest(requests[1].prompt, (" a", " b"))], quiet)
+    assert ask(teacher, *requests) == expected
+    assert ask(load(tiny_models.teacher), *requests) == expected
+    first, second, third = ask(teacher, requests[2], requests[2], requests[0])
+    assert first == second == expected[2]
+    assert third.text == expected[0].text
 
 
-def test_a_prompt_that_continues_another_is_read_anew(
-    teacher: LlamaTeacher, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """llama-cpp-python keeps the last prompt's keys and values; using them would change the arithmetic."""
-    evaluated: list[int] = []
-    evaluate = llama_cpp.Llama.eval
+def test_a_group_that_fails_leaves_nothing_behind(teacher: LlamaTeacher) -> None:
+    expected = ask(teacher, request(), request(TEXTS[1]))
 
-    def spy(model: Any, tokens: Sequence[int]) -> None:
-        evaluated.append(len(tokens))
-        evaluate(model, tokens)
+    def fail(done: int, total: int) -> NoReturn:
+        raise ValueError
 
-    first = request("question: Where", temperature=0, max_tokens=4)
-    longer = "question: Where" + ask_one(teacher, first).text + " is the harbour?"
-    monkeypatch.setattr(llama_cpp.Llama, "eval", spy)
-    for text in (longer, longer, "question: Where"):
-        evaluated.clear()
-        ask_one(teacher, request(text))
-        assert evaluated[0] == len(tokenizer(text).input_ids)
+    with pytest.raises(ValueError):
+        teacher.generate([request(TEXTS[2]), request(TEXTS[3])], fail)
+    assert ask(teacher, request(), request(TEXTS[1])) == expected
 
 
 def test_the_rng_seed_makes_the_difference(teacher: LlamaTeacher) -> None:
@@ -160,11 +154,11 @@ def test_sampling_is_as_asked_for(teacher: LlamaTeacher) -> None:
     assert first_tokens(5.0) > 50  # llama-cpp-python's own default leaves the 40 likeliest
 
 
-def test_progress_is_told_with_each_token(teacher: LlamaTeacher) -> None:
+def test_progress_is_told_with_each_pass(teacher: LlamaTeacher) -> None:
     heard: list[tuple[int, int]] = []
     replies = teacher.generate([request(max_tokens=5)] * 2, lambda done, total: heard.append((done, total)))
     assert [reply.output_tokens for reply in replies] == [5, 5]
-    assert heard == [(done, 10) for done in range(1, 11)]
+    assert heard == [(done, 10) for done in (2, 4, 6, 8, 10)]
 
 
 # --- where a reply ends ---

@@ -1,4 +1,7 @@
-"""What llama.cpp says: all of it to standard error, which is the worker's log; its errors kept for our messages."""
+"""What llama.cpp says: to standard error, which is the worker's log; its errors are kept for our messages.
+
+What it says for its own developers is left out: pages of it with each new context.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from contextlib import contextmanager
 
 import llama_cpp
 
-_ERROR_LEVEL = 4
-"""GGML_LOG_LEVEL_ERROR in ggml.h."""
+_DEBUG_LEVEL, _ERROR_LEVEL = 1, 4
+"""GGML_LOG_LEVEL_DEBUG and GGML_LOG_LEVEL_ERROR in ggml.h."""
 
 _errors: list[str] = []
 
@@ -24,6 +27,8 @@ def collected_errors() -> Iterator[list[str]]:
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
 def _receive(level: int, text: bytes, _: object) -> None:
+    if level == _DEBUG_LEVEL:
+        return
     line = text.decode("utf-8", "replace")
     sys.stderr.write(line)
     if level == _ERROR_LEVEL and line.strip():

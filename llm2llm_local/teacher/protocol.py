@@ -53,8 +53,16 @@ class TeacherRequest:
     max_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """How likely is each of `continuations` after `prompt`? The prompt's stop strings play no part."""
+
+    prompt: TeacherPrompt
+    continuations: tuple[str, ...]
+
+
 class Teacher(Protocol):
-    """A loaded teacher. A group's replies depend on the group alone, never on what was asked before."""
+    """A loaded teacher. What it says of a group depends on the group alone, never on what was asked before."""
 
     def generate(self, group: Sequence[TeacherRequest], progress: Progress) -> list[Reply]:
         """Answer the requests of one group, in their order.
@@ -64,3 +72,10 @@ class Teacher(Protocol):
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         """Tokens of the longest prompt of the group; raises as `generate` would, but writes nothing."""
+
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        """Log-likelihood of each continuation after its prompt, in nats, summed over its tokens.
+
+        A continuation's tokens are those of its text alone, taken as going on from another, so that all of a
+        prompt's continuations follow the same tokens. Raises as `generate` does.
+        """

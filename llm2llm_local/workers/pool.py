@@ -26,7 +26,7 @@ from ..student.protocol import (
     TrainingProgress,
     TrainingSegment,
 )
-from ..teacher.protocol import TeacherRequest, TeacherSettings
+from ..teacher.protocol import ScoreRequest, TeacherRequest, TeacherSettings
 from .memory import MemoryPlan, free_bytes, out_of_memory_kills
 from .process import WorkerDiedError, WorkerProcess
 
@@ -273,6 +273,9 @@ class RemoteTeacher:
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         return int(self._pool.call("teacher", "check_prompts", tuple(group), progress=progress))
 
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        scores: list[tuple[float, ...]] = self._pool.call("teacher", "score", tuple(group), progress=progress)
+        return scores
 
 
 class RemoteStudent:

@@ -1,0 +1,227 @@
+"""Many requests at once give what one at a time gives; what they share is evaluated once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+import psutil
+import pytest
+from fakes import quiet, teacher_settings
+from tiny_models import TinyModels, rewrite_gguf
+
+from llm2llm_local.errors import ModelError, OutOfMemoryError
+from llm2llm_local.records import FinishReason, Reply, TeacherPrompt
+from llm2llm_local.teacher.gguf_model import GgufModel
+from llm2llm_local.teacher.llama import LlamaTeacher
+from llm2llm_local.teacher.protocol import Sampling, ScoreRequest, TeacherRequest
+
+pytestmark = pytest.mark.model
+
+PREFIX = "Write one new question of the same kind. question: Where is the library? answer: place "
+ENDS = ("question: Who signed?", "question: Where is it?", "Who?", "question: Where is", "The old bridge", "12 apples")
+LABELS = (" place", " person", " the old bridge", "")
+
+SCORE_TOLERANCE = 0.05
+"""Nats, of scores down to -100: passes of other shapes add up in another order, and keys, values and attention's
+queries have 16 bits (measured: 0.01)."""
+
+
+def load(path: Path, **changes: Any) -> LlamaTeacher:
+    return LlamaTeacher(dataclasses.replace(teacher_settings(path, 512), **changes))
+
+
+def request(text: str, temperature: float = 0, max_tokens: int = 16, rng_seed: int = 1) -> TeacherRequest:
+    return TeacherRequest(TeacherPrompt((), text, ()), Sampling(temperature, 0.9, 0.02), None, rng_seed, max_tokens)
+
+
+def n_passed_tokens(teacher: LlamaTeacher) -> int:
+    """Tokens that the teacher has evaluated so far."""
+    return teacher._engine.decoder.n_passed_tokens
+
+
+def replies_of(teacher: LlamaTeacher, requests: list[TeacherRequest]) -> list[Reply]:
+    return [dataclasses.replace(reply, seconds=0.0) for reply in teacher.generate(requests, quiet)]
+
+
+GROUP = [request(PREFIX + end) for end in ENDS] + [request(end) for end in ENDS]
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_models: TinyModels) -> llama_cpp.Llama:
+    return llama_cpp.Llama(str(tiny_models.teacher), n_ctx=512, n_threads=1, logits_all=True, verbose=False)
+
+
+def log_probabilities(plain: llama_cpp.Llama, tokens: list[int]) -> np.ndarray[Any, Any]:
+    plain.reset()
+    plain.eval(tokens)
+    logits: np.ndarray[Any, Any] = plain.scores[: len(tokens)].astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logits
+
+
+@pytest.mark.parametrize("n_parallel", [1, 3, 12])
+@pytest.mark.parametrize("n_batch", [16, 512])
+def test_greedy_replies_are_those_of_one_at_a_time(
+    tiny_models: TinyModels, plain: llama_cpp.Llama, n_parallel: int, n_batch: int
+) -> None:
+    """Also in prompts longer than a pass and with more requests than places. No two tokens are as good as even here:
+    every token written is within rounding of the likeliest one after what was written before it."""
+    teacher = load(tiny_models.teacher, n_parallel=n_parallel, n_batch=n_batch)
+    for wanted, reply in zip(GROUP, replies_of(teacher, GROUP), strict=True):
+        tokens = plain.tokenize(wanted.prompt.completion.encode(), add_bos=False, special=True)
+        written: list[int] = []
+        while len(written) < wanted.max_tokens:
+            token = int(np.argmax(log_probabilities(plain, [*tokens, *written])[-1]))
+            if token == plain.token_eos():
+                break
+            written.append(token)
+        assert reply.text == plain.detokenize(written).decode(errors="ignore")
+        assert (reply.input_tokens, reply.output_tokens) == (len(tokens), len(written))
+
+
+def test_what_prompts_share_is_evaluated_once(tiny_models: TinyModels, plain: llama_cpp.Llama) -> None:
+    teacher = load(tiny_models.teacher, n_parallel=4)
+    texts = [PREFIX + end for end in ENDS]
+    replies = replies_of(teacher, [request(text, max_tokens=5) for text in [*texts, *texts]])
+    prompts = {tuple(plain.tokenize(text.encode(), add_bos=False, special=True)) for text in texts}
+    nodes = {prompt[:length] for prompt in prompts for length in range(1, len(prompt) + 1)}
+    again = len(texts)  # the last token of a prompt that is asked twice
+    later = sum(reply.output_tokens - (reply.finish_reason is FinishReason.LENGTH) for reply in replies)
+    assert n_passed_tokens(teacher) == len(nodes) + again + later
+
+
+@pytest.mark.parametrize("changes", [{"flash_attention": "on"}, {"flash_attention": "off"}])
+def test_attention_either_way(tiny_models: TinyModels, changes: dict[str, Any]) -> None:
+    expected = replies_of(load(tiny_models.teacher, n_parallel=1), GROUP)
+    assert replies_of(load(tiny_models.teacher, **changes), GROUP) == expected
+
+
+@pytest.mark.parametrize("kv_type", ["q8_0", "q4_0"])
+def test_keys_and_values_may_be_quantized(tiny_models: TinyModels, tmp_path: Path, kv_type: str) -> None:
+    """In blocks of 32, so with heads of 32 values: q8_0 next to what 16 bits give, q4_0 further off."""
+    heads = {"llama.attention.head_count": 2, "llama.attention.head_count_kv": 1, "llama.rope.dimension_count": 32}
+    path = rewrite_gguf(tiny_models.teacher, tmp_path / "wide.gguf", heads)
+    scores = [
+        np.array([value for values in load(path, kv_type=kind).score(SCORED, quiet) for value in values])
+        for kind in ("f16", kv_type)
+    ]
+    off = float(np.abs(scores[0] - scores[1]).max())
+    assert 0 < off < {"q8_0": 0.3, "q4_0": 6}[kv_type]
+    assert all(reply.output_tokens for reply in replies_of(load(path, kv_type=kv_type), GROUP))
+
+
+def test_keys_and_values_that_cannot_be_quantized_are_an_error(tiny_models: TinyModels) -> None:
+    """The tiny teacher's heads have 16 values."""
+    with pytest.raises(ModelError, match="q4_0 keys and values") as caught:
+        load(tiny_models.teacher, kv_type="q4_0").generate([request("a")], quiet)
+    assert "teacher.kv_type" in caught.value.remedy
+
+
+def test_a_model_that_keeps_one_state_shares_nothing(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, scores = (
+        load(tiny_models.teacher).generate(GROUP, quiet),
+        load(tiny_models.teacher).score(SCORED, quiet),
+    )
+    monkeypatch.setattr(GgufModel, "shares_prefixes", False)
+    teacher = load(tiny_models.teacher)
+    replies = teacher.generate(GROUP, quiet)
+    assert [reply.text for reply in replies] == [reply.text for reply in expected]
+    assert n_passed_tokens(teacher) >= sum(reply.input_tokens for reply in replies)
+    for ours, theirs in zip(teacher.score(SCORED, quiet), scores, strict=True):
+        assert ours == pytest.approx(theirs, abs=SCORE_TOLERANCE)
+
+
+def test_fewer_run_at_once_in_less_memory(tiny_models: TinyModels) -> None:
+    """256 cells of the tiny teacher take 64 KiB."""
+    small = load(tiny_models.teacher, kv_bytes=2**16)
+    assert [reply.text for reply in small.generate(GROUP, quiet)] == [
+        reply.text for reply in load(tiny_models.teacher).generate(GROUP, quiet)
+    ]
+    for call in (small.generate, small.check_prompts):
+        with pytest.raises(OutOfMemoryError, match="room for 256 tokens"):
+            call([request("a b", max_tokens=300)], quiet)
+
+
+def test_memory_that_cannot_be_had_is_an_error(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2**60 bytes of keys and values: no machine has them."""
+    teacher = load(tiny_models.teacher, kv_bytes=2**62)
+    monkeypatch.setattr(type(teacher._engine.decoder), "cells_for", lambda _, wanted: 2**31)
+    with pytest.raises(OutOfMemoryError, match="no context of 2147483648 tokens"):
+        teacher.generate([request("a")], quiet)
+
+
+def test_nothing_is_left_of_units(tiny_models: TinyModels) -> None:
+    """1,000 units of changing size, with samplers and contexts made and freed."""
+    teacher = load(tiny_models.teacher)
+    requests = [request(PREFIX + end, temperature=1, max_tokens=2) for end in ENDS[:2]]
+    requests = [*requests, dataclasses.replace(requests[0], grammar="root ::= [a-z]+")]
+    sizes = (requests, [dataclasses.replace(requests[0], max_tokens=400)])
+    process = psutil.Process()
+
+    def units(n: int) -> None:
+        for number in range(n):
+            teacher.generate(sizes[number % 20 == 0][:3] if number % 20 else requests, quiet)
+
+    units(100)
+    before = process.memory_info().rss
+    units(1000)
+    assert process.memory_info().rss - before < 8 * 2**20
+    teacher.close()
+
+
+def test_a_group_of_none_gives_none(tiny_models: TinyModels) -> None:
+    teacher = load(tiny_models.teacher)
+    assert teacher.generate([], quiet) == []
+    assert teacher.score([], quiet) == []
+    assert teacher.score([ScoreRequest(GROUP[0].prompt, ())], quiet) == [()]
+
+
+# --- scores ---
+
+SCORED = [ScoreRequest(wanted.prompt, LABELS) for wanted in GROUP]
+
+
+@pytest.mark.parametrize("n_batch", [16, 512])
+@pytest.mark.parametrize("n_parallel", [1, 8])
+def test_scores_are_those_of_full_logits(
+    tiny_models: TinyModels, plain: llama_cpp.Llama, n_parallel: int, n_batch: int
+) -> None:
+    teacher = load(tiny_models.teacher, n_parallel=n_parallel, n_batch=n_batch)
+    for asked, scores in zip(SCORED, teacher.score(SCORED, quiet), strict=True):
+        prompt = plain.tokenize(asked.prompt.completion.encode(), add_bos=False, special=True)
+        for text, score in zip(asked.continuations, scores, strict=True):
+            tokens = plain.tokenize(text.encode(), add_bos=False, special=False) if text else []
+            rows = log_probabilities(plain, [*prompt, *tokens])
+            expected = sum(rows[len(prompt) - 1 + place, token] for place, token in enumerate(tokens))
+            assert score == pytest.approx(expected, abs=SCORE_TOLERANCE)
+            assert math.isfinite(score)
+
+
+def test_a_prompt_is_read_once_for_all_its_continuations(tiny_models: TinyModels, plain: llama_cpp.Llama) -> None:
+    teacher = load(tiny_models.teacher)
+    teacher.score([ScoreRequest(TeacherPrompt((), PREFIX, ()), LABELS)], quiet)
+    prompt = plain.tokenize(PREFIX.encode(), add_bos=False, special=True)
+    labels = [plain.tokenize(label.encode(), add_bos=False, special=False) for label in LABELS if label]
+    nodes = {tuple(label[:length]) for label in labels for length in range(1, len(label))}
+    assert n_passed_tokens(teacher) == len(prompt) + len(nodes)
+
+
+def test_scores_depend_on_the_group_alone(tiny_models: TinyModels) -> None:
+    teacher = load(tiny_models.teacher)
+    heard: list[tuple[int, int]] = []
+    expected = teacher.score(SCORED, lambda done, total: heard.append((done, total)))
+    assert heard == sorted(heard) and heard[-1][0] == heard[-1][1] == n_passed_tokens(teacher)
+    teacher.generate(GROUP, quiet)
+    assert teacher.score(SCORED, quiet) == expected
+    assert load(tiny_models.teacher).score(SCORED, quiet) == expected
+
+
+def test_a_continuation_must_fit_into_the_context(tiny_models: TinyModels) -> None:
+    with pytest.raises(ModelError, match="a reply of up to"):
+        load(tiny_models.teacher).score([ScoreRequest(TeacherPrompt((), "a", ()), (" the" * 600,))], quiet)

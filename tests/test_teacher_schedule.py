@@ -1,0 +1,154 @@
+"""The schedule without a model: every token is evaluated once, after all before it, in sequences that hold them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llm2llm_local.teacher.schedule import (
+    Copy,
+    Pass,
+    Remove,
+    Schedule,
+    Sizes,
+    Work,
+    cells_wanted,
+    prefix_order,
+    shared_length,
+)
+
+
+def works_of(texts: Sequence[tuple[int, ...]], max_tokens: Sequence[int]) -> list[Work]:
+    """In prefix order, each with its last position's logits wanted."""
+    works: list[Work] = []
+    for index in prefix_order(texts):
+        text = texts[index]
+        shared = min(shared_length(works[-1].tokens, text), len(text) - 1) if works else 0
+        works.append(Work(text, shared, frozenset([len(text) - 1]), max_tokens[index]))
+    return works
+
+
+class Cells:
+    """What llama.cpp does with a pass: cells that belong to sequences, each holding the text up to its token."""
+
+    def __init__(self, n_sequences: int) -> None:
+        self.texts: list[list[tuple[int, int]]] = [[] for _ in range(n_sequences)]  # (cell, token)
+        self.n_evaluated = 0
+        self.most_used = 0
+
+    def run(self, one: Pass) -> dict[int, tuple[int, ...]]:
+        """The text that the logits of each output row follow."""
+        for change in one.changes:
+            match change:
+                case Remove(sequence):
+                    self.texts[sequence] = []
+                case Copy(source, target, length):
+                    assert self.texts[target] == []
+                    assert len(self.texts[source]) >= length
+                    self.texts[target] = self.texts[source][:length]
+        seen: dict[int, tuple[int, ...]] = {}
+        for index, row in enumerate(one.rows):
+            for sequence in row.sequences:
+                assert len(self.texts[sequence]) == row.position
+                self.texts[sequence].append((self.n_evaluated, row.token))
+            texts = {tuple(self.texts[sequence]) for sequence in row.sequences}
+            assert len(texts) == 1  # the very same cells
+            seen[index] = tuple(token for _, token in texts.pop())
+            self.n_evaluated += 1
+        self.most_used = max(self.most_used, len({cell for text in self.texts for cell, _ in text}))
+        return seen
+
+
+def run(works: Sequence[Work], sizes: Sizes, lengths: Sequence[int]) -> tuple[Cells, list[Pass], int]:
+    """Writes `lengths[work]` tokens of its own for each work. Returns the cells, the passes, the most at once."""
+    schedule, cells, passes = Schedule(works, sizes), Cells(sizes.n_sequences), []
+    written = [0] * len(works)
+    outputs = 0
+    while (one := schedule.next_pass()) is not None:
+        passes.append(one)
+        texts = cells.run(one)
+        assert len(one.rows) == len(one.owners) <= sizes.n_batch
+        assert sum(row.has_output for row in one.rows) == len(one.outputs) <= sizes.n_outputs
+        outputs = max(outputs, len(one.outputs))
+        for output in one.outputs:
+            work = works[output.work]
+            own = tuple(1000 * (output.work + 1) + number for number in range(written[output.work]))
+            assert texts[output.row] == (*work.tokens, *own)
+            if not work.max_tokens:
+                continue
+            written[output.work] += 1
+            if written[output.work] == lengths[output.work]:
+                schedule.end(output.work)
+            else:
+                schedule.write(output.work, 1000 * (output.work + 1) + written[output.work] - 1)
+    assert written == list(lengths)
+    return cells, passes, outputs
+
+
+TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9).map(tuple), min_size=1, max_size=14)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, st.integers(1, 5), st.integers(0, 9), st.integers(0, 40), st.integers(0, 2**16))
+def test_every_work_is_read_and_written_in_the_cells_there_are(
+    texts: list[tuple[int, ...]], n_parallel: int, more_batch: int, more_cells: int, rng_seed: int
+) -> None:
+    rng = random.Random(rng_seed)
+    works = works_of(texts, [rng.randrange(5) for _ in texts])
+    lengths = [rng.randint(1, work.max_tokens) if work.max_tokens else 0 for work in works]
+    n_cells = max(work.shared + work.own_cells for work in works) + more_cells
+    sizes = Sizes(n_parallel, n_parallel + more_batch, n_parallel, n_cells)
+    cells, passes, _ = run(works, sizes, lengths)
+    assert cells.most_used <= n_cells
+    prompts = sum(len(work.tokens) - work.shared for work in works)
+    assert cells.n_evaluated == prompts + sum(max(length - 1, 0) for length in lengths)
+    assert passes == run(works, sizes, lengths)[1]
+
+
+def test_a_shared_prefix_is_read_once_for_all_in_one_pass() -> None:
+    texts = [(*range(200), 300 + number, 7) for number in range(8)]
+    works = works_of(texts, [3] * 8)
+    cells, passes, at_once = run(works, Sizes(8, 512, 8, 1000), [3] * 8)
+    assert [len(one.rows) for one in passes] == [200 + 8 * 2, 8, 8]
+    assert at_once == 8
+    assert cells.n_evaluated == 200 + 8 * 2 + 8 * 2
+
+
+def test_a_place_is_given_to_the_next_as_soon_as_it_is_free() -> None:
+    works = works_of([(number, 5) for number in range(6)], [9] * 6)
+    _, passes, at_once = run(works, Sizes(2, 64, 64, 100), [1, 9, 1, 9, 1, 1])
+    owners = [set(one.owners) for one in passes]
+    assert owners[:4] == [{0, 1}, {1, 2}, {1, 3}, {1, 3}]
+    assert at_once == 2
+
+
+def test_a_prompt_is_read_in_pieces_beside_what_is_written() -> None:
+    works = works_of([(0, 1), tuple(range(1, 31))], [8, 1])
+    _, passes, _ = run(works, Sizes(2, 8, 8, 100), [8, 1])
+    assert [len(one.rows) for one in passes[:5]] == [8, 8, 8, 8, 4]
+    assert [one.owners.count(0) for one in passes[1:5]] == [1, 1, 1, 1]
+
+
+def test_less_runs_at_once_when_cells_are_few() -> None:
+    works = works_of([(number, *range(9)) for number in range(6)], [11] * 6)
+    assert works[0].own_cells == 20
+    for n_cells, expected in ((20, 1), (59, 2), (60, 3), (1000, 6)):
+        assert run(works, Sizes(6, 64, 64, n_cells), [11] * 6)[2] == expected
+
+
+def test_cells_wanted_let_neighbours_run_at_once() -> None:
+    texts = [(*range(50), 60 + number, 7) for number in range(9)]
+    works = works_of(texts, [4] * 9)
+    for n_parallel in (1, 2, 5, 9, 20):
+        n_cells = cells_wanted(works, n_parallel)
+        assert n_cells == 50 + min(n_parallel, 9) * (2 + 3)
+        assert run(works, Sizes(n_parallel, 512, 64, n_cells), [4] * 9)[2] == min(n_parallel, 9)
+
+
+def test_shared_length_of_lists() -> None:
+    assert shared_length((1, 2, 3), (1, 2, 4, 5)) == 2
+    assert shared_length((1, 2), (1, 2, 3)) == 2
+    assert shared_length((), (1,)) == 0
