@@ -365,7 +365,9 @@ def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
 @click.option("--repeats", type=click.IntRange(1, 1000), help="Timed repeats of each contender.")
 @click.option("--teacher", type=click.Path(path_type=Path), metavar="GGUF", help="Instead of the configured one.")
 @click.option("--student", type=click.Path(path_type=Path), metavar="FOLDER", help="Instead of the configured one.")
-@click.option("--data", type=click.Path(path_type=Path), metavar="JSONL", help="Instead of the bundled demo's rows.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FOLDER", help="train.jsonl and test.jsonl; else the demo's."
+)
 @click.option("--size", "sizes", multiple=True, metavar="NAME=NUMBER", help="A size of the case; can be repeated.")
 @click.option("--grow", metavar="N,N,…", help="The sizes at which growth is measured.")
 @click.pass_obj

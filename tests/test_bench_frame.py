@@ -97,6 +97,18 @@ def test_progress_is_told_line_by_line(case: FakeCase) -> None:
     ]
 
 
+def test_what_has_no_time_left_is_not_begun(case: FakeCase) -> None:
+    measured = measure(comparison(case, bench_contenders.first, bench_contenders.second), deadline=time.monotonic())
+    assert [one.not_run for one in measured.results] == ["there was no time left"] * 2
+    assert not case.journal.exists()
+
+
+def test_what_was_begun_in_time_has_one_repeat_at_least(case: FakeCase) -> None:
+    slow = comparison(replace(case, seconds=1.0), bench_contenders.first)
+    (result,) = measure(slow, deadline=time.monotonic() + 0.9).results
+    assert result.not_run == "" and len(result.repeats) == 1
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
@@ -166,13 +178,20 @@ measure(Comparison("fakes", FakeCase(Path(sys.argv[1])), contenders, measure="ro
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
 def test_no_child_outlives_its_parent(case: FakeCase, end: signal.Signals) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(case.journal)], stderr=subprocess.DEVNULL)
+    scratch = case.journal.parent / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(case.journal)],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )
     wait_for(lambda: case.journal.exists() and "never_ends works" in doings(case))
     children = {int(line.split()[-1]) for line in journal(case)}
     assert len(children) == 2 and all(is_alive(pid) for pid in children)
     process.send_signal(end)
     process.wait(timeout=PATIENCE_SECONDS)
     wait_for(lambda: not any(is_alive(pid) for pid in children))
+    assert end is not signal.SIGINT or list(scratch.iterdir()) == []
 
 
 def is_alive(pid: int) -> bool:

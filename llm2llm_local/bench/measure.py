@@ -7,6 +7,7 @@ machine gets a moment's rest, in which spinning threads of the one before go to 
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -133,19 +134,28 @@ def measure_series(series: Series, tell: Tell = lambda _: None) -> MeasuredSerie
     return MeasuredSeries(series, tuple(at_sizes), tuple(all_figures))
 
 
-def measure(comparison: Comparison, tell: Tell = lambda _: None) -> Measured:
-    """The results of all contenders, in their order. One that fails doesn't keep the others from being measured."""
+def measure(comparison: Comparison, tell: Tell = lambda _: None, deadline: float = math.inf) -> Measured:
+    """The results of all contenders, in their order. One that fails doesn't keep the others from being measured.
+
+    `deadline` by time.monotonic(): no contender is prepared, and no repeat but the first begun, after it.
+    """
     groups: list[Sequence[Contender]] = [[one] for one in comparison.contenders]
     if comparison.order == "interleaved":
         groups = [comparison.contenders]
-    results = tuple(result for group in groups for result in _measure_together(comparison, group, tell))
+    results = tuple(result for group in groups for result in _measure_together(comparison, group, tell, deadline))
     return Measured(comparison, results)
 
 
-def _measure_together(comparison: Comparison, contenders: Sequence[Contender], tell: Tell) -> Iterator[Result]:
+def _measure_together(
+    comparison: Comparison, contenders: Sequence[Contender], tell: Tell, deadline: float
+) -> Iterator[Result]:
+    if time.monotonic() > deadline:
+        yield from (Result(one.name, not_run="there was no time left") for one in contenders)
+        return
     logs = Path(tempfile.mkdtemp(prefix="llm2llm-bench-"))
     turns = [_Turns(one, comparison, logs / f"{position}.log") for position, one in enumerate(contenders)]
     with ExitStack() as stack:
+        stack.callback(_remove_unless_named, logs, turns)
         for one in turns:
             stack.callback(one.end)
         for one in turns:
@@ -156,14 +166,18 @@ def _measure_together(comparison: Comparison, contenders: Sequence[Contender], t
             done = position + 1 if is_warm_up else position + 1 - comparison.warm_ups
             total = comparison.warm_ups if is_warm_up else comparison.repeats
             for one in turns:
-                if one.can_go_on:
+                if one.can_go_on and not (one.has_a_repeat and time.monotonic() > deadline):
                     time.sleep(_REST_SECONDS)
                     seconds = one.take(is_warm_up)
                     kind = "warm-up" if is_warm_up else "repeat"
                     tell(f"{comparison.title}: {one.name}, {kind} {done} of {total}{seconds}")
         for one in turns:
             yield one.result()
-    if not any(one.has_crashed for one in turns):  # else its message names the log
+
+
+def _remove_unless_named(logs: Path, turns: Sequence[_Turns]) -> None:
+    """The message of one that has crashed names its log."""
+    if not any(one.has_crashed for one in turns):
         shutil.rmtree(logs)
 
 
@@ -186,6 +200,10 @@ class _Turns:
     @property
     def can_go_on(self) -> bool:
         return not self._not_run
+
+    @property
+    def has_a_repeat(self) -> bool:
+        return bool(self._repeats)
 
     def prepare(self) -> None:
         try:

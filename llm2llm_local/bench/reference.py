@@ -68,7 +68,7 @@ def train(task: TrainTask) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-    tokenizer, base = _load(task.model)
+    tokenizer, base = load_in_4_bits(task.model)
     model = get_peft_model(
         base,
         LoraConfig(r=task.lora_rank, lora_alpha=task.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"),
@@ -82,7 +82,7 @@ def train(task: TrainTask) -> None:
         report_to=[],
         disable_tqdm=True,
     )
-    rows: Any = [_row(tokenizer, prompt, completion) for prompt, completion in task.examples]
+    rows: Any = [learnt_row(tokenizer, prompt, completion) for prompt, completion in task.examples]
     Trainer(model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorForSeq2Seq(tokenizer)).train()
     model.save_pretrained(task.adapter)
 
@@ -91,7 +91,7 @@ def evaluate(task: EvaluateTask) -> None:
     import torch
     from peft import PeftModel
 
-    tokenizer, base = _load(task.model)
+    tokenizer, base = load_in_4_bits(task.model)
     tokenizer.padding_side = "left"
     model: Any = PeftModel.from_pretrained(base, task.adapter).eval()
     for start in range(0, len(task.prompts), _BATCH_SIZE):
@@ -116,7 +116,7 @@ def teach(task: TeachTask) -> None:
         )
 
 
-def _load(folder: str) -> tuple[Any, Any]:
+def load_in_4_bits(folder: str) -> tuple[Any, Any]:
     """Tokenizer and base model in 4 bits."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -146,7 +146,8 @@ def _load(folder: str) -> tuple[Any, Any]:
     return tokenizer, base
 
 
-def _row(tokenizer: Any, prompt: str, completion: str) -> dict[str, Sequence[int]]:
+def learnt_row(tokenizer: Any, prompt: str, completion: str) -> dict[str, Sequence[int]]:
+    """As Trainer takes it: only the completion and the end token are learnt."""
     before = tokenizer(prompt)["input_ids"]
     after = [*tokenizer(completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     return {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +18,24 @@ from ..loop.fingerprint import threads
 from ..teacher.plan import Device
 from ..workers.memory import find_device
 from .machine import disturbances, this_machine, versions
-from .measure import Tell, measure, measure_series
+from .measure import Measured, MeasuredSeries, Tell, measure, measure_series
 from .output import Report
 from .plan import Comparison, Series, against, resized
+
+GPU_SECONDS = 500.0
+"""After which `bench gpu` begins nothing new, so that it ends within nine minutes."""
+
+_ALL_LAYERS = -1
+"""As the teacher's settings say it."""
 
 _CONFIG_NAME = "llm2llm.toml"
 
 SUBJECTS = {
+    "teacher": "requests in batches against one at a time and against llama.cpp's bare loop; growth by requests",
+    "student": "training and prediction against what transformers offers",
     "loop": "a run of the bundled demo, stage by stage, against a process per stage as the method was published",
     "checks": "comparing candidates with all that is known and held out, against other ways; growth by examples",
+    "gpu": "all of an NVIDIA GPU in under 9 minutes: teacher, training, largest context, hand-over",
     "store": "writing results, and how the store's size and its queries grow; --grow up to 10000000 predictions",
 }
 """Name → what is measured."""
@@ -32,7 +43,11 @@ SUBJECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What is measured with. `data`: None for the bundled demo; `scratch`: a folder that is deleted afterwards."""
+    """What is measured with.
+
+    `data`: a folder with train.jsonl and test.jsonl; None for the bundled demo. `scratch`: a folder that is deleted
+    afterwards.
+    """
 
     teacher: Path
     student: Path
@@ -72,13 +87,28 @@ def run_benchmark(request: Request, tell: Tell) -> Report:
     with tempfile.TemporaryDirectory(prefix="llm2llm-bench-") as scratch:
         material = _material(request, Path(scratch))
         parts = _wanted(_PARTS[request.subject](material), request)
+        if material.device == "cuda":
+            parts = [_one_by_one(part) for part in parts]
         warnings = tuple(disturbances())
         for warning in warnings:
             tell(f"warning: {warning}")
-        measured = tuple(
-            measure_series(part, tell) if isinstance(part, Series) else measure(part, tell) for part in parts
-        )
+        deadline = time.monotonic() + (GPU_SECONDS if request.subject == "gpu" else math.inf)
+        measured = tuple(measured_until(deadline, part, tell) for part in parts)
     return Report(request.subject, this_machine(), versions(), warnings, measured)
+
+
+def measured_until(deadline: float, part: Comparison | Series, tell: Tell) -> Measured | MeasuredSeries:
+    """`deadline` by time.monotonic(): what would begin after it isn't measured, and is said not to be."""
+    if isinstance(part, Series):
+        return measure_series(part, tell)
+    return measure(part, tell, deadline)
+
+
+def _one_by_one(part: Comparison | Series) -> Comparison | Series:
+    """On a GPU the memory of a process is what comes into use while it is there, so there must be no other."""
+    if isinstance(part, Series):
+        return dataclasses.replace(part, comparison=dataclasses.replace(part.comparison, order="one by one"))
+    return dataclasses.replace(part, order="one by one")
 
 
 def _wanted(parts: Sequence[Comparison | Series], request: Request) -> list[Comparison | Series]:
@@ -114,6 +144,19 @@ def _material(request: Request, scratch: Path) -> Material:
     )
 
 
+def _teacher(material: Material) -> list[Comparison | Series]:
+    from .teacher import parts
+
+    return parts(_model(material.teacher), material.threads, _ALL_LAYERS if material.device == "cuda" else 0)
+
+
+def _student(material: Material) -> list[Comparison]:
+    from .prediction import comparisons
+
+    student = _model(material.student)
+    return comparisons(student, material.data, material.scratch, material.device, material.threads)
+
+
 def _checks(_: Material) -> list[Comparison | Series]:
     from .checks import parts
 
@@ -132,6 +175,17 @@ def _model(path: Path) -> Path:
     return path.resolve()
 
 
+def _gpu(material: Material) -> list[Comparison]:
+    from .gpu import parts
+
+    if material.device != "cuda":
+        raise UserInputError(
+            "bench gpu: there is no NVIDIA GPU in use here", "Without one: bench teacher, bench student"
+        )
+    teacher, tokenizer = _model(material.teacher), _model(material.student)
+    return parts(material.scratch, teacher, tokenizer, material.device, material.threads)
+
+
 def _store(material: Material) -> list[Comparison | Series]:
     from .store import parts
 
@@ -139,7 +193,10 @@ def _store(material: Material) -> list[Comparison | Series]:
 
 
 _PARTS: Mapping[str, Callable[[Material], Sequence[Comparison | Series]]] = {
+    "teacher": _teacher,
+    "student": _student,
     "checks": _checks,
     "loop": _loop,
+    "gpu": _gpu,
     "store": _store,
 }
