@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
@@ -16,14 +18,14 @@ from worker_pools import (
     Reports,
     never,
     teacher_requests,
+    without_times,
 )
 
+from llm2llm_local.errors import OutOfMemoryError
 from llm2llm_local.workers import pool as pool_module
-from llm2llm_local.workers.memory import MemoryPlan
+from llm2llm_local.workers.memory import MemoryPlan, free_bytes
 from llm2llm_local.workers.pool import WorkerPool
-
-if TYPE_CHECKING:
-    pass
+from llm2llm_local.workers.process import WorkerDiedError
 
 
 @pytest.mark.model
@@ -142,3 +144,201 @@ def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) ->
         pool.close()
         pool.teacher.check_prompts([], quiet)
     assert diary == ["teacher starts", "teacher loads", "teacher works", "teacher ends"] * 2
+
+
+# --- a call that is begun before the last one's results are written ---
+
+
+def test_a_call_that_was_begun_is_only_waited_for(diary: list[str], tmp_path: Path) -> None:
+    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True)) as pool:
+        pool.teacher.generate([], quiet)
+        wait = pool.teacher.begin_generate([])
+        diary.append("written")
+        wait(quiet)
+        assert diary == ["teacher starts", "teacher loads", "teacher works", "teacher works", "written"]
+
+
+def test_without_a_worker_a_call_begins_when_it_is_waited_for(diary: list[str], tmp_path: Path) -> None:
+    """Starting one takes the device, and perhaps ends the other: not while something is being written."""
+    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True)) as pool:
+        wait = pool.teacher.begin_generate([])
+        assert diary == []
+        wait(quiet)
+        assert diary == ["teacher starts", "teacher loads", "teacher works"]
+
+
+def test_a_call_ahead_of_a_pause_is_begun_again_after_it(diary: list[str], tmp_path: Path) -> None:
+    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True)) as pool:
+        pool.teacher.generate([], quiet)
+        wait = pool.teacher.begin_generate([])
+        pool.close()
+        wait(quiet)
+    begun = ["teacher starts", "teacher loads", "teacher works"]
+    assert diary == [*begun, "teacher works", "teacher ends", *begun, "teacher ends"]
+
+
+@pytest.mark.model
+def test_a_worker_killed_ahead_of_the_wait_is_replaced_and_answers_the_same(open_pool: Open) -> None:
+    """As when it dies while the results before it are written."""
+    opened = open_pool()
+    before = opened.pool.teacher.generate(teacher_requests(3), quiet)
+    wait = opened.pool.teacher.begin_generate(teacher_requests(3))
+    (pid,) = opened.reports.pids("teacher")
+    os.kill(pid, signal.SIGKILL)
+    assert without_times(wait(quiet)) == without_times(before)
+    assert len(opened.reports.of("worker_died")) == 1
+    assert len(opened.reports.pids("teacher")) == 2
+
+
+# --- hand-over ---
+
+
+def test_a_hand_over_is_told_with_its_first_sign_of_work(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+
+    def load(worker: FakeWorker, settings: object) -> None:
+        nonlocal now
+        now += 7
+
+    def finish(worker: FakeWorker, progress: Callable[[int, int], None]) -> int:
+        nonlocal now
+        now += 1
+        progress(1, 2)
+        now += 50
+        return 0
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(FakeWorker, "load", load)
+    monkeypatch.setattr(FakeWorker, "finish", finish)
+    reports = Reports()
+    settings: Any = None
+    plan = MemoryPlan("cpu", 0, 0, 0, keeps_both=False)
+    with WorkerPool(settings, settings, plan, tmp_path, 1, 0, reports, never) as pool:
+        pool.teacher.check_prompts([], quiet)
+        pool.student.check_lengths((), quiet)
+        pool.student.check_lengths((), quiet)
+        pool.teacher.check_prompts([], quiet)
+    assert reports.of("hand_over") == [
+        "hand-over teacher → student: 8.0 s, of which loading 7.0 s",
+        "hand-over student → teacher: 8.0 s, of which loading 7.0 s",
+    ]
+
+
+@pytest.mark.model
+def test_nothing_of_the_former_holder_is_left_in_memory(open_pool: Open) -> None:
+    """Measured at the processes: only the new holder's is there, and this one has not grown by a model."""
+    opened = open_pool(keeps_both=False)
+    mine = psutil.Process()
+    opened.pool.teacher.generate(teacher_requests(2), quiet)
+    before = mine.memory_info().rss
+    opened.pool.student.check_lengths(EXAMPLES, quiet)
+    opened.pool.teacher.generate(teacher_requests(2), quiet)
+    children = [child for child in mine.children(recursive=True) if "llm2llm_local.workers.main" in child.cmdline()]
+    assert [child.pid for child in children] == opened.reports.pids("teacher")[-1:]
+    assert mine.memory_info().rss - before < 20 * 2**20
+
+
+@pytest.mark.model
+def test_nothing_of_the_former_holder_is_left_on_a_gpu(open_pool: Open) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU whose memory could be measured")
+    free = free_bytes("cuda")
+    opened = open_pool(keeps_both=False)
+    opened.pool.teacher.generate(teacher_requests(2), quiet)
+    opened.pool.student.check_lengths(EXAMPLES, quiet)
+    opened.pool.close()
+    assert free - free_bytes("cuda") < 64 * 2**20
+
+
+# --- the teacher runs out of memory ---
+
+
+class Shrinking:
+    """Plans with fewer and fewer sequences; remembers why."""
+
+    def __init__(self, n_parallel: int) -> None:
+        self.n_parallel = n_parallel
+        self.reasons: list[str] = []
+
+    def __call__(self, why: str) -> tuple[Any, MemoryPlan] | None:
+        if self.n_parallel == 1:
+            return None
+        self.reasons.append(why)
+        self.n_parallel //= 2
+        return self.n_parallel, MemoryPlan("cpu", 0, 0, 0, True)
+
+
+def too_large(monkeypatch: pytest.MonkeyPatch, error: Exception, fits: int) -> None:
+    """Workers whose settings are a number, and which fail when it is above `fits`."""
+
+    def load(worker: FakeWorker, settings: int) -> None:
+        if settings > fits:
+            raise error
+
+    monkeypatch.setattr(FakeWorker, "load", load)
+
+
+def shrinking_pool(tmp_path: Path, shrink: Shrinking, reports: Reports, retries: int = 0) -> WorkerPool:
+    settings: Any = shrink.n_parallel
+    plan = MemoryPlan("cpu", 0, 0, 0, True)
+    return WorkerPool(settings, settings, plan, tmp_path, 1, retries, reports, never, shrink)
+
+
+def test_what_does_not_fit_is_tried_smaller_until_it_does(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_large(monkeypatch, OutOfMemoryError("no room for it"), fits=2)
+    shrink = Shrinking(8)
+    with shrinking_pool(tmp_path, shrink, Reports()) as pool:
+        assert pool.teacher.check_prompts([], quiet) == 0
+    assert (shrink.n_parallel, shrink.reasons) == (2, ["no room for it"] * 2)
+
+
+def test_when_nothing_smaller_is_left_the_error_stands(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_large(monkeypatch, OutOfMemoryError("no room for it", "Take a smaller model."), fits=0)
+    with (
+        shrinking_pool(tmp_path, Shrinking(4), Reports()) as pool,
+        pytest.raises(OutOfMemoryError, match="no room for it"),
+    ):
+        pool.teacher.check_prompts([], quiet)
+
+
+@pytest.mark.parametrize(("kills_of_the_kernel", "n_parallel"), [([0, 1], 4), ([0, 0], 8)])
+def test_a_kill_changes_the_plan_only_when_the_kernel_did_it_for_want_of_memory(
+    diary: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kills_of_the_kernel: list[int],
+    n_parallel: int,
+) -> None:
+    """A person may kill a worker, too: then the plan, and with it every reply, stays as it was."""
+    deaths = [WorkerDiedError("it was killed", was_killed=True)]
+
+    def load(worker: FakeWorker, settings: int) -> None:
+        if deaths:
+            raise deaths.pop()
+
+    monkeypatch.setattr(FakeWorker, "load", load)
+    counts = iter([*kills_of_the_kernel, 5])
+    monkeypatch.setattr(pool_module, "out_of_memory_kills", lambda: next(counts))
+    shrink, reports = Shrinking(8), Reports()
+    with shrinking_pool(tmp_path, shrink, reports, retries=1) as pool:
+        assert pool.teacher.check_prompts([], quiet) == 0
+    assert shrink.n_parallel == n_parallel
+    assert len(reports.of("worker_died")) == 1
+
+
+def test_a_student_without_memory_says_so_itself(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_large(monkeypatch, OutOfMemoryError("no room for it"), fits=0)
+    shrink = Shrinking(4)
+    with shrinking_pool(tmp_path, shrink, Reports()) as pool, pytest.raises(OutOfMemoryError):
+        pool.student.check_lengths((), quiet)
+    assert shrink.n_parallel == 4

@@ -48,9 +48,10 @@ def plan(free: int, device: Any = "cuda", sizes: LayerSizes = EIGHT_B, **wishes:
 
 def steps(first: TeacherPlan) -> Iterator[TeacherPlan]:
     """Smaller and smaller, to the last."""
-    step: TeacherPlan | None = first
-    while (step := smaller(step)) is not None:
+    step = smaller(first)
+    while step is not None:
         yield step
+        step = smaller(step)
 
 
 def test_with_room_for_all_a_whole_unit_is_decoded_at_once() -> None:

@@ -85,3 +85,18 @@ async def test_a_log_that_is_read_stays_where_it_is(workspace: Path) -> None:
         file.write_text("\n".join([*lines, "the newest of all"]))
         assert await after("a line more in the log") == 40
         assert any("the newest of all" in line.text for line in log.lines)
+
+
+async def test_a_processs_part_of_the_plan_is_above_its_log(workspace: Path) -> None:
+    with Store(workspace) as store, store.transaction():
+        for n in (32, 16):
+            lines = [f"teacher: {n} sequences at once", "student: about 2.0 GiB", "device: cpu; both stay loaded"]
+            store.of_run(1).add_plan("planned", {}, {}, lines)
+    async with opened(workspace, "logs") as pilot:
+        pilot.app.screen.query_one("Tabs").focus()
+        await press(pilot, "right", "right")
+        assert "teacher: 16 sequences at once" in shown(pilot)
+        assert "both stay loaded" in shown(pilot)
+        assert "student: about" not in shown(pilot)
+        await press(pilot, "right")
+        assert "student: about 2.0 GiB" in shown(pilot)

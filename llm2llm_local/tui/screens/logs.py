@@ -17,6 +17,7 @@ from textual.widgets import RichLog, Static, TabbedContent, TabPane
 
 from ...launch import log_end, process_log
 from ...report.events import Event, events_after
+from ...report.plan import plan_by_part
 from ...store.lock import last_holder
 from ...store.reader import require_run
 from ...store.rows import run_folder
@@ -36,17 +37,29 @@ _NOTHING = {
 }
 """Where a process has written nothing."""
 
-_LOUD = {"run_failed": "error", "worker_died": "error", "memory_short": "warning", "review_refused": "warning"}
+_PLANNED = {"run": ("device",), "teacher": ("teacher", "device"), "student": ("student", "device")}
+"""Which lines of the run's plan belong to a process."""
+
+_LOUD = {
+    "run_failed": "error",
+    "worker_died": "error",
+    "memory_short": "warning",
+    "plan_smaller": "warning",
+    "review_refused": "warning",
+}
 """Kinds of events that should be seen, and their colour in the theme."""
 
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """What is new since the last look. `logs`: the ends of the processes' logs, by the tab that shows them."""
+    """What is new since the last look. `logs`: the ends of the processes' logs, by the tab that shows them; `plan`:
+    what the run's models take of the device, likewise.
+    """
 
     run_id: int
     events: list[Event]
     logs: dict[str, tuple[Path, str]]
+    plan: dict[str, str]
 
 
 class LogsScreen(HistoryScreen):
@@ -77,7 +90,7 @@ class LogsScreen(HistoryScreen):
         def look(connection: sqlite3.Connection) -> _News:
             run_id = require_run(connection, chosen)
             events = events_after(connection, run_id, cursor if run_id == shown else 0, _MOST_EVENTS)
-            return _News(run_id, events, _logs(workspace, run_id))
+            return _News(run_id, events, _logs(workspace, run_id), plan_by_part(connection, run_id))
 
         self.read(look, self._show)
 
@@ -95,7 +108,8 @@ class LogsScreen(HistoryScreen):
         if not is_writing:
             self._write()
         for name, (path, text) in news.logs.items():
-            self.query_one(f"#{name} .path", Static).update(one_line(str(path)))
+            shown = [news.plan[part] for part in _PLANNED[name] if part in news.plan]
+            self.query_one(f"#{name} .path", Static).update(many_lines("\n".join([str(path), *shown])))
             if text != self._ends.get(name):
                 self._ends[name] = text
                 end = self.query_one(f"#{name} RichLog", RichLog)

@@ -1,0 +1,87 @@
+"""The plan of a run: made once, stored, kept when the run goes on or is forked, smaller when memory runs out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workspaces import Workspace, copied
+
+from llm2llm_local.loop.inputs import read_inputs
+from llm2llm_local.loop.plans import plan_of_run, smaller_plan_of_run
+from llm2llm_local.store.writer import Store
+
+pytestmark = pytest.mark.model
+
+
+def plans(workspace: Workspace, run_id: int) -> list[tuple[str, dict[str, Any]]]:
+    """Reason and teacher of each, oldest first."""
+    rows = workspace.rows("SELECT reason, teacher FROM plans WHERE run_id = ? ORDER BY id", run_id)
+    return [(reason, json.loads(teacher)) for reason, teacher in rows]
+
+
+@pytest.fixture
+def workspace(finished_run: Workspace, tmp_path: Path) -> Workspace:
+    return copied(finished_run, tmp_path / "copy")
+
+
+def set_sequences(workspace: Workspace, n: int) -> None:
+    """As if the run had been planned on a machine with other memory."""
+    workspace.execute("UPDATE plans SET teacher = json_set(teacher, '$.n_parallel', ?)", n)
+
+
+def test_a_run_stores_its_plan_and_both_models_stay_loaded_over_all_iterations(finished_run: Workspace) -> None:
+    ((reason, teacher),) = plans(finished_run, 1)
+    assert reason == "planned at the start"
+    assert teacher["n_parallel"] == 2  # all of a unit
+    assert teacher["context_length"] == 512
+    assert teacher["by_hand"] == ["context_length"]
+    ((memory, summary),) = finished_run.rows("SELECT memory, summary FROM plans")
+    assert json.loads(memory)["keeps_both"] is True
+    assert [line.partition(":")[0] for line in json.loads(summary)] == ["teacher", "student", "device"]
+    kinds = [kind for (kind,) in finished_run.rows("SELECT kind FROM events")]
+    assert kinds.count("worker_started") == 2
+    assert finished_run.rows("SELECT count(*) FROM iterations") == [(3,)]
+
+
+def test_a_run_that_goes_on_keeps_its_plan(workspace: Workspace) -> None:
+    set_sequences(workspace, 1)
+    workspace.execute("UPDATE runs SET status = 'failed'")
+    assert workspace.llm2llm("resume", "1").code == 0
+    assert [teacher["n_parallel"] for _, teacher in plans(workspace, 1)] == [1, 1]
+
+
+def test_a_fork_keeps_the_plan_under_which_its_replies_were_made(workspace: Workspace) -> None:
+    set_sequences(workspace, 1)
+    assert workspace.llm2llm("fork", "1").code == 0
+    (first, _), second = plans(workspace, 2)[0], plans(workspace, 2)[-1]
+    assert first == "taken over from run 1"
+    assert second[1]["n_parallel"] == 1
+
+
+def test_a_fork_that_asks_the_teacher_otherwise_is_planned_anew(workspace: Workspace) -> None:
+    set_sequences(workspace, 1)
+    assert workspace.llm2llm("fork", "1", "--set", "teacher.n_parallel=2").code == 0
+    ((reason, teacher),) = plans(workspace, 2)
+    assert reason == "planned at the start"
+    assert (teacher["n_parallel"], teacher["by_hand"]) == (2, ["n_parallel", "context_length"])
+
+
+def test_a_smaller_plan_is_stored_told_once_and_in_force(workspace: Workspace) -> None:
+    inputs = read_inputs(workspace.config, ())
+    with Store(workspace.folder) as store:
+        run = store.of_run(1)
+        before = plan_of_run(run, inputs)
+        smaller = smaller_plan_of_run(run, inputs, "no room for it")
+        assert smaller is not None
+        assert smaller.teacher.total_bytes < before.teacher.total_bytes
+        assert plan_of_run(run, inputs).teacher == smaller.teacher
+        n = 1
+        while smaller_plan_of_run(run, inputs, "no room for it") is not None:
+            n += 1
+    messages = workspace.rows("SELECT message FROM events WHERE kind = 'plan_smaller' ORDER BY id")
+    assert len(messages) == n
+    assert messages[0][0].startswith("the teacher ran out of memory (no room for it) and goes on with less: ")
+    assert "may differ" in messages[0][0]
