@@ -185,7 +185,13 @@ class StudentConfig(Section):
     max_new_tokens: int = Field(
         256, ge=1, le=32768, description="Longest answer that the student may write, in tokens."
     )
-    predict_batch_size: int = Field(16, ge=1, le=4096, description="Examples predicted at once: a unit of work.")
+    predict_batch_size: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="Examples in a unit of predictions: what is redone, at most, after an interruption; up to 64 of "
+        "them are computed at once, fewer when memory runs out.",
+    )
     checkpoint_steps: int = Field(
         25, ge=1, description="Optimizer steps between checkpoints: what is redone, at most, after an interruption."
     )

@@ -16,7 +16,7 @@ from trainings import LABELS, PROMPTS, QUESTIONS, UNEVEN_LABELS, predict, settin
 from transformers import AutoTokenizer
 
 from llm2llm_local.records import FinishReason
-from llm2llm_local.student import rows, scoring
+from llm2llm_local.student import prediction, rows
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer
 
@@ -33,7 +33,7 @@ def assert_scores_equal_the_naive_ones(
         assert answer.confidence == pytest.approx(float(scores.softmax(0).max()), abs=1e-3)
 
 
-@pytest.mark.parametrize("rows_at_once", [128, 7, 1])
+@pytest.mark.parametrize("rows_at_once", [64, 2, 1])
 def test_scores_are_those_of_one_forward_pass_for_each_completion(
     tiny_models: TinyModels,
     student: LoraStudent,
@@ -41,8 +41,7 @@ def test_scores_are_those_of_one_forward_pass_for_each_completion(
     monkeypatch: pytest.MonkeyPatch,
     rows_at_once: int,
 ) -> None:
-    """With 3 prompts: all 5 completions together, two at a time, one at a time."""
-    monkeypatch.setattr(scoring, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(prediction, "_ROWS_AT_ONCE", rows_at_once)
     naive = NaiveStudent(tiny_models.student, undecided)
     prompts = (PROMPTS[3], PROMPTS[2], PROMPTS[7])
     assert len({len(naive.ids(prompt)) for prompt in prompts}) == 3
@@ -94,14 +93,33 @@ def test_padding_stands_on_the_left_and_takes_no_position() -> None:
     assert padded["position_ids"][1, :2].tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("rows_at_once", [64, 5, 1])
 def test_writing_is_transformers_own_greedy_generation(
-    tiny_models: TinyModels, student: LoraStudent, undecided: Path
+    tiny_models: TinyModels,
+    student: LoraStudent,
+    undecided: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows_at_once: int,
 ) -> None:
+    """All rows together; rows that come in where others have left; one after another."""
+    monkeypatch.setattr(prediction, "_ROWS_AT_ONCE", rows_at_once)
     naive = NaiveStudent(tiny_models.student, undecided)
     prompts = [*PROMPTS, "The old bridge", "A warm and funny film"]
     written = [answer.reply.text for answer in predict(student, undecided, prompts, max_new_tokens=20)]
     assert written == [naive.write(prompt, 20) for prompt in prompts]
     assert len(set(written)) > 3
+
+
+def test_what_prompts_share_is_seen_by_all_of_them(
+    tiny_models: TinyModels, student: LoraStudent, undecided: Path
+) -> None:
+    naive = NaiveStudent(tiny_models.student, undecided)
+    instruction = "The painter keeps her brushes in the village. Please repair the roof, and answer in one word.\n"
+    prompts = [instruction + prompt for prompt in (*PROMPTS[:3], PROMPTS[0])]  # two are the same
+    assert_scores_equal_the_naive_ones(student, naive, undecided, prompts, UNEVEN_LABELS)
+    assert_scores_equal_the_naive_ones(student, naive, undecided, [prompts[0]] * 2, UNEVEN_LABELS)
+    written = [answer.reply.text for answer in predict(student, undecided, prompts)]
+    assert written == [naive.write(prompt, 12) for prompt in prompts]
 
 
 def test_writing_stops_at_the_end_token(student: LoraStudent, trained: Path) -> None:
@@ -131,13 +149,18 @@ def test_an_answer_that_just_fits_is_complete(tiny_models: TinyModels, student: 
         assert answer.reply.output_tokens == tokens
 
 
-def test_progress_is_told_with_each_token_that_is_written(student: LoraStudent, undecided: Path) -> None:
+def test_progress_is_told_with_each_token_that_is_written(
+    student: LoraStudent, undecided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "_ROWS_AT_ONCE", 5)
     heard: list[tuple[int, int]] = []
     batch = PredictionBatch(undecided, PROMPTS, (), max_new_tokens=9)
     answers = student.predict(batch, lambda done, total: heard.append((done, total)))
-    longest = max(answer.reply.output_tokens for answer in answers)
-    assert heard[:longest] == [(done, 9) for done in range(1, longest + 1)]
-    assert heard[-1][0] == heard[-1][1]
+    total = len(PROMPTS) * 9
+    assert {all_there_is for _, all_there_is in heard} == {total}
+    assert [done for done, _ in heard] == sorted(done for done, _ in heard)
+    assert heard[-1] == (total, total)
+    assert len(heard) > max(answer.reply.output_tokens for answer in answers)  # of rows that came in later, too
 
 
 def test_scored_answers_say_so(tiny_models: TinyModels, student: LoraStudent, trained: Path) -> None:

@@ -31,7 +31,16 @@ _CODE: Mapping[str, tuple[str, ...]] = {
         "student/checkpoint",
         "loop/train",
     ),
-    "predict": ("student/base", "student/prediction", "student/scoring", "loop/predict"),
+    "predict": (
+        "student/base",
+        "student/linear",
+        "student/rows",
+        "student/cache",
+        "student/prediction",
+        "student/scoring",
+        "student/generation",
+        "loop/predict",
+    ),
     "teacher": ("teacher/*", "loop/augment"),
 }
 """Which modules' code can change results, by the part of the fingerprint that tells of it."""

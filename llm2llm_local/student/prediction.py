@@ -1,8 +1,15 @@
-"""Greedy answers to a batch of prompts, with one adapter."""
+"""Greedy answers to a batch of prompts, with one adapter.
+
+A batch is a unit of work: its answers depend on its prompts and the adapter, not on what was asked before. How many
+rows are computed at once rounds sums differently, so that number starts anew with each batch, even where the batch
+before ran out of memory: what it was lowered to there is not remembered.
+"""
 
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +17,12 @@ import torch
 from ..errors import ModelError
 from ..records import FinishReason, Reply
 from .base import AdaptedModel, Position, is_out_of_memory
+from .generation import generate
 from .protocol import PredictionBatch, Progress, StudentAnswer
-from .rows import Padded, left_padded
-from .scoring import generate, score_completions
+from .scoring import score_completions
+
+_ROWS_AT_ONCE = 64
+"""Rows that are scored, or written, at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +42,14 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
         adapted.position = position
     adapted.model.eval()
     prompts = [adapted.prompt_ids(prompt) for prompt in batch.prompts]
-    padded = left_padded(prompts, adapted.end, adapted.device)
-    try:
+    told = _never_back(progress)
+
+    def work(rows_at_once: int) -> list[_Answer]:
         if batch.completions:
-            answers = _scored(adapted, padded, batch.completions)
-        else:
-            answers = _written(adapted, padded, batch.max_new_tokens, progress)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ModelError(
-            f"out of memory on {adapted.device} while predicting {len(prompts)} examples at once",
-            "Lower student.predict_batch_size and go on with: llm2llm fork",
-        ) from None
-    progress(len(prompts), len(prompts))
+            return _scored(adapted, prompts, batch.completions, rows_at_once, told)
+        return _written(adapted, prompts, batch.max_new_tokens, rows_at_once, told)
+
+    answers = _fitting(work, min(_ROWS_AT_ONCE, len(prompts)), adapted.device)
     seconds = (time.monotonic() - started) / len(prompts)
     return [
         StudentAnswer(Reply(answer.text, answer.finish_reason, len(ids), answer.n_tokens, seconds), answer.confidence)
@@ -53,13 +57,51 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
     ]
 
 
-def _scored(adapted: AdaptedModel, prompts: Padded, completions: tuple[str, ...]) -> list[_Answer]:
-    scored = score_completions(adapted.model, prompts, [adapted.completion_ids(text) for text in completions])
+def _fitting(work: Callable[[int], list[_Answer]], rows_at_once: int, device: str) -> list[_Answer]:
+    """Out of memory halves the rows computed at once, and the batch is begun again."""
+    while True:
+        try:
+            return work(rows_at_once)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        if rows_at_once == 1:
+            raise ModelError(
+                f"out of memory on {device} while predicting a single example",
+                "Free memory, shorten the data, lower student.max_new_tokens, or take a smaller student.",
+            )
+        rows_at_once //= 2
+        # Python tells a warning of the same words once in a process.
+        warnings.warn(f"out of memory: {rows_at_once} examples are predicted at once", ResourceWarning, stacklevel=2)
+        if device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _never_back(progress: Progress) -> Progress:
+    """What is begun again is told of from where it was."""
+    furthest = 0
+
+    def told(done: int, total: int) -> None:
+        nonlocal furthest
+        furthest = max(furthest, done)
+        progress(furthest, total)
+
+    return told
+
+
+def _scored(
+    adapted: AdaptedModel, prompts: list[list[int]], completions: tuple[str, ...], rows_at_once: int, progress: Progress
+) -> list[_Answer]:
+    ids = [adapted.completion_ids(text) for text in completions]
+    scored = score_completions(adapted.model, prompts, ids, adapted.device, rows_at_once, progress)
     return [_Answer(completions[best].strip(), FinishReason.SCORED, 0, confidence) for best, confidence in scored]
 
 
-def _written(adapted: AdaptedModel, prompts: Padded, max_new_tokens: int, progress: Progress) -> list[_Answer]:
+def _written(
+    adapted: AdaptedModel, prompts: list[list[int]], max_new_tokens: int, rows_at_once: int, progress: Progress
+) -> list[_Answer]:
+    written = generate(adapted.model, prompts, adapted.end, max_new_tokens, adapted.device, rows_at_once, progress)
     return [
         _Answer(adapted.tokenizer.decode(ids, skip_special_tokens=True), FinishReason(reason), len(ids), None)
-        for ids, reason in generate(adapted.model, prompts, adapted.end, max_new_tokens, progress)
+        for ids, reason in written
     ]

@@ -1,104 +1,195 @@
-"""Greedy prediction: the likelihood of fixed completions, or free writing."""
+"""The likelihood of fixed completions: each prompt and each needed beginning of a completion is evaluated once.
+
+Completions form a tree of tokens. Its nodes are put behind their prompt in one row, where a node sees the prompt and
+its ancestors alone; so completions neither copy the prompt's keys and values nor repeat what they share. A completion
+whose first token is so unlikely that it can't count is left out.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import StoppingCriteriaList
 
 from ..errors import RunFailedError
+from .cache import KeyValues, evaluate, evaluate_prefix, forward
 from .protocol import Progress
-from .rows import Padded
 
-_ROWS_AT_ONCE = 128
-"""Rows (prompt × completion) scored in one forward pass; bounds the copies of the prompts' KV cache."""
+TOKENS_AT_ONCE = 1024
+"""Prompt tokens, with padding, in a forward pass."""
+
+_NODES_AT_ONCE = 256
+"""Logits of this many tokens, a whole vocabulary each, are in memory at once."""
+
+_NEGLIGIBLE = 1e-5
+"""What all completions left out can add up to, as a share of the best one's probability."""
 
 
-def score_completions(model: Any, prompts: Padded, completions: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
+@dataclass(frozen=True, slots=True)
+class CompletionTree:
+    """Completions by their tokens.
+
+    A node is a token that others follow; `tokens`, `depths` and `lines` (its ancestors and itself) are by node.
+    An edge is a token that follows a node: `edge_nodes` and `edge_tokens`. Of each completion, `first` is its first
+    token, `nodes` those on its way, `edges` those of its further tokens.
+    """
+
+    tokens: tuple[int, ...]
+    depths: tuple[int, ...]
+    lines: tuple[tuple[int, ...], ...]
+    edge_nodes: tuple[int, ...]
+    edge_tokens: tuple[int, ...]
+    first: tuple[int, ...]
+    nodes: tuple[tuple[int, ...], ...]
+    edges: tuple[tuple[int, ...], ...]
+
+    @staticmethod
+    def of(completions: Sequence[Sequence[int]]) -> CompletionTree:
+        """None may be a beginning of another, which an end token sees to."""
+        node_of = {
+            beginning: node
+            for node, beginning in enumerate(
+                sorted({tuple(one[: end + 1]) for one in completions for end in range(len(one) - 1)})
+            )
+        }
+        edge_of = {
+            path: edge
+            for edge, path in enumerate(
+                sorted({tuple(one[: end + 1]) for one in completions for end in range(1, len(one))})
+            )
+        }
+        return CompletionTree(
+            tokens=tuple(path[-1] for path in node_of),
+            depths=tuple(len(path) - 1 for path in node_of),
+            lines=tuple(tuple(node_of[path[: end + 1]] for end in range(len(path))) for path in node_of),
+            edge_nodes=tuple(node_of[path[:-1]] for path in edge_of),
+            edge_tokens=tuple(path[-1] for path in edge_of),
+            first=tuple(one[0] for one in completions),
+            nodes=tuple(tuple(node_of[tuple(one[: end + 1])] for end in range(len(one) - 1)) for one in completions),
+            edges=tuple(tuple(edge_of[tuple(one[: end + 1])] for end in range(1, len(one))) for one in completions),
+        )
+
+    def sees(self, device: str) -> torch.Tensor:
+        """Which node (first dimension) sees which; one more, for padding, sees itself alone."""
+        n_nodes = len(self.tokens)
+        sees = torch.eye(n_nodes + 1, dtype=torch.bool)
+        for node, line in enumerate(self.lines):
+            sees[node, list(line)] = True
+        return sees.to(device)
+
+
+def score_completions(
+    model: Any,
+    prompts: Sequence[list[int]],
+    completions: Sequence[Sequence[int]],
+    device: str,
+    rows_at_once: int,
+    progress: Progress,
+) -> list[tuple[int, float]]:
     """For each prompt the likeliest completion's index, and its probability among all completions.
 
     A completion's likelihood is the product of its tokens' probabilities after the prompt; completions must
-    end in the end-of-text token, so that none is a prefix of another. Each prompt is evaluated once; its KV
-    cache is shared by all completions.
+    end in the end-of-text token, so that none is a prefix of another. The index is exact; the probability is so but
+    for `_NEGLIGIBLE` and the rounding of batched arithmetic. `progress` hears of prompts.
     """
-    n_prompts = len(prompts.inputs["input_ids"])
-    output = model(**prompts.inputs, use_cache=True, logits_to_keep=1)
-    first = output.logits[:, -1].float().log_softmax(-1)
-    scores = torch.empty(n_prompts, len(completions), device=first.device)
-    group_size = max(1, _ROWS_AT_ONCE // n_prompts)
-    for start in range(0, len(completions), group_size):
-        group = completions[start : start + group_size]
-        cache = copy.deepcopy(output.past_key_values)
-        cache.batch_repeat_interleave(len(group))
-        rest = _rest_scores(model, prompts, cache, group)
-        starts = torch.tensor([completion[0] for completion in group], device=first.device)
-        scores[:, start : start + len(group)] = first[:, starts] + rest
-    if not scores.isfinite().all():
+    tree = CompletionTree.of(completions)
+    prefix = evaluate_prefix(model, prompts, device)
+    scores = torch.empty(len(prompts), len(completions), device=device)
+    done = 0
+    for group in groups([len(prompt) for prompt in prompts], rows_at_once, TOKENS_AT_ONCE):
+        logits, key_values = evaluate(model, [prompts[index] for index in group], completions[0][0], device, prefix)
+        scores[group] = _group_scores(model, tree, logits, key_values)
+        done += len(group)
+        progress(done, len(prompts))
+    if scores.isnan().any() or not scores.max(1).values.isfinite().all():
         raise RunFailedError(
             "the student's likelihoods are not finite numbers: its training has diverged",
             "Lower student.learning_rate in a new run: llm2llm fork RUN --set student.learning_rate=…",
         )
     best = scores.argmax(1)
-    confidence = functional.softmax(scores, dim=1)[torch.arange(n_prompts), best]
+    confidence = functional.softmax(scores, dim=1)[torch.arange(len(prompts)), best]
     return list(zip(best.tolist(), confidence.tolist(), strict=True))
 
 
-def _rest_scores(model: Any, prompts: Padded, cache: Any, group: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Log-likelihood of each completion after its first token; shape (prompts, completions of the group)."""
-    mask, positions = prompts.inputs["attention_mask"], prompts.inputs["position_ids"]
-    n_prompts, device = len(mask), mask.device
-    longest = max(len(completion) for completion in group)
-    # Padded on the right: what stands behind a completion can't be seen from within it, and isn't counted.
-    ids = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in group], device=device).repeat(n_prompts, 1)
-    counted = torch.tensor([[1.0] * (len(row) - 1) + [0.0] * (longest - len(row)) for row in group], device=device)
-    steps = torch.arange(1, longest, device=device)
-    row_positions = (positions[:, -1:] + steps).repeat_interleave(len(group), 0)
-    row_mask = functional.pad(mask.repeat_interleave(len(group), 0), (0, longest - 1), value=1)
-    logits = model(
-        input_ids=ids[:, :-1],
-        attention_mask=row_mask,
-        position_ids=row_positions,
-        past_key_values=cache,
-        use_cache=True,
-    ).logits
-    log_probabilities = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-    scores: torch.Tensor = (log_probabilities * counted.repeat(n_prompts, 1)).sum(1)
-    return scores.view(n_prompts, len(group))
+def groups(lengths: Sequence[int], rows_at_once: int, tokens_at_once: int) -> Iterator[list[int]]:
+    """Rows of similar length to be computed together, by their index: a function of the lengths alone."""
+    group: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
+        # The one to come is the longest so far, and so the length of all.
+        if group and (len(group) == rows_at_once or (len(group) + 1) * lengths[index] > tokens_at_once):
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
 
 
-def generate(
-    model: Any, prompts: Padded, end: int, max_new_tokens: int, progress: Progress
-) -> list[tuple[list[int], str]]:
-    """For each prompt the greedily written tokens (without the end token) and "stop" or "length".
+def _group_scores(model: Any, tree: CompletionTree, logits: torch.Tensor, key_values: KeyValues) -> torch.Tensor:
+    """Log-likelihoods (rows, completions); minus infinity for those left out."""
+    first = logits[:, list(tree.first)] - logits.logsumexp(1, keepdim=True)
+    if not first.isfinite().all():
+        return first.new_full(first.shape, math.nan)
+    margin = math.log(len(tree.first) / _NEGLIGIBLE)
+    scores = torch.full_like(first, -math.inf)
+    best = first.max(1, keepdim=True).values
+    # No completion is likelier than its first token. The best first token may end badly: then more count after all.
+    while (wanted := (first >= best - margin) & scores.isinf()).any():
+        rest = _rest_scores(model, tree, key_values, wanted)
+        scores = torch.where(wanted, first + rest, scores)
+        best = scores.max(1, keepdim=True).values
+    return scores
 
-    `progress` hears of each token that all rows have got, of `max_new_tokens`.
-    """
-    n_before = prompts.inputs["input_ids"].shape[1]
 
-    def told(ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        progress(ids.shape[1] - n_before, max_new_tokens)
-        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # it is no reason to stop
+def _rest_scores(model: Any, tree: CompletionTree, key_values: KeyValues, wanted: torch.Tensor) -> torch.Tensor:
+    """Log-likelihood of the wanted completions after their first token; (rows, completions), elsewhere meaningless."""
+    chosen = [
+        sorted({node for completion in row.nonzero().flatten().tolist() for node in tree.nodes[completion]})
+        for row in wanted
+    ]
+    edge_scores = torch.zeros(len(chosen), len(tree.edge_tokens), device=wanted.device)
+    some = [row for row, nodes in enumerate(chosen) if nodes]
+    for group in groups([len(chosen[row]) for row in some], len(some), _NODES_AT_ONCE):
+        rows = [some[index] for index in group]
+        edge_scores[rows] = _edge_scores(model, tree, key_values.rows(rows), [chosen[row] for row in rows])
+    of_completion = torch.zeros(len(tree.edge_tokens), len(tree.first), device=wanted.device)
+    for completion, edges in enumerate(tree.edges):
+        of_completion[list(edges), completion] = 1.0
+    return edge_scores @ of_completion
 
-    output = model.generate(
-        input_ids=prompts.inputs["input_ids"],
-        attention_mask=prompts.inputs["attention_mask"],
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=end,
-        pad_token_id=end,
-        use_cache=True,
-        stopping_criteria=StoppingCriteriaList([told]),
-        temperature=None,
-        top_p=None,
-        top_k=None,
+
+def _edge_scores(
+    model: Any, tree: CompletionTree, key_values: KeyValues, chosen: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Log-probability (rows, edges) of the tokens that follow the chosen nodes of each row; 0 for the other edges."""
+    device, prompt_mask = key_values.mask.device, key_values.mask.bool()
+    padding, length = len(tree.tokens), max(len(nodes) for nodes in chosen)
+    nodes = torch.tensor([[*row, *[padding] * (length - len(row))] for row in chosen], device=device)
+    counted = nodes != padding
+    sees_nodes = tree.sees(str(device))[nodes[:, :, None], nodes[:, None, :]]
+    sees = torch.cat([prompt_mask[:, None, :].expand(-1, length, -1), sees_nodes], dim=2)
+    dtype = key_values.layers[0][0].dtype
+    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, torch.finfo(dtype).min)
+    tokens, depths = (torch.tensor([*values, values[0]], device=device) for values in (tree.tokens, tree.depths))
+    logits, _ = forward(
+        model,
+        tokens[nodes],
+        mask[:, None],
+        key_values.n_tokens[:, None] + depths[nodes],
+        key_values.cache(),
+        key_values.mask,
+        lambda hidden: hidden[counted],
     )
-    written = []
-    for row in output[:, n_before:].tolist():
-        complete = end in row
-        written.append((row[: row.index(end)] if complete else row, "stop" if complete else "length"))
-    return written
+    edges_of: list[list[int]] = [[] for _ in tree.tokens]
+    for edge, node in enumerate(tree.edge_nodes):
+        edges_of[node].append(edge)
+    flat = [(row, node) for row, row_nodes in enumerate(chosen) for node in row_nodes]
+    asked = [(place, row, edge) for place, (row, node) in enumerate(flat) for edge in edges_of[node]]
+    places, rows, edges = (torch.tensor(column, device=device) for column in zip(*asked, strict=True))
+    following = torch.tensor(tree.edge_tokens, device=device)[edges]
+    scores = torch.zeros(len(chosen), len(tree.edge_tokens), device=device)
+    scores[rows, edges] = logits[places, following] - logits.logsumexp(1)[places]
+    return scores
