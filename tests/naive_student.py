@@ -7,18 +7,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import PeftModel, get_peft_model_state_dict
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from llm2llm_local.student.protocol import TrainingExample
+from llm2llm_local.student.batching import epoch_batches, learning_rate_factor
+from llm2llm_local.student.protocol import TrainingExample, TrainingSegment
 
 
 class NaiveStudent:
     """The same model the plain way: transformers and peft alone, one unpadded row at a time, no cache."""
 
-    def __init__(self, model: Path, adapter: Path | None) -> None:
+    def __init__(self, model: Path, adapter: Path | None, quantization: str = "none") -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model)
-        base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        nf4 = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.float32,
+        )
+        base = AutoModelForCausalLM.from_pretrained(
+            model, dtype=torch.float32, quantization_config=nf4 if quantization == "nf4" else None
+        )
         self.model: Any = base if adapter is None else PeftModel.from_pretrained(base, adapter)
         self.model.eval()
 
@@ -54,3 +63,44 @@ class NaiveStudent:
             max_new_tokens=max_new_tokens,
         )
         return str(self.tokenizer.decode(written[0, len(ids) :], skip_special_tokens=True))
+
+    def train(self, start: Path, segment: TrainingSegment) -> tuple[list[float], dict[str, torch.Tensor]]:
+        """A whole training with the examples, steps and rates of `segment`, from the adapter in `start`, without
+        dropout; its losses, and the weights it comes to.
+        """
+        model = PeftModel.from_pretrained(self.model, start, is_trainable=True)
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(weights, weight_decay=segment.weight_decay)
+        losses = []
+        for epoch in range(segment.epochs):
+            lengths = [self.n_tokens(example) for example in segment.examples]
+            for batch in epoch_batches(lengths, segment.batch_size, segment.rng_seed, epoch):
+                factor = learning_rate_factor(len(losses), segment.total_steps, segment.warmup_ratio)
+                optimizer.param_groups[0]["lr"] = segment.learning_rate * factor
+                losses.append(self._step(model, optimizer, weights, [segment.examples[i] for i in batch], segment))
+        return losses, get_peft_model_state_dict(model)
+
+    def _step(
+        self,
+        model: Any,
+        optimizer: torch.optim.Optimizer,
+        weights: Sequence[torch.nn.Parameter],
+        examples: Sequence[TrainingExample],
+        segment: TrainingSegment,
+    ) -> float:
+        n_learnt = sum(len(self.completion_ids(example.completion)) for example in examples)
+        optimizer.zero_grad()
+        total = 0.0
+        for example in examples:
+            ids, after = self.ids(example.prompt), self.completion_ids(example.completion)
+            labels = torch.tensor([[-100] * len(ids) + after])
+            loss = model(input_ids=torch.tensor([ids + after]), labels=labels).loss * len(after) / n_learnt
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(weights, segment.max_grad_norm)
+        optimizer.step()
+        return total

@@ -43,7 +43,7 @@ def test_peft_loads_the_adapter(
     ids = torch.tensor([naive.ids(PROMPTS[2])])
     with torch.inference_mode():
         logits = student._adapted.model(ids).logits
-        assert torch.equal(naive.model(ids).logits, logits)
+        assert torch.allclose(naive.model(ids).logits, logits, atol=1e-3)
         assert (base.model(ids).logits - logits).abs().max() > 0.1
 
 

@@ -1,10 +1,11 @@
-"""A training whose memory runs out goes on with smaller micro-batches, as if it had had them from the start."""
+"""A training whose memory runs out goes on with less at once, as if it had been so from the start."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from fakes import quiet
@@ -12,6 +13,7 @@ from tiny_models import TinyModels
 from trainings import outcome, segments, settings, training
 
 from llm2llm_local.errors import ModelError
+from llm2llm_local.student.linear import LeanLinear4bit, base_weight
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.rows import Tokens
 from llm2llm_local.student.training import Training
@@ -78,11 +80,144 @@ def test_out_of_memory_once_is_enough_to_stay_careful(
     assert memory.sizes[24:] == [4] * 12
 
 
+def test_a_single_example_that_does_not_fit_has_its_activations_computed_again(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the training's end, over its checkpoints, and not in the next one; with the very same results."""
+    parts = segments(tmp_path / "one", 5, micro_batch_size=1)
+    student = LoraStudent(settings(tiny_models.student, lora_dropout=0.1))
+    expected = [student.train(segment, quiet) for segment in parts]
+    compute = Training._summed_loss
+    recomputed: list[bool] = []
+
+    def only_when_recomputed(engine: Training, rows: Sequence[Tokens]) -> torch.Tensor:
+        recomputed.append(engine._adapted.recomputes_activations)
+        loss = compute(engine, rows)
+        if not recomputed[-1]:
+            raise torch.OutOfMemoryError
+        return loss
+
+    monkeypatch.setattr(Training, "_summed_loss", only_when_recomputed)
+    results = []
+    for segment in segments(tmp_path / "two", 5, micro_batch_size=2):
+        student = LoraStudent(settings(tiny_models.student, lora_dropout=0.1))
+        results.append(student.train(segment, quiet))
+    assert outcome(results) == outcome(expected)
+    note = "out of memory: activations are computed again in the backward pass"
+    assert [result.notes for result in results] == [("out of memory: micro-batch lowered to 1", note), (), ()]
+    assert recomputed == [False, False] + [True] * 48
+    monkeypatch.setattr(Training, "_summed_loss", compute)
+    student.train(training(tmp_path / "next"), quiet)
+    assert not student._adapted.recomputes_activations
+
+
+def test_recomputing_keeps_less(tiny_models: TinyModels) -> None:
+    """Each layer's input instead of all that is computed in it."""
+    adapted = LoraStudent(settings(tiny_models.student))._adapted
+    adapted.model.train()
+    kept: list[int] = []
+
+    def counted(tensor: torch.Tensor) -> torch.Tensor:
+        kept[-1] += tensor.numel()
+        return tensor
+
+    for wanted in (False, True):
+        adapted.recomputes_activations = wanted
+        kept.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(counted, lambda tensor: tensor):
+            adapted.model(input_ids=torch.arange(1, 100)[None])
+    assert kept[1] < 0.3 * kept[0]
+
+
 def test_out_of_memory_with_a_single_example_is_an_error(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = ScarceMemory(monkeypatch, rows=0)
     with pytest.raises(ModelError, match="single example at a time"):
         LoraStudent(settings(tiny_models.student)).train(training(tmp_path / "adapter"), quiet)
-    assert memory.sizes == [4, 2, 1]
+    assert memory.sizes == [4, 2, 1, 1]
     assert list(tmp_path.iterdir()) == []
+
+
+# --- dequantized weights ---
+
+
+class FreeMemory:
+    """Stands in for psutil's figures."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, available: int) -> None:
+        self.available = available
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: self)
+
+
+@pytest.mark.parametrize(("available", "kept"), [(2**40, True), (100_000, False)])
+def test_weights_are_kept_dequantized_where_they_fit(
+    tiny_models: TinyModels,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    available: int,
+    kept: bool,
+) -> None:
+    FreeMemory(monkeypatch, available)
+    adapted = LoraStudent(settings(tiny_models.student, quantization="nf4"))._adapted
+    assert ("kept dequantized, in 0 MiB" in capsys.readouterr().err) == kept
+    assert adapted.dequantized.drop() == kept
+    assert not adapted.dequantized.drop()
+
+
+def test_only_quantized_weights_are_kept_dequantized(
+    tiny_models: TinyModels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not LoraStudent(settings(tiny_models.student))._adapted.dequantized.drop()
+    assert "dequantized" not in capsys.readouterr().err
+
+
+def test_dequantized_weights_are_those_that_bitsandbytes_computes_with(tiny_models: TinyModels) -> None:
+    adapted = LoraStudent(settings(tiny_models.student, quantization="nf4"))._adapted
+    layers = [layer.base_layer for layer in adapted.model.modules() if isinstance(layer, LeanLinear4bit)]
+    assert len(layers) == 14
+    for layer in layers:
+        columns = layer(torch.eye(layer.in_features))  # each product is a weight times 1, and zeros
+        assert torch.equal(base_weight(layer, torch.float32), columns.t())
+    adapted.dequantized.drop()
+    assert torch.equal(base_weight(layer, torch.float32), columns.t())
+
+
+def test_a_training_does_not_depend_on_whether_weights_are_kept_dequantized(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor when they are for a part of it only, as where memory differs when it is resumed."""
+
+    def fresh(available: int) -> LoraStudent:
+        FreeMemory(monkeypatch, available)
+        return LoraStudent(settings(tiny_models.student, quantization="nf4", lora_dropout=0.1))
+
+    kept, mixed = fresh(2**40), [fresh(0), fresh(2**40), fresh(0)]
+    expected = [kept.train(segment, quiet) for segment in segments(tmp_path / "kept", 5)]
+    results = [one.train(segment, quiet) for one, segment in zip(mixed, segments(tmp_path / "mixed", 5), strict=True)]
+    assert [result.sha256 for result in results] == [result.sha256 for result in expected]
+    assert outcome(results) == outcome(expected)
+
+
+def test_out_of_memory_drops_dequantized_weights_before_anything_else(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = LoraStudent(settings(tiny_models.student, quantization="nf4", lora_dropout=0.1))
+    expected = student.train(training(tmp_path / "one"), quiet)
+    student._adapted.dequantized.keep()
+    step, failed = Training._step, list[int]()
+
+    def step_that_fails_once(engine: Training, batch: Sequence[Tokens], max_grad_norm: float) -> float:
+        if not failed:
+            failed.append(1)
+            torch.rand(3)  # it has drawn its dropout
+            raise torch.OutOfMemoryError
+        return step(engine, batch, max_grad_norm)
+
+    monkeypatch.setattr(Training, "_step", step_that_fails_once)
+    result = student.train(training(tmp_path / "two"), quiet)
+    assert outcome([result]) == outcome([expected])
+    assert [note.split(",")[0] for note in result.notes] == [
+        "out of memory: weights are dequantized for each use again"
+    ]
+    assert not student._adapted.dequantized.drop()

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fakes import quiet
 from naive_student import NaiveStudent
-from peft import PeftModel
 from safetensors.torch import load_file
 from tiny_models import TinyModels
+from torch.nn import functional
 from trainings import EXAMPLES, LABELS, PROMPTS, QUESTIONS, UNEVEN_LABELS, predict, settings, training
+from transformers import LlamaForCausalLM
 
 from llm2llm_local.model_files.catalogue import content_hash
+from llm2llm_local.student import loss
+from llm2llm_local.student.base import AdaptedModel
 from llm2llm_local.student.batching import epoch_batches
 from llm2llm_local.student.lora import LoraStudent
+from llm2llm_local.student.loss import SummedCrossEntropy
 from llm2llm_local.student.protocol import TrainingExample
 
 pytestmark = pytest.mark.model
@@ -51,32 +56,64 @@ def test_only_completions_are_learnt(tiny_models: TinyModels, student: LoraStude
     assert student.train(segment, quiet).losses[0] == pytest.approx(naive.mean_loss(first), abs=1e-3)
 
 
-def test_the_gradient_is_that_of_the_completions(tiny_models: TinyModels, student: LoraStudent, tmp_path: Path) -> None:
-    """The second loss, after one step, is what plain PEFT and AdamW come to with the same data."""
-    examples = EXAMPLES[:4]
-    segment = training(
-        tmp_path / "a", examples=examples, epochs=2, micro_batch_size=2, warmup_ratio=0.0, max_grad_norm=0.1
-    )
-    start = dataclasses.replace(segment, stop_step=1, output=tmp_path / "one")
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_a_training_is_that_of_transformers_and_peft(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str, recomputes: bool
+) -> None:
+    """Losses of all steps within 0.1%, and weights within a thousandth of the largest."""
+    student = LoraStudent(settings(tiny_models.student, quantization=quantization))
+    segment = training(tmp_path / "a", examples=UNEVEN_EXAMPLES, micro_batch_size=3, max_grad_norm=0.5)
+    start = dataclasses.replace(segment, learning_rate=1e-30, stop_step=1, output=tmp_path / "start")
     student.train(start, quiet)
-    losses = student.train(segment, quiet).losses
+    expected, weights = NaiveStudent(tiny_models.student, None, quantization).train(tmp_path / "start", segment)
+    if recomputes:
+        monkeypatch.setattr(AdaptedModel, "recomputes_activations", property(lambda _: True, lambda *_: None))
+        student._adapted.model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    assert list(student.train(segment, quiet).losses) == pytest.approx(expected, rel=1e-3)
+    assert expected[-1] < 0.5 * expected[0]
+    trained = load_file(segment.output / "adapter_model.safetensors")
+    assert trained.keys() == weights.keys()
+    for name, weight in weights.items():
+        assert (trained[name] - weight).abs().max() < 1e-3 * weight.abs().max(), name
 
-    student.train(dataclasses.replace(segment, learning_rate=1e-30, output=tmp_path / "unchanged"), quiet)
-    naive = NaiveStudent(tiny_models.student, None)
-    model = PeftModel.from_pretrained(naive.model, tmp_path / "unchanged", is_trainable=True)
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=segment.learning_rate, weight_decay=segment.weight_decay)
-    tokens = sum(len(naive.completion_ids(example.completion)) for example in examples)
-    for example in examples:
-        ids, after = naive.ids(example.prompt), naive.completion_ids(example.completion)
-        labels = torch.tensor([[-100] * len(ids) + after])
-        loss = model(input_ids=torch.tensor([ids + after]), labels=labels).loss  # the mean over the completion
-        (loss * len(after) / tokens).backward()
-    torch.nn.utils.clip_grad_norm_(weights, segment.max_grad_norm)
-    optimizer.step()
-    naive.model = model.eval()
-    assert losses[0] - losses[1] > 0.1
-    assert losses[1] == pytest.approx(naive.mean_loss(examples), abs=1e-3)
+
+def test_a_model_that_changes_its_logits_is_learnt_by_them(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some architectures scale or cap what comes out of the vocabulary projection."""
+    forward = LlamaForCausalLM.forward
+
+    def cooler(*arguments: Any, **options: Any) -> Any:
+        output = forward(*arguments, **options)
+        output.logits = output.logits / 4
+        return output
+
+    examples = UNEVEN_EXAMPLES[:4]
+    segment = training(tmp_path / "a", examples=examples, epochs=1)
+    plain = LoraStudent(settings(tiny_models.student))
+    monkeypatch.setattr(LlamaForCausalLM, "forward", cooler)
+    student = LoraStudent(settings(tiny_models.student))
+    assert (plain._adapted.projects_plainly, student._adapted.projects_plainly) == (True, False)
+    expected = NaiveStudent(tiny_models.student, None).mean_loss(examples)
+    assert student.train(segment, quiet).losses[0] == pytest.approx(expected, abs=1e-3)
+    assert plain.train(segment, quiet).losses[0] != pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("at_once", [1, 1000, 2**23])
+def test_the_loss_in_chunks_is_the_loss(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(loss, "_LOGITS_AT_ONCE", at_once)
+    generator = torch.Generator().manual_seed(1)
+    weight, hidden = (torch.randn(rows, 16, generator=generator) for rows in (300, 7))
+    targets = torch.randint(300, (7,), generator=generator)
+    ours, theirs = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
+    value = SummedCrossEntropy.apply(ours, weight, targets) / 3  # type: ignore[no-untyped-call]
+    expected = functional.cross_entropy(theirs @ weight.t(), targets, reduction="sum") / 3
+    value.backward()
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert ours.grad is not None and theirs.grad is not None
+    assert torch.allclose(ours.grad, theirs.grad, atol=1e-4)
 
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])

@@ -6,10 +6,12 @@ What always holds: the base weights never change, and `position` says which trai
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -19,8 +21,13 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
 from .checkpoint import ADAPTER_WEIGHTS
+from .linear import DequantizedWeights, share_dropout, use_lean_layers
+from .loss import projects_plainly
 from .protocol import StudentSettings, TrainingExample
 from .rows import Tokens
+
+_SHARE_TO_KEEP = 0.25
+"""Of the memory that is free when a student is loaded: what its dequantized weights may take on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +86,40 @@ class AdaptedModel:
         base.config.use_cache = False
         # What the folder recommends for chatting (repetition penalties, suppressed tokens) has no place in grading.
         base.generation_config = GenerationConfig()
-        self.model: Any = get_peft_model(
-            base,
-            LoraConfig(
-                r=settings.lora_rank,
-                lora_alpha=settings.lora_alpha,
-                lora_dropout=settings.lora_dropout,
-                target_modules="all-linear",
-                task_type="CAUSAL_LM",
-            ),
+        lora = LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
         )
+        use_lean_layers(lora)
+        self.model: Any = get_peft_model(base, lora)
+        self.dropout = share_dropout(self.model, settings.lora_dropout)
         for parameter in self.trainable():
             parameter.data = parameter.data.float()
+        self.dequantized = DequantizedWeights(self.model, dtype)
+        if self.device == "cpu" and 0 < self.dequantized.n_bytes <= psutil.virtual_memory().available * _SHARE_TO_KEEP:
+            self.dequantized.keep()
+            mebibytes = self.dequantized.n_bytes / 2**20
+            sys.stderr.write(f"The student's weights are kept dequantized, in {mebibytes:.0f} MiB: the same numbers.\n")
+        self.projects_plainly = projects_plainly(base)
+        self._recomputes_activations = False
         self.position: Position | None = None
+
+    @property
+    def recomputes_activations(self) -> bool:
+        """Whether a training keeps each layer's input alone and computes the rest again in the backward pass."""
+        return self._recomputes_activations
+
+    @recomputes_activations.setter
+    def recomputes_activations(self, wanted: bool) -> None:
+        base = self.model.get_base_model()
+        if wanted and not self._recomputes_activations:
+            base.gradient_checkpointing_enable({"use_reentrant": False})  # the other way needs inputs with a gradient
+        elif not wanted and self._recomputes_activations:
+            base.gradient_checkpointing_disable()
+        self._recomputes_activations = wanted
 
     def trainable(self) -> list[torch.nn.Parameter]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]

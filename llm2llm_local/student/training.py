@@ -1,7 +1,9 @@
 """Fine-tuning, segment by segment: what a training becomes doesn't depend on how it is cut.
 
-Sequences are padded on the left, so that what is learnt stands at the end of every row and the vocabulary projection
-is computed there only.
+Tokens are projected onto the vocabulary only where the next one is learnt, and a few at a time (`loss.py`); rows are
+padded on the right, so that attention needs no mask. When memory runs out, the step is redone with half the
+micro-batch, and when that is a single example, with activations computed again in the backward pass. What was found to
+fit is part of the checkpoints: a training that goes on elsewhere goes on in the same way.
 """
 
 from __future__ import annotations
@@ -10,15 +12,15 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.nn import functional
 
 from ..errors import ModelError, RunFailedError
 from ..file_digest import folder_digest
 from .base import AdaptedModel, Position, is_out_of_memory
 from .batching import epoch_batches, learning_rate_factor
 from .checkpoint import complete_folder, load_state, random_states, save_adapter, save_state, set_random_states
-from .protocol import SegmentResult, TrainingProgress, TrainingSegment
-from .rows import Tokens, left_padded
+from .loss import summed_cross_entropy
+from .protocol import SegmentResult, TrainingExample, TrainingProgress, TrainingSegment
+from .rows import Tokens, right_padded
 
 
 class Training:
@@ -28,9 +30,13 @@ class Training:
         self._adapted = adapted
         self._optimizer: torch.optim.Optimizer | None = None
         self._micro_batch_size = 0
+        self._examples: tuple[TrainingExample, ...] = ()
+        self._rows: list[Tokens] = []
 
     def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
-        rows = [self._adapted.tokens(example) for example in segment.examples]
+        if segment.examples != self._examples:  # the segments of a training have them in common
+            self._rows = [self._adapted.tokens(example) for example in segment.examples]
+            self._examples = segment.examples
         self._prepare(segment)
         assert self._optimizer is not None
         self._adapted.position = None  # not the weights of any checkpoint until this segment is complete
@@ -38,12 +44,12 @@ class Training:
         losses: list[float] = []
         tokens = 0
         notes: list[str] = []
-        for step, batch in self._steps(segment, rows):
+        for step, batch in self._steps(segment, self._rows):
             for group in self._optimizer.param_groups:
                 group["lr"] = segment.learning_rate * learning_rate_factor(
                     step, segment.total_steps, segment.warmup_ratio
                 )
-            losses.append(self._step_with_fitting_micro_batch(batch, segment.max_grad_norm, notes))
+            losses.append(self._step_that_fits(batch, segment.max_grad_norm, notes))
             if not math.isfinite(losses[-1]):
                 raise RunFailedError(
                     f"the training diverged: the loss of step {step + 1} is {losses[-1]}",
@@ -54,7 +60,14 @@ class Training:
         with complete_folder(segment.output) as folder:
             save_adapter(self._adapted.model, folder)
             if segment.stop_step < segment.total_steps:
-                save_state(folder, self._optimizer, {"micro_batch_size": self._micro_batch_size})
+                save_state(
+                    folder,
+                    self._optimizer,
+                    {
+                        "micro_batch_size": self._micro_batch_size,
+                        "recomputes_activations": self._adapted.recomputes_activations,
+                    },
+                )
             sha256 = folder_digest(folder)
         self._adapted.position = Position(segment.output, segment.stop_step)
         return SegmentResult(tuple(losses), sha256, tokens, tuple(notes))
@@ -67,9 +80,12 @@ class Training:
         torch.manual_seed(segment.rng_seed)
         self._optimizer = self._new_optimizer(segment)
         self._micro_batch_size = segment.micro_batch_size
+        adapted.recomputes_activations = False
         if segment.checkpoint is not None:
             adapted.load_adapter(segment.checkpoint)
-            self._micro_batch_size = load_state(segment.checkpoint, self._optimizer)["micro_batch_size"]
+            scalars = load_state(segment.checkpoint, self._optimizer)
+            self._micro_batch_size = scalars["micro_batch_size"]
+            adapted.recomputes_activations = scalars["recomputes_activations"]
         elif segment.start_adapter is not None:
             adapted.load_adapter(segment.start_adapter)
         else:
@@ -85,8 +101,8 @@ class Training:
                     yield step, [rows[index] for index in batch]
                 step += 1
 
-    def _step_with_fitting_micro_batch(self, batch: Sequence[Tokens], max_grad_norm: float, notes: list[str]) -> float:
-        """One optimizer step; out of memory halves the micro-batch for the rest of the training."""
+    def _step_that_fits(self, batch: Sequence[Tokens], max_grad_norm: float, notes: list[str]) -> float:
+        """One optimizer step; what is done when memory runs out stays so for the rest of the training."""
         device = self._adapted.device
         while True:
             random_state = random_states(device)
@@ -95,39 +111,45 @@ class Training:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            if self._micro_batch_size == 1:
-                raise ModelError(
-                    f"out of memory on {device} with a single example at a time",
-                    "Lower student.max_length, shorten the data, or take a smaller student.",
-                )
-            self._micro_batch_size = max(1, self._micro_batch_size // 2)
-            notes.append(f"out of memory: micro-batch lowered to {self._micro_batch_size}")
+            notes.append(f"out of memory: {self._use_less_memory()}")
             set_random_states(random_state)
             if device == "cuda":
                 torch.cuda.empty_cache()
+
+    def _use_less_memory(self) -> str:
+        """What is done about it, in words. Raises ModelError when nothing is left to be done."""
+        if self._adapted.dequantized.drop():
+            return "weights are dequantized for each use again, with the same results"
+        if self._micro_batch_size > 1:
+            self._micro_batch_size //= 2
+            return f"micro-batch lowered to {self._micro_batch_size}"
+        if not self._adapted.recomputes_activations:
+            self._adapted.recomputes_activations = True
+            return "activations are computed again in the backward pass"
+        raise ModelError(
+            f"out of memory on {self._adapted.device} with a single example at a time",
+            "Lower student.max_length, shorten the data, or take a smaller student.",
+        )
 
     def _step(self, batch: Sequence[Tokens], max_grad_norm: float) -> float:
         """Mean loss per learnt token over the whole batch, however it is cut into micro-batches."""
         assert self._optimizer is not None
         self._optimizer.zero_grad(set_to_none=True)
         learnt = sum(row.n_completion for row in batch)
-        total = 0.0
+        total = torch.zeros((), device=self._adapted.device)
         for start in range(0, len(batch), self._micro_batch_size):
             loss = self._summed_loss(batch[start : start + self._micro_batch_size]) / learnt
             loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        torch.nn.utils.clip_grad_norm_(self._adapted.trainable(), max_grad_norm)
+            total += loss.detach()
+        torch.nn.utils.clip_grad_norm_(self._adapted.trainable(), max_grad_norm, foreach=True)
         self._optimizer.step()
-        return total
+        return total.item()
 
     def _summed_loss(self, rows: Sequence[Tokens]) -> torch.Tensor:
-        padded = left_padded([row.ids for row in rows], self._adapted.end, self._adapted.device)
-        longest = max(row.n_completion for row in rows)
-        logits = self._adapted.model(**padded.inputs, logits_to_keep=longest + 1).logits[:, :-1].float()
-        targets = padded.inputs["input_ids"][:, -longest:].clone()
-        for index, row in enumerate(rows):
-            targets[index, : longest - row.n_completion] = -100  # prompt tokens, and padding
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
+        adapted = self._adapted
+        adapted.dropout.rng_seed = int(torch.randint(2**62, ()))
+        learnt = right_padded(rows, adapted.end, adapted.device)
+        return summed_cross_entropy(adapted.model.get_base_model(), learnt, plain=adapted.projects_plainly)
 
     def _new_optimizer(self, segment: TrainingSegment) -> torch.optim.Optimizer:
         trainable = self._adapted.trainable()
@@ -138,4 +160,4 @@ class Training:
                 trainable, lr=segment.learning_rate, weight_decay=segment.weight_decay
             )
             return optimizer
-        return torch.optim.AdamW(trainable, lr=segment.learning_rate, weight_decay=segment.weight_decay)
+        return torch.optim.AdamW(trainable, lr=segment.learning_rate, weight_decay=segment.weight_decay, fused=True)

@@ -1,0 +1,67 @@
+"""The loss of learnt tokens, without all logits at once.
+
+A large vocabulary makes the logits the largest tensor of a training. Here they exist for a chunk of tokens at a time:
+its gradient is taken at once, in the forward pass, and only what flows on to the hidden states is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from .linear import product
+from .rows import Learnt
+
+_LOGITS_AT_ONCE = 2**23
+"""32 MiB in float32."""
+
+
+class SummedCrossEntropy(torch.autograd.Function):
+    """Of `hidden` (tokens, width), projected by the frozen `weight` (vocabulary, width), in nats; a scalar."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros((), device=hidden.device)
+        gradient = torch.empty_like(hidden)
+        size = max(1, _LOGITS_AT_ONCE // len(weight))
+        for start in range(0, len(hidden), size):
+            part = slice(start, start + size)
+            logits = product(hidden[part], weight).float()
+            at_target = targets[part, None]
+            log_sum = logits.logsumexp(1, keepdim=True)
+            total += (log_sum - logits.gather(1, at_target)).sum()
+            probabilities = logits.sub_(log_sum).exp_()
+            probabilities.scatter_add_(1, at_target, torch.full_like(log_sum, -1.0))
+            gradient[part] = product(probabilities.to(hidden.dtype), weight.t())
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (for_hidden,) = ctx.saved_tensors
+        return for_hidden * gradient.to(for_hidden.dtype), None, None
+
+
+def projects_plainly(model: Any) -> bool:
+    """Whether a causal language model's logits are its last hidden states times a matrix, and nothing is done to them
+    before or after (scaled, capped): seen in what it computes.
+    """
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or head.bias is not None:
+        return False
+    ids = torch.arange(1, 4, device=head.weight.device)[None]
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits
+        return torch.equal(head(decoder(input_ids=ids, use_cache=False).last_hidden_state), logits)
+
+
+def summed_cross_entropy(model: Any, learnt: Learnt, plain: bool) -> torch.Tensor:
+    """Of all learnt tokens of the rows, in nats. `plain`: what `projects_plainly` says of the model."""
+    if plain:
+        hidden = model.get_decoder()(input_ids=learnt.ids, use_cache=False).last_hidden_state
+        rows = hidden.flatten(0, 1)[learnt.positions]
+        return SummedCrossEntropy.apply(rows, model.get_output_embeddings().weight, learnt.targets)  # type: ignore[no-any-return]
+    logits = model(input_ids=learnt.ids, use_cache=False).logits.flatten(0, 1)[learnt.positions]
+    return functional.cross_entropy(logits.float(), learnt.targets, reduction="sum")
