@@ -150,11 +150,15 @@ def _teacher(material: Material) -> list[Comparison | Series]:
     return parts(_model(material.teacher), material.threads, _ALL_LAYERS if material.device == "cuda" else 0)
 
 
-def _student(material: Material) -> list[Comparison]:
+def _student(material: Material) -> list[Comparison | Series]:
     from .prediction import comparisons
+    from .training import TrainingCase, comparison, growth
 
     student = _model(material.student)
-    return comparisons(student, material.data, material.scratch, material.device, material.threads)
+    seeds = material.data and material.data / "train.jsonl"
+    case = TrainingCase(student, seeds, threads=material.threads)
+    predictions = comparisons(student, material.data, material.scratch, material.device, material.threads)
+    return [comparison(case), growth(case), *predictions]
 
 
 def _checks(_: Material) -> list[Comparison | Series]:
