@@ -1,7 +1,8 @@
 """The teacher's batching engine against one request at a time, and against what llama.cpp can do at most.
 
 All contenders write for the same chat prompts: a system text that all share, and a question of each. The prompts ask
-to count far further than may be written, so that replies end at the limit; what was really written is counted.
+for far more text than may be written, so that replies end at the limit (with the default model: all of them); what
+was really written is counted.
 """
 
 from __future__ import annotations
@@ -222,12 +223,14 @@ def _chain(rng_seed: int) -> Any:
 
 def _chats(case: TeacherCase) -> list[tuple[Message, ...]]:
     rng, words = random.Random(case.rng_seed), _WORDS.split()
-    system = "You count as far as you are told to, number by number, and never stop before. These words mean nothing: "
+    system = "You are a novelist who writes very long stories of many chapters. These words are to come up in them: "
     system += " ".join(rng.choices(words, k=max(1, case.prefix_words - 20)))
     return [
         (
             Message("system", system),
-            Message("user", " ".join(rng.choices(words, k=max(1, case.suffix_words - 6))) + ". Count from 1 to 1000."),
+            Message(
+                "user", "Write a very long story about " + " ".join(rng.choices(words, k=max(1, case.suffix_words - 6)))
+            ),
         )
         for _ in range(case.n_requests)
     ]
