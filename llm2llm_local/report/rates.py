@@ -37,7 +37,11 @@ _TEACHER = (
     "teacher.demonstrations",
     "teacher.attempts",
     "teacher.group_size",
+    "teacher.n_parallel",
+    "teacher.n_batch",
     "teacher.gpu_layers",
+    "teacher.kv_cache",
+    "teacher.flash_attention",
     "hardware.device",
     "hardware.threads",
 )
