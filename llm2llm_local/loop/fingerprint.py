@@ -25,6 +25,8 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     "checks": ("checks/*", "spelling", "loop/check", "loop/review"),
     "student": (
         "student/base",
+        "student/linear",
+        "student/loss",
         "student/rows",
         "student/training",
         "student/batching",
@@ -34,7 +36,9 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     "predict": (
         "student/base",
         "student/linear",
+        "student/loss",
         "student/rows",
+        "student/checkpoint",
         "student/cache",
         "student/prediction",
         "student/scoring",

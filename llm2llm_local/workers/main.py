@@ -29,12 +29,12 @@ def main(role: str, descriptor: int) -> None:
 def serve(descriptor: int, load: Callable[[Any], Any], prepare: Callable[[], None] = lambda: None) -> None:
     """Answer calls until the pipe closes; the first is "load", whose settings `load` makes the engine of.
 
-    `prepare` is done before that one comes, without a sign of life.
+    `prepare` is done before that one comes, without a sign of life; what it raises is the answer to that one.
     """
     airgap.enforce()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     connection: Connection[Any, Any] = Connection(descriptor)
-    prepare()
+    unprepared = _exception_of(prepare)
     engine: Any = None
     while True:
         try:
@@ -42,6 +42,8 @@ def serve(descriptor: int, load: Callable[[Any], Any], prepare: Callable[[], Non
         except EOFError:
             return
         try:
+            if unprepared is not None:
+                raise unprepared
             if call.method == "load":
                 engine = load(*call.arguments)
                 value = None
@@ -57,6 +59,14 @@ def serve(descriptor: int, load: Callable[[Any], Any], prepare: Callable[[], Non
             connection.send(Crashed(f"{type(error).__name__}: {error}"))
             return
         connection.send(answer)
+
+
+def _exception_of(prepare: Callable[[], None]) -> Exception | None:
+    try:
+        prepare()
+    except Exception as error:  # noqa: BLE001 - kept for the first answer: nobody listens yet
+        return error
+    return None
 
 
 def _import_libraries(role: str) -> None:
