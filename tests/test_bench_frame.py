@@ -166,7 +166,8 @@ def test_the_log_of_a_crash_is_kept_and_others_are_not(case: FakeCase, monkeypat
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 PROGRAM = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background may have it ignored
 from pathlib import Path
 from bench_contenders import FakeCase, first, never_ends
 from llm2llm_local.bench.measure import measure
