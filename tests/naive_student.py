@@ -75,7 +75,7 @@ class NaiveStudent:
                 module.p = 0.0
         weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(weights, weight_decay=segment.weight_decay)
-        losses = []
+        losses: list[float] = []
         for epoch in range(segment.epochs):
             lengths = [self.n_tokens(example) for example in segment.examples]
             for batch in epoch_batches(lengths, segment.batch_size, segment.rng_seed, epoch):

@@ -23,7 +23,9 @@ from torch.nn import functional
 
 _ADAPTER = "default"
 _DEQUANTIZED = "dequantized_weight"
-_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
+    torch.ops.mkldnn, "_linear_pointwise"
+)
 
 
 def product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -118,10 +120,10 @@ class _LeanForward:
         flat = rows.reshape(-1, rows.shape[-1])
         kept = self.dropout.kept_elements(flat, self.number) if self.training else None
         scale = self.scaling[_ADAPTER] / (1.0 if kept is None else self.dropout.kept_share)
-        result = LoraLinear.apply(
+        result: torch.Tensor = LoraLinear.apply(  # type: ignore[no-untyped-call]
             flat, self.lora_A[_ADAPTER].weight, self.lora_B[_ADAPTER].weight, self.base_layer, kept, scale
         )
-        return result.view(*rows.shape[:-1], -1)  # type: ignore[no-any-return]
+        return result.view(*rows.shape[:-1], -1)
 
 
 class LeanLinear4bit(_LeanForward, PeftLinear4bit):  # type: ignore[misc]

@@ -62,6 +62,8 @@ def summed_cross_entropy(model: Any, learnt: Learnt, plain: bool) -> torch.Tenso
     if plain:
         hidden = model.get_decoder()(input_ids=learnt.ids, use_cache=False).last_hidden_state
         rows = hidden.flatten(0, 1)[learnt.positions]
-        return SummedCrossEntropy.apply(rows, model.get_output_embeddings().weight, learnt.targets)  # type: ignore[no-any-return]
+        weight = model.get_output_embeddings().weight
+        loss: torch.Tensor = SummedCrossEntropy.apply(rows, weight, learnt.targets)  # type: ignore[no-untyped-call]
+        return loss
     logits = model(input_ids=learnt.ids, use_cache=False).logits.flatten(0, 1)[learnt.positions]
     return functional.cross_entropy(logits.float(), learnt.targets, reduction="sum")
