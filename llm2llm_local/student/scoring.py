@@ -135,11 +135,13 @@ def _group_scores(model: Any, tree: CompletionTree, logits: torch.Tensor, key_va
         return first.new_full(first.shape, math.nan)
     margin = math.log(len(tree.first) / _NEGLIGIBLE)
     scores = torch.full_like(first, -math.inf)
+    scored = torch.zeros_like(first, dtype=torch.bool)
     best = first.max(1, keepdim=True).values
     # No completion is likelier than its first token. The best first token may end badly: then more count after all.
-    while (wanted := (first >= best - margin) & scores.isinf()).any():
+    while (wanted := (first >= best - margin) & ~scored).any():
         rest = _rest_scores(model, tree, key_values, wanted)
         scores = torch.where(wanted, first + rest, scores)
+        scored |= wanted
         best = scores.max(1, keepdim=True).values
     return scores
 
@@ -150,15 +152,15 @@ def _rest_scores(model: Any, tree: CompletionTree, key_values: KeyValues, wanted
         sorted({node for completion in row.nonzero().flatten().tolist() for node in tree.nodes[completion]})
         for row in wanted
     ]
-    edge_scores = torch.zeros(len(chosen), len(tree.edge_tokens), device=wanted.device)
+    # The last column, 0, fills up the completions with fewer tokens than the longest.
+    n_edges, length = len(tree.edge_tokens), max(len(edges) for edges in tree.edges)
+    edge_scores = torch.zeros(len(chosen), n_edges + 1, device=wanted.device)
     some = [row for row, nodes in enumerate(chosen) if nodes]
     for group in groups([len(chosen[row]) for row in some], len(some), _NODES_AT_ONCE):
         rows = [some[index] for index in group]
-        edge_scores[rows] = _edge_scores(model, tree, key_values.rows(rows), [chosen[row] for row in rows])
-    of_completion = torch.zeros(len(tree.edge_tokens), len(tree.first), device=wanted.device)
-    for completion, edges in enumerate(tree.edges):
-        of_completion[list(edges), completion] = 1.0
-    return edge_scores @ of_completion
+        edge_scores[rows, :n_edges] = _edge_scores(model, tree, key_values.rows(rows), [chosen[row] for row in rows])
+    edges_of = torch.tensor([[*edges, *[n_edges] * (length - len(edges))] for edges in tree.edges], dtype=torch.long)
+    return edge_scores[:, edges_of.to(wanted.device)].sum(2)
 
 
 def _edge_scores(
