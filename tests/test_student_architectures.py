@@ -46,7 +46,7 @@ def likelihoods(model: Any, prompt: Sequence[int], completions: Sequence[Sequenc
     return torch.tensor(scores)
 
 
-def assert_scored_as_plainly(model: Any, asked: Sequence[list[int]], completions: Sequence[Sequence[int]]) -> None:
+def assert_scored_as_plainly(model: Any, asked: Sequence[list[int]], completions: Sequence[tuple[int, ...]]) -> None:
     """All of them, and against each other by twos: a confidence tells how far apart two scores are."""
     pairs = [(one, other) for one in completions for other in completions if one < other]
     with torch.inference_mode():

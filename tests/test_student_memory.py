@@ -13,7 +13,7 @@ from tiny_models import TinyModels
 from trainings import outcome, segments, settings, training
 
 from llm2llm_local.errors import ModelError
-from llm2llm_local.student.linear import LeanLinear4bit, base_weight
+from llm2llm_local.student.linear import Dropout, LeanLinear4bit, base_weight
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.rows import Tokens
 from llm2llm_local.student.training import Training
@@ -78,6 +78,27 @@ def test_out_of_memory_once_is_enough_to_stay_careful(
 
     student.train(training(tmp_path / "next", micro_batch_size=4), quiet)  # another training starts as it was asked to
     assert memory.sizes[24:] == [4] * 12
+
+
+def test_dropout_that_does_not_fit_halves_the_micro_batch(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy draws it, whose error for that is no RuntimeError."""
+    student = LoraStudent(settings(tiny_models.student, lora_dropout=0.1))
+    expected = student.train(training(tmp_path / "small", micro_batch_size=2), quiet)
+    drawn, failed = Dropout.kept_elements, list[int]()
+
+    def fails_once(dropout: Dropout, rows: torch.Tensor, layer: int) -> torch.Tensor | None:
+        if layer == 3 and not failed:
+            failed.append(len(rows))
+            raise MemoryError("Unable to allocate 2.00 GiB for an array")
+        return drawn(dropout, rows, layer)
+
+    monkeypatch.setattr(Dropout, "kept_elements", fails_once)
+    result = student.train(training(tmp_path / "large", micro_batch_size=4), quiet)
+    assert failed
+    assert outcome([result]) == outcome([expected])
+    assert result.notes == ("out of memory: micro-batch lowered to 2",)
 
 
 def test_a_single_example_that_does_not_fit_has_its_activations_computed_again(

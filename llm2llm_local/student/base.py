@@ -152,8 +152,9 @@ class AdaptedModel:
         return Tokens(prompt + completion, len(completion))
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """On a CPU NumPy, which draws dropout, has an error of its own, and PyTorch has but words for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _device(wanted: str) -> str:

@@ -62,7 +62,7 @@ def _fitting(work: Callable[[int], list[_Answer]], rows_at_once: int, device: st
     while True:
         try:
             return work(rows_at_once)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         if rows_at_once == 1:

@@ -108,7 +108,7 @@ class Training:
             random_state = random_states(device)
             try:
                 return self._step(batch, max_grad_norm)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             notes.append(f"out of memory: {self._use_less_memory()}")
