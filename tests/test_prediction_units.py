@@ -108,6 +108,33 @@ def test_out_of_memory_halves_the_rows_at_once_and_is_told_once(
     ]
 
 
+@pytest.mark.parametrize(("name", "completions"), [("score_completions", UNEVEN_LABELS), ("generate", ())])
+def test_out_of_memory_drops_dequantized_weights_before_it_halves_the_rows(
+    tiny_models: TinyModels,
+    undecided: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    completions: Sequence[str],
+) -> None:
+    student = LoraStudent(settings(tiny_models.student, quantization="nf4"))
+    weights = student._adapted.dequantized
+    weights.keep()
+    expected = answers(student, undecided, completions)
+    real, sizes = getattr(prediction, name), []
+
+    def fails_once(*arguments: Any) -> Any:
+        sizes.append(arguments[-2])
+        if len(sizes) == 1:
+            raise torch.OutOfMemoryError
+        return real(*arguments)
+
+    monkeypatch.setattr(prediction, name, fails_once)
+    with pytest.warns(ResourceWarning, match="weights are dequantized for each use again"):
+        assert answers(student, undecided, completions) == expected
+    assert sizes == [12, 12]
+    assert not weights.drop()
+
+
 def test_out_of_memory_with_one_row_says_what_to_do(
     student: LoraStudent, undecided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

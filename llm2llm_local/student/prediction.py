@@ -49,7 +49,7 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
             return _scored(adapted, prompts, batch.completions, rows_at_once, told)
         return _written(adapted, prompts, batch.max_new_tokens, rows_at_once, told)
 
-    answers = _fitting(work, min(_ROWS_AT_ONCE, len(prompts)), adapted.device)
+    answers = _fitting(adapted, work, min(_ROWS_AT_ONCE, len(prompts)))
     seconds = (time.monotonic() - started) / len(prompts)
     return [
         StudentAnswer(Reply(answer.text, answer.finish_reason, len(ids), answer.n_tokens, seconds), answer.confidence)
@@ -57,14 +57,21 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
     ]
 
 
-def _fitting(work: Callable[[int], list[_Answer]], rows_at_once: int, device: str) -> list[_Answer]:
-    """Out of memory halves the rows computed at once, and the batch is begun again."""
+def _fitting(adapted: AdaptedModel, work: Callable[[int], list[_Answer]], rows_at_once: int) -> list[_Answer]:
+    """Out of memory drops the dequantized weights, which changes no answer; then it halves the rows computed at once.
+
+    Each time the batch is begun again.
+    """
+    device = adapted.device
     while True:
         try:
             return work(rows_at_once)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+        if adapted.dequantized.drop():
+            warnings.warn("out of memory: weights are dequantized for each use again", ResourceWarning, stacklevel=2)
+            continue
         if rows_at_once == 1:
             raise ModelError(
                 f"out of memory on {device} while predicting a single example",
