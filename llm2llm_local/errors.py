@@ -6,6 +6,8 @@ one of these is a defect of the program and shows a traceback.
 
 from __future__ import annotations
 
+from typing import Literal
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USER_INPUT = 2
@@ -84,8 +86,13 @@ class DiskError(RunFailedError):
 class OutOfMemoryError(RunFailedError):
     """A model, its keys and values or a forward pass don't fit into the device's memory as planned.
 
-    The message says what was asked for; a smaller plan may fit.
+    The message says what was asked for. `what` didn't fit: the model's "weights", which only fewer layers on the GPU
+    make smaller, or the "context" with its buffers, which a smaller plan does.
     """
+
+    def __init__(self, message: str, remedy: str = "", what: Literal["weights", "context"] = "context") -> None:
+        super().__init__(message, remedy)
+        self.what = what
 
 
 class WorkerError(RunFailedError):

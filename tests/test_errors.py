@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from typing import Literal
 
 import pytest
 
 from llm2llm_local import errors
-from llm2llm_local.errors import Llm2LlmError
+from llm2llm_local.errors import Llm2LlmError, OutOfMemoryError
 
 ALL = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, Llm2LlmError)]
 
@@ -19,6 +20,13 @@ def test_what_is_wrong_and_what_to_do_are_sentences(kind: type[Llm2LlmError]) ->
     error = kind("database is locked", "Try again.")
     assert str(error) == str(pickle.loads(pickle.dumps(error))) == "database is locked.\nTry again."  # noqa: S301
     assert (error.message, error.remedy) == ("database is locked", "Try again.")
+
+
+@pytest.mark.parametrize("what", ["weights", "context"])
+def test_what_did_not_fit_comes_with_the_error_out_of_a_worker(what: Literal["weights", "context"]) -> None:
+    error = OutOfMemoryError("no room for it", "Free memory.", what)
+    there = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (there.message, there.remedy, there.what) == ("no room for it", "Free memory.", what)
 
 
 @pytest.mark.parametrize("kind", ALL)

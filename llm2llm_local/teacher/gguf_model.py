@@ -117,10 +117,10 @@ class GgufModel:
     def _loading_error(self, errors: list[str], gpu_layers: int) -> Llm2LlmError:
         if memory_is_short(errors):
             where = "the machine's memory" if gpu_layers == 0 else f"memory with gpu_layers = {gpu_layers}"
-            return OutOfMemoryError(
-                f"{self.path}: does not fit into {where}: {errors[0]}",
-                "Lower teacher.gpu_layers, or take a smaller model.",
-            )
+            remedy = "Free memory, or take a smaller model."
+            if gpu_layers != 0:
+                remedy = f"Lower teacher.gpu_layers. {remedy}"
+            return OutOfMemoryError(f"{self.path}: does not fit into {where}: {errors[0]}", remedy, "weights")
         reason = errors[0] if errors else "no reason given"
         return ModelError(
             f"{self.path}: llama.cpp can't load it: {reason}",
