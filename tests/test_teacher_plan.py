@@ -30,6 +30,7 @@ EIGHT_B = LayerSizes(
     kv_values=(2 * 8 * 128,) * 32,
     input_bytes=280 * MIB,
     output_bytes=410 * MIB,
+    is_tied=False,
     head_values=128,
     n_embd=4096,
     n_head=32,
@@ -115,6 +116,43 @@ def test_what_is_set_by_hand_stays_however_little_memory_there_is(
     first = plan(free, **{wish: value})
     assert {getattr(one, figure) for one in (first, *steps(first))} == {value}
     assert sum("set by hand" in reason for reason in first.reasons) == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu_layers", "on_gpu"),
+    [(0, []), (1, ["output"]), (2, ["output", 3]), (4, ["output", 3, 2, 1]), (5, ["output", 3, 2, 1, 0])],
+)
+def test_llama_cpp_offloads_the_output_first_and_then_layers_from_the_last(gpu_layers: int, on_gpu: list[Any]) -> None:
+    weights: dict[Any, int] = {0: MIB, 1: 2 * MIB, 2: 4 * MIB, 3: 8 * MIB, "output": 16 * MIB}
+    sizes = dataclasses.replace(
+        EIGHT_B,
+        layer_bytes=tuple(weights[layer] for layer in range(4)),
+        kv_values=(1024, 2048, 4096, 8192),
+        output_bytes=weights["output"],
+    )
+    found = plan(24 * GIB, sizes=sizes, gpu_layers=gpu_layers)
+    assert found.weight_bytes == sum(weights[layer] for layer in on_gpu)
+    assert found.kv_share_on_device == sum(sizes.kv_values[layer] for layer in on_gpu if layer != "output") / 15360
+
+
+def test_a_cpu_holds_embeddings_and_output_unless_they_are_one_matrix() -> None:
+    layers = 32 * 120 * MIB
+    assert plan(24 * GIB, "cpu").weight_bytes == layers + 410 * MIB + 280 * MIB
+    tied = dataclasses.replace(EIGHT_B, is_tied=True)
+    assert plan(24 * GIB, "cpu", tied).weight_bytes == layers + 410 * MIB
+
+
+def test_no_request_is_planned_longer_than_a_prompt_with_its_reply_may_be() -> None:
+    by_hand = plan(400 * GIB, context_length=700, request_tokens=5000)
+    assert by_hand.kv_bytes == 22_528 * BYTES_OF_A_TOKEN  # 32 × 700, in whole steps of 256
+    short = dataclasses.replace(EIGHT_B, context_length=2048)
+    assert plan(400 * GIB, sizes=short, request_tokens=5000).kv_bytes == 32 * 2048 * BYTES_OF_A_TOKEN
+
+
+def test_a_model_without_attention_is_planned_too() -> None:
+    found = plan(24 * GIB, sizes=dataclasses.replace(EIGHT_B, kv_values=(0,) * 32, head_values=0, n_head=0))
+    assert (found.kv_bytes, found.kv_share_on_device, found.fits) == (0, 0.0, True)
+    assert list(steps(found))[-1].gpu_layers == 0
 
 
 def test_more_layers_than_there_are_means_all() -> None:

@@ -18,7 +18,8 @@ class LayerSizes:
 
     `layer_bytes`: weights of each layer. `kv_values`: how many numbers, keys and values together, each layer keeps of
     a token. `input_bytes`: the embeddings of tokens, which llama.cpp always leaves in the machine's memory.
-    `output_bytes`: what turns the last hidden state into scores; on a GPU it counts as one layer more.
+    `output_bytes`: what turns the last hidden state into scores; on a GPU it counts as one layer more. `is_tied`: it
+    shares its matrix with the embeddings, of which a GPU gets a copy.
     `head_values`: numbers of the smallest head, since a quantized cache needs a multiple of its block.
     """
 
@@ -26,6 +27,7 @@ class LayerSizes:
     kv_values: tuple[int, ...]
     input_bytes: int
     output_bytes: int
+    is_tied: bool
     head_values: int
     n_embd: int
     n_head: int
@@ -52,8 +54,9 @@ def layer_sizes(header: GgufHeader) -> LayerSizes:
         return otherwise() if value is None and otherwise is not None else value or 0
 
     n_layers, n_embd, n_head = number("block_count"), number("embedding_length"), number("attention.head_count")
-    key_values = number("attention.key_length", lambda: n_embd // n_head)
-    value_values = number("attention.value_length", lambda: n_embd // n_head)
+    of_a_head = n_embd // n_head if n_head else 0  # a model without attention (Mamba) has no heads
+    key_values = number("attention.key_length", lambda: of_a_head)
+    value_values = number("attention.value_length", lambda: of_a_head)
     weights = [0] * n_layers
     input_bytes = output_bytes = 0
     for tensor in header.tensors:
@@ -64,8 +67,9 @@ def layer_sizes(header: GgufHeader) -> LayerSizes:
             input_bytes += tensor.n_bytes
         else:
             output_bytes += tensor.n_bytes
-    if not any(tensor.name == "output.weight" for tensor in header.tensors):
-        output_bytes += input_bytes  # tied: the GPU gets a copy of its own
+    is_tied = not any(tensor.name == "output.weight" for tensor in header.tensors)
+    if is_tied:
+        output_bytes += input_bytes
     heads = _kv_heads(header, architecture, n_layers, n_head)
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     return LayerSizes(
@@ -73,6 +77,7 @@ def layer_sizes(header: GgufHeader) -> LayerSizes:
         kv_values=tuple(n * (key_values + value_values) for n in heads),
         input_bytes=input_bytes,
         output_bytes=output_bytes,
+        is_tied=is_tied,
         head_values=min(key_values, value_values),
         n_embd=n_embd,
         n_head=n_head,

@@ -150,7 +150,7 @@ def smaller(plan: TeacherPlan) -> TeacherPlan | None:
     tokens in a forward pass; half the layers on the GPU. Each has a limit, so this ends.
     """
     one_request = plan.context_length if "context_length" in plan.by_hand else plan.request_tokens
-    cell = math.ceil(plan.kv_bytes_per_token)
+    cell = max(1, math.ceil(plan.kv_bytes_per_token))
     cells, least = plan.kv_bytes // cell, _padded(one_request)
     changes: dict[str, Any]
     if cells > least:
@@ -161,7 +161,11 @@ def smaller(plan: TeacherPlan) -> TeacherPlan | None:
         if "context_length" not in plan.by_hand:
             changes["context_length"] = min(plan.context_length, cells)
         why = f"{_size(cells * cell)} for keys and values"
-    elif plan.kv_type == "f16" and "kv_cache" not in plan.by_hand and _may_quantize(plan):
+    elif (
+        plan.kv_type == "f16"
+        and "kv_cache" not in plan.by_hand
+        and _may_quantize(plan.head_values, plan.flash_attention)
+    ):
         per_token = plan.kv_bytes_per_token * _KV_BYTES["q8_0"] / _KV_BYTES["f16"]
         changes = {
             "kv_type": "q8_0",
@@ -203,7 +207,7 @@ def _candidates(sizes: LayerSizes, device: Device, free_bytes: int, wishes: Teac
     wanted = wishes.n_parallel or min(wishes.group_size, MOST_PARALLEL)
     halvings = [wanted] if wishes.n_parallel else _halvings(wanted)
     many = [n for n in halvings if n >= min(wanted, _MANY_SEQUENCES)]
-    can_quantize = sizes.head_values % _KV_BLOCK == 0 and wishes.flash_attention != "off"
+    can_quantize = _may_quantize(sizes.head_values, wishes.flash_attention)
     first: KvType = wishes.kv_type or "f16"
     last: KvType = first if wishes.kv_type or not can_quantize else "q8_0"
     layers = 0 if device == "cpu" else sizes.n_layers
@@ -233,24 +237,17 @@ def _plan(
     n_parallel: int,
     gpu_layers: int,
 ) -> TeacherPlan:
-    # A partly offloaded model keeps the cache of each layer beside its weights.
-    on_device = slice(None) if device == "cpu" else slice(max(0, len(sizes.layer_bytes) - gpu_layers), None)
-    has_output = device == "cpu" or gpu_layers == sizes.n_layers
-    if has_output and device == "cuda":
-        on_device = slice(None)
     per_value = _KV_BYTES[kv_type]
     per_token = sum(sizes.kv_values) * per_value
     one = wishes.context_length or min(max(wishes.request_tokens, _LEAST_CONTEXT), sizes.context_length)
-    tokens = _padded(max(one, n_parallel * wishes.request_tokens))
+    # No request is longer than what it may be, however long the person's rows are.
+    request_tokens = min(wishes.request_tokens, wishes.context_length or sizes.context_length)
+    tokens = _padded(max(one, n_parallel * request_tokens))
     context_length = wishes.context_length or min(sizes.context_length, tokens)
     n_batch = wishes.n_batch or _DEFAULT_N_BATCH
-    weights = sum(sizes.layer_bytes[on_device])
-    if device == "cpu":
-        weights = sum(sizes.layer_bytes) + max(sizes.output_bytes, sizes.input_bytes)
-    elif has_output:
-        weights += sizes.output_bytes
+    weights = _weight_bytes(sizes, device, gpu_layers)
     kv_bytes = tokens * math.ceil(per_token)
-    kv_share = sum(sizes.kv_values[on_device]) / sum(sizes.kv_values)
+    kv_share = _kv_share(sizes, device, gpu_layers)
     compute = _compute_bytes(sizes, n_batch, n_parallel, tokens, has_flash=wishes.flash_attention != "off")
     total = weights + int(kv_bytes * kv_share) + compute + _PROCESS_BYTES
     return TeacherPlan(
@@ -265,7 +262,7 @@ def _plan(
         kv_bytes=kv_bytes,
         kv_bytes_per_token=per_token,
         kv_share_on_device=kv_share,
-        request_tokens=min(wishes.request_tokens, context_length),
+        request_tokens=min(request_tokens, context_length),
         head_values=sizes.head_values,
         weight_bytes=weights,
         compute_bytes=compute,
@@ -286,6 +283,28 @@ def _plan(
         ),
         reasons=(),
     )
+
+
+def _on_device(sizes: LayerSizes, device: Device, gpu_layers: int) -> slice:
+    """Of the repeated layers, those on the device with their part of the cache: llama.cpp puts the output there first
+    and then the layers from the last backwards (load_tensors in llama-model.cpp), so that k are k - 1 and the output.
+    """
+    n_repeated = len(sizes.layer_bytes)
+    return slice(0 if device == "cpu" else min(n_repeated, sizes.n_layers - gpu_layers), None)
+
+
+def _weight_bytes(sizes: LayerSizes, device: Device, gpu_layers: int) -> int:
+    """On the device. A machine's memory holds the embeddings of tokens, too; a tied output there is the same matrix."""
+    layers = sum(sizes.layer_bytes[_on_device(sizes, device, gpu_layers)])
+    if device == "cpu":
+        return layers + sizes.output_bytes + (0 if sizes.is_tied else sizes.input_bytes)
+    return layers + (sizes.output_bytes if gpu_layers else 0)
+
+
+def _kv_share(sizes: LayerSizes, device: Device, gpu_layers: int) -> float:
+    """Of the cache's bytes, those on the device; a model without attention keeps none."""
+    kept = sum(sizes.kv_values)
+    return sum(sizes.kv_values[_on_device(sizes, device, gpu_layers)]) / kept if kept else 0.0
 
 
 def _compute_bytes(sizes: LayerSizes, n_batch: int, n_parallel: int, tokens: int, *, has_flash: bool) -> int:
@@ -330,8 +349,8 @@ def _halvings(n: int) -> list[int]:
     return found
 
 
-def _may_quantize(plan: TeacherPlan) -> bool:
-    return plan.head_values % _KV_BLOCK == 0 and plan.flash_attention != "off"
+def _may_quantize(head_values: int, flash_attention: FlashAttention) -> bool:
+    return head_values > 0 and head_values % _KV_BLOCK == 0 and flash_attention != "off"
 
 
 def _padded(tokens: int) -> int:
