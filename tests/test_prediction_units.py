@@ -69,6 +69,13 @@ def test_groups_are_of_similar_length_and_fit() -> None:
     assert list(scoring.groups([], 3, 20)) == []
 
 
+def test_groups_have_room_for_what_comes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_KEPT_AT_ONCE", 30)
+    assert list(scoring.groups([5, 5, 5, 5], 4, 20)) == [[0, 1, 2, 3]]
+    assert list(scoring.groups([5, 5, 5, 5], 4, 20, n_before=5)) == [[0, 1, 2], [3]]
+    assert list(scoring.groups([5, 5], 4, 20, n_before=100)) == [[0], [1]]
+
+
 @pytest.mark.parametrize("completions", [UNEVEN_LABELS, ()], ids=["scored", "written"])
 def test_a_unit_depends_on_itself_alone(
     tiny_models: TinyModels, student: LoraStudent, undecided: Path, tmp_path: Path, completions: Sequence[str]

@@ -2,6 +2,9 @@
 
 Rows of a `KeyValues` end at the same column; columns that a row doesn't have are masked, wherever they stand. So rows
 of any lengths can be computed together, and none is copied for the sake of another.
+
+Layers with a sliding window are the exception: transformers counts windows in columns, masked ones too, so that none
+may stand between two of a row's tokens. See `sees_all`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from transformers import DynamicCache
 
 from .linear import product
 from .rows import left_padded
+
+_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
+"""The settings of models with windows, in tokens: of most kinds, of Llama 4, and of GPT-Neo."""
 
 Select = Callable[[torch.Tensor], torch.Tensor]
 """Picks from hidden states (rows, tokens, width) those (n, width) whose next token is asked for."""
@@ -91,8 +97,25 @@ class SharedPrefix:
     key_values: KeyValues | None
 
 
-def evaluate_prefix(model: Any, prompts: Sequence[list[int]], device: str) -> SharedPrefix:
-    """Every prompt keeps a last token of its own, whose logits are asked for."""
+def sees_all(model: Any, n_columns: int) -> bool:
+    """Whether no layer's window is shorter than so many columns, so that a token sees all that is not masked.
+
+    A window that the model's settings name counts, even if none of its layers has it: rows then are computed in a
+    slower way, with the same results.
+    """
+    config = model.config.get_text_config()
+    windows = [getattr(config, name, None) for name in _WINDOWS]
+    return all(n_columns <= window for window in windows if isinstance(window, int))
+
+
+def evaluate_prefix(model: Any, prompts: Sequence[list[int]], device: str, n_more: int) -> SharedPrefix:
+    """Every prompt keeps a last token of its own, whose logits are asked for; up to `n_more` columns will follow it.
+
+    Nothing is shared by prompts longer than a window: there would be masked columns between the prefix and the rest of
+    the shorter ones.
+    """
+    if not sees_all(model, max(len(prompt) for prompt in prompts) + n_more):
+        return SharedPrefix(0, None)
     first, last = min(prompts), max(prompts)  # in lexicographic order: what these two share, all between them do
     n_tokens = min(len(prompt) for prompt in prompts) - 1
     for position in range(n_tokens):

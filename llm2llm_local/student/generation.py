@@ -39,7 +39,7 @@ def generate(
 
     `progress` hears of tokens after each step, of prompts × `max_new_tokens`; an answer that has ended counts whole.
     """
-    prefix = evaluate_prefix(model, prompts, device)
+    prefix = evaluate_prefix(model, prompts, device, max_new_tokens)
     waiting = deque(sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index)))
     answers: dict[int, tuple[list[int], str]] = {}
     rows: list[_Row] = []

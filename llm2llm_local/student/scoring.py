@@ -3,6 +3,8 @@
 Completions form a tree of tokens. Its nodes are put behind their prompt in one row, where a node sees the prompt and
 its ancestors alone; so completions neither copy the prompt's keys and values nor repeat what they share. A completion
 whose first token is so unlikely that it can't count is left out.
+
+Where a model's window is shorter than a prompt with the whole tree behind it, completions follow the prompt one by one.
 """
 
 from __future__ import annotations
@@ -16,14 +18,17 @@ import torch
 from torch.nn import functional
 
 from ..errors import RunFailedError
-from .cache import KeyValues, evaluate, evaluate_prefix, forward
+from .cache import KeyValues, evaluate, evaluate_prefix, forward, sees_all
 from .protocol import Progress
 
-TOKENS_AT_ONCE = 1024
+_TOKENS_AT_ONCE = 1024
 """Prompt tokens, with padding, in a forward pass."""
 
 _NODES_AT_ONCE = 256
-"""Logits of this many tokens, a whole vocabulary each, are in memory at once."""
+"""Logits of this many tokens, a whole vocabulary each, are in memory at once, however many completions there are."""
+
+_KEPT_AT_ONCE = 8192
+"""Tokens whose keys and values are in memory at once, each row with all of its own; see `groups`."""
 
 _NEGLIGIBLE = 1e-5
 """What all completions left out can add up to, as a share of the best one's probability."""
@@ -97,10 +102,11 @@ def score_completions(
     for `_NEGLIGIBLE` and the rounding of batched arithmetic. `progress` hears of prompts.
     """
     tree = CompletionTree.of(completions)
-    prefix = evaluate_prefix(model, prompts, device)
+    prefix = evaluate_prefix(model, prompts, device, len(tree.tokens))
     scores = torch.empty(len(prompts), len(completions), device=device)
     done = 0
-    for group in groups([len(prompt) for prompt in prompts], rows_at_once, TOKENS_AT_ONCE):
+    lengths = [len(prompt) - prefix.n_tokens for prompt in prompts]
+    for group in groups(lengths, rows_at_once, _TOKENS_AT_ONCE, prefix.n_tokens):
         logits, key_values = evaluate(model, [prompts[index] for index in group], completions[0][0], device, prefix)
         scores[group] = _group_scores(model, tree, logits, key_values)
         done += len(group)
@@ -115,12 +121,17 @@ def score_completions(
     return list(zip(best.tolist(), confidence.tolist(), strict=True))
 
 
-def groups(lengths: Sequence[int], rows_at_once: int, tokens_at_once: int) -> Iterator[list[int]]:
-    """Rows of similar length to be computed together, by their index: a function of the lengths alone."""
+def groups(lengths: Sequence[int], rows_at_once: int, tokens_at_once: int, n_before: int = 0) -> Iterator[list[int]]:
+    """Rows of similar length to be computed together, by their index: a function of the arguments alone.
+
+    `n_before`: tokens of each row that need not be computed, but whose keys and values it has in memory.
+    """
     group: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
         # The one to come is the longest so far, and so the length of all.
-        if group and (len(group) == rows_at_once or (len(group) + 1) * lengths[index] > tokens_at_once):
+        n_rows, length = len(group) + 1, lengths[index]
+        is_too_much = n_rows * length > tokens_at_once or n_rows * (n_before + length) > _KEPT_AT_ONCE
+        if group and (n_rows > rows_at_once or is_too_much):
             yield group
             group = []
         group.append(index)
@@ -148,50 +159,100 @@ def _group_scores(model: Any, tree: CompletionTree, logits: torch.Tensor, key_va
 
 def _rest_scores(model: Any, tree: CompletionTree, key_values: KeyValues, wanted: torch.Tensor) -> torch.Tensor:
     """Log-likelihood of the wanted completions after their first token; (rows, completions), elsewhere meaningless."""
-    chosen = [
-        sorted({node for completion in row.nonzero().flatten().tolist() for node in tree.nodes[completion]})
-        for row in wanted
-    ]
     # The last column, 0, fills up the completions with fewer tokens than the longest.
     n_edges, length = len(tree.edge_tokens), max(len(edges) for edges in tree.edges)
-    edge_scores = torch.zeros(len(chosen), n_edges + 1, device=wanted.device)
-    some = [row for row, nodes in enumerate(chosen) if nodes]
-    for group in groups([len(chosen[row]) for row in some], len(some), _NODES_AT_ONCE):
-        rows = [some[index] for index in group]
-        edge_scores[rows, :n_edges] = _edge_scores(model, tree, key_values.rows(rows), [chosen[row] for row in rows])
+    edge_scores = torch.zeros(len(wanted), n_edges + 1, device=wanted.device)
+    n_columns = key_values.mask.shape[1]
+    side_by_side = sees_all(model, n_columns + len(tree.tokens))
+    completions_of = [row.nonzero().flatten().tolist() for row in wanted]
+    parts = _tree_parts(tree, completions_of) if side_by_side else _line_parts(tree, completions_of)
+    for group in groups([len(part.nodes) for part in parts], len(parts), _NODES_AT_ONCE, n_columns):
+        chosen = [parts[index] for index in group]
+        rows, edges, scores = _edge_scores(model, tree, key_values, chosen, side_by_side)
+        edge_scores[rows, edges] = scores
     edges_of = torch.tensor([[*edges, *[n_edges] * (length - len(edges))] for edges in tree.edges], dtype=torch.long)
     return edge_scores[:, edges_of.to(wanted.device)].sum(2)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Nodes to be put behind the prompt of `row`, ancestors first; what follows the last `n_asked` is asked for."""
+
+    row: int
+    nodes: Sequence[int]
+    n_asked: int
+
+
+def _tree_parts(tree: CompletionTree, completions_of: Sequence[Sequence[int]]) -> list[_Part]:
+    """For each row the nodes of its completions, as many side by side as may be asked for at once."""
+    parts = []
+    for row, completions in enumerate(completions_of):
+        nodes = sorted({node for completion in completions for node in tree.nodes[completion]})
+        for start in range(0, len(nodes), _NODES_AT_ONCE):
+            asked = nodes[start : start + _NODES_AT_ONCE]
+            ancestors = {node for one in asked for node in tree.lines[one]} - set(asked)
+            parts.append(_Part(row, [*sorted(ancestors), *asked], len(asked)))
+    return parts
+
+
+def _line_parts(tree: CompletionTree, completions_of: Sequence[Sequence[int]]) -> list[_Part]:
+    """For each row its completions one by one, as they would be written: what windows in columns are right for."""
+    parts = []
+    for row, completions in enumerate(completions_of):
+        seen: set[int] = set()
+        for completion in completions:
+            nodes = tree.nodes[completion]
+            n_asked = len(set(nodes) - seen)  # the last ones, as what is shared comes first
+            seen.update(nodes)
+            if n_asked:
+                parts.append(_Part(row, nodes, n_asked))
+    return parts
+
+
 def _edge_scores(
-    model: Any, tree: CompletionTree, key_values: KeyValues, chosen: Sequence[Sequence[int]]
-) -> torch.Tensor:
-    """Log-probability (rows, edges) of the tokens that follow the chosen nodes of each row; 0 for the other edges."""
-    device, prompt_mask = key_values.mask.device, key_values.mask.bool()
-    padding, length = len(tree.tokens), max(len(nodes) for nodes in chosen)
-    nodes = torch.tensor([[*row, *[padding] * (length - len(row))] for row in chosen], device=device)
-    counted = nodes != padding
-    sees_nodes = tree.sees(str(device))[nodes[:, :, None], nodes[:, None, :]]
-    sees = torch.cat([prompt_mask[:, None, :].expand(-1, length, -1), sees_nodes], dim=2)
-    dtype = key_values.layers[0][0].dtype
-    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, torch.finfo(dtype).min)
+    model: Any, tree: CompletionTree, key_values: KeyValues, parts: Sequence[_Part], side_by_side: bool
+) -> tuple[list[int], list[int], torch.Tensor]:
+    """Rows, edges and log-probabilities of the tokens that follow the nodes asked for."""
+    device = key_values.mask.device
+    key_values = key_values.rows([part.row for part in parts])
+    padding, length = len(tree.tokens), max(len(part.nodes) for part in parts)
+    nodes = torch.tensor([[*part.nodes, *[padding] * (length - len(part.nodes))] for part in parts], device=device)
+    mask = (_tree_mask if side_by_side else _line_mask)(tree, key_values, nodes)
+    places = torch.arange(length, device=device)
+    ends = torch.tensor([[len(part.nodes)] for part in parts], device=device)
+    n_asked = torch.tensor([[part.n_asked] for part in parts], device=device)
+    asked = (places < ends) & (places >= ends - n_asked)
     tokens, depths = (torch.tensor([*values, values[0]], device=device) for values in (tree.tokens, tree.depths))
     logits, _ = forward(
         model,
         tokens[nodes],
-        mask[:, None],
+        mask,
         key_values.n_tokens[:, None] + depths[nodes],
         key_values.cache(),
         key_values.mask,
-        lambda hidden: hidden[counted],
+        lambda hidden: hidden[asked],
     )
     edges_of: list[list[int]] = [[] for _ in tree.tokens]
     for edge, node in enumerate(tree.edge_nodes):
         edges_of[node].append(edge)
-    flat = [(row, node) for row, row_nodes in enumerate(chosen) for node in row_nodes]
-    asked = [(place, row, edge) for place, (row, node) in enumerate(flat) for edge in edges_of[node]]
-    places, rows, edges = (torch.tensor(column, device=device) for column in zip(*asked, strict=True))
-    following = torch.tensor(tree.edge_tokens, device=device)[edges]
-    scores = torch.zeros(len(chosen), len(tree.edge_tokens), device=device)
-    scores[rows, edges] = logits[places, following] - logits.logsumexp(1)[places]
-    return scores
+    following = [(part.row, node) for part in parts for node in part.nodes[-part.n_asked :]]
+    wanted = [(place, row, edge) for place, (row, node) in enumerate(following) for edge in edges_of[node]]
+    of_logits, rows, edges = ([*column] for column in zip(*wanted, strict=True))
+    next_tokens = torch.tensor([tree.edge_tokens[edge] for edge in edges], device=device)
+    chosen = torch.tensor(of_logits, device=device)
+    return rows, edges, logits[chosen, next_tokens] - logits.logsumexp(1)[chosen]
+
+
+def _tree_mask(tree: CompletionTree, key_values: KeyValues, nodes: torch.Tensor) -> torch.Tensor:
+    """Of scores, (rows, 1, nodes, columns): a node sees the prompt and its line, not those beside it."""
+    device, prompt_mask = nodes.device, key_values.mask.bool()
+    sees_nodes = tree.sees(str(device))[nodes[:, :, None], nodes[:, None, :]]
+    sees = torch.cat([prompt_mask[:, None, :].expand(-1, nodes.shape[1], -1), sees_nodes], dim=2)
+    dtype = key_values.layers[0][0].dtype
+    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, torch.finfo(dtype).min)
+    return mask[:, None]
+
+
+def _line_mask(tree: CompletionTree, key_values: KeyValues, nodes: torch.Tensor) -> torch.Tensor:
+    """Of columns, (rows, columns): the model itself knows what is before what, and how far its windows reach."""
+    return torch.cat([key_values.mask, (nodes != len(tree.tokens)).to(key_values.mask.dtype)], dim=1)
