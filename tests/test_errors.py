@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pickle
+import re
+from pathlib import Path
 from typing import Literal
 
 import pytest
+from pydantic import BaseModel
 
-from llm2llm_local import errors
+from llm2llm_local import errors, teacher
+from llm2llm_local.config import Config
 from llm2llm_local.errors import Llm2LlmError, OutOfMemoryError
 
 ALL = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, Llm2LlmError)]
@@ -27,6 +32,25 @@ def test_what_did_not_fit_comes_with_the_error_out_of_a_worker(what: Literal["we
     error = OutOfMemoryError("no room for it", "Free memory.", what)
     there = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert (there.message, there.remedy, there.what) == ("no room for it", "Free memory.", what)
+
+
+def test_fields_that_texts_name_are_fields_of_the_configuration() -> None:
+    """Of the teacher's code: what a message tells a person to set can be set."""
+    sections = {
+        name: field.annotation.model_fields
+        for name, field in Config.model_fields.items()
+        if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel)
+    }
+    named = re.compile(rf"\b({'|'.join(sections)})\.([a-z_]+)")
+    found = {
+        (path.name, *name)
+        for path in Path(teacher.__path__[0]).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in named.findall(node.value)
+    }
+    assert len(found) > 5
+    assert not {(file, section, field) for file, section, field in found if field not in sections[section]}
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -19,7 +19,7 @@ _CHANGES_NO_RESULT = {
     "file_digest",
     "loop/adapters",
     "loop/fingerprint",
-    "model_files/layers",  # what follows from it is stored with the run
+    "model_files/model",  # what a person is shown of a model
     "records",
     "store/rows",
     "store/run_store",

@@ -17,8 +17,10 @@ from llama_cpp import llama_chat_format
 from tiny_models import TinyModels, always_writes, rewrite_gguf
 from transformers import AutoTokenizer
 
-from llm2llm_local.errors import ModelError
+from llm2llm_local.errors import ModelError, OutOfMemoryError
 from llm2llm_local.records import FinishReason, Message, Reply, TeacherPrompt
+from llm2llm_local.teacher import llama_log
+from llm2llm_local.teacher.gguf_model import GgufModel
 from llm2llm_local.teacher.llama import LlamaTeacher
 from llm2llm_local.teacher.protocol import Sampling, ScoreRequest, TeacherRequest
 
@@ -402,6 +404,34 @@ def test_a_file_that_is_cut_short_is_named(tiny_models: TinyModels, tmp_path: Pa
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nothing\.gguf"):
         load(tmp_path / "nothing.gguf")
+
+
+def test_layers_for_a_gpu_need_a_llama_cpp_that_knows_it(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine may have a GPU that llama.cpp wasn't built for: it would load everything into the other memory."""
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: False)
+    with pytest.raises(ModelError, match="was built without CUDA") as caught:
+        GgufModel(tiny_models.teacher, 1)
+    assert caught.value.remedy == 'Build it with make setup CUDA=1, or set hardware.device = "cpu".'
+    GgufModel(tiny_models.teacher, 0).close()
+
+
+@pytest.mark.parametrize(("gpu_layers", "advises_fewer"), [(0, False), (-1, True)])
+def test_weights_without_memory_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu_layers: int, advises_fewer: bool
+) -> None:
+    """Fewer layers on the GPU help where there are some."""
+
+    def load_model(path: bytes, parameters: Any) -> None:
+        llama_log._errors.append("unable to allocate CPU buffer")
+
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: True)
+    monkeypatch.setattr(llama_cpp, "llama_model_load_from_file", load_model)
+    with pytest.raises(OutOfMemoryError, match="unable to allocate CPU buffer") as caught:
+        GgufModel(tmp_path / "large.gguf", gpu_layers)
+    assert caught.value.what == "weights"
+    assert ("teacher.gpu_layers" in caught.value.remedy) == advises_fewer
 
 
 def test_a_group_is_refused_as_a_whole(teacher: LlamaTeacher) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import resource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import llama_cpp
@@ -15,10 +17,13 @@ from fakes import quiet, teacher_settings
 from tiny_models import TinyModels, rewrite_gguf
 
 from llm2llm_local.errors import ModelError, OutOfMemoryError
+from llm2llm_local.model_files.gguf_file import read_gguf_header
+from llm2llm_local.model_files.layers import layer_sizes
 from llm2llm_local.records import FinishReason, Reply, TeacherPrompt
+from llm2llm_local.teacher.decoder import Decoder
 from llm2llm_local.teacher.gguf_model import GgufModel
 from llm2llm_local.teacher.llama import LlamaTeacher
-from llm2llm_local.teacher.protocol import Sampling, ScoreRequest, TeacherRequest
+from llm2llm_local.teacher.protocol import KvType, Sampling, ScoreRequest, TeacherRequest, kv_bytes_per_cell
 
 pytestmark = pytest.mark.model
 
@@ -120,7 +125,7 @@ def test_keys_and_values_that_cannot_be_quantized_are_an_error(tiny_models: Tiny
     """The tiny teacher's heads have 16 values."""
     with pytest.raises(ModelError, match="q4_0 keys and values") as caught:
         load(tiny_models.teacher, kv_type="q4_0").generate([request("a")], quiet)
-    assert "teacher.kv_type" in caught.value.remedy
+    assert "teacher.kv_cache" in caught.value.remedy
 
 
 def test_a_model_that_keeps_one_state_shares_nothing(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,16 +149,64 @@ def test_fewer_run_at_once_in_less_memory(tiny_models: TinyModels) -> None:
         reply.text for reply in load(tiny_models.teacher).generate(GROUP, quiet)
     ]
     for call in (small.generate, small.check_prompts):
-        with pytest.raises(OutOfMemoryError, match="room for 256 tokens"):
+        with pytest.raises(ModelError, match="room for 256 tokens"):
             call([request("a b", max_tokens=300)], quiet)
 
 
 def test_memory_that_cannot_be_had_is_an_error(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
-    """2**60 bytes of keys and values: no machine has them."""
-    teacher = load(tiny_models.teacher, kv_bytes=2**62)
-    monkeypatch.setattr(type(teacher._engine.decoder), "cells_for", lambda _, wanted: 2**31)
-    with pytest.raises(OutOfMemoryError, match="no context of 2147483648 tokens"):
-        teacher.generate([request("a")], quiet)
+    """2 GiB of keys and values, where the process may have 1 GiB more than it has."""
+    teacher = load(tiny_models.teacher)
+    monkeypatch.setattr(type(teacher._engine.decoder), "cells_for", lambda _, wanted: 2**23)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    for call in (teacher.generate, teacher.check_prompts):
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**30, hard))
+        try:
+            with pytest.raises(OutOfMemoryError, match="no context of 8388608 tokens") as caught:
+                call([request("a")], quiet)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert caught.value.what == "context"
+        assert "gpu_layers" not in caught.value.remedy  # none of them is on a GPU
+
+
+@pytest.mark.parametrize(("kv_bytes", "n_cells"), [(2**30, 8 * 512), (2**19, 2048)])
+def test_what_the_largest_group_needs_is_taken_when_prompts_are_checked(
+    tiny_models: TinyModels, kv_bytes: int, n_cells: int
+) -> None:
+    """Eight at once, 512 tokens each, or what is given for keys and values: the next group needs no more."""
+    teacher = load(tiny_models.teacher, kv_bytes=kv_bytes)
+    assert teacher.check_prompts([request("a")], quiet) == 1
+    assert llama_cpp.llama_n_ctx(teacher._engine.decoder._context) == n_cells
+
+
+def test_keys_and_values_that_cannot_be_made_are_found_when_prompts_are_checked(tiny_models: TinyModels) -> None:
+    with pytest.raises(ModelError, match="q8_0 keys and values"):
+        load(tiny_models.teacher, kv_type="q8_0").check_prompts([request("a")], quiet)
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4_0"])
+def test_a_plan_and_the_engine_count_cells_alike(tiny_models: TinyModels, tmp_path: Path, kv_type: KvType) -> None:
+    """Also where layers have different numbers of heads: all cells of the plan can be used, and no more."""
+    heads = {"llama.attention.head_count_kv": [1, 2]}
+    path = rewrite_gguf(tiny_models.teacher, tmp_path / "uneven.gguf", heads)
+    values = layer_sizes(read_gguf_header(path)).kv_values
+    assert values[1] == 2 * values[0]
+    settings = dataclasses.replace(
+        teacher_settings(path, 512), kv_type=kv_type, kv_bytes=3 * 256 * kv_bytes_per_cell(sum(values), kv_type)
+    )
+    header_only: Any = SimpleNamespace(path=path)
+    model: Any = SimpleNamespace(kv_values=lambda: GgufModel.kv_values(header_only))
+    decoder = Decoder(model, settings)
+    assert decoder.max_cells == 3 * 256
+    assert decoder.bytes_per_cell == {"f16": 192, "q8_0": 102, "q4_0": 54}[kv_type]
+    assert Decoder(model, dataclasses.replace(settings, kv_bytes=settings.kv_bytes - 1)).max_cells == 2 * 256
+
+
+def test_a_model_without_attention_has_cells_for_all(tmp_path: Path) -> None:
+    """They take no memory, so a plan sets none aside."""
+    model: Any = SimpleNamespace(kv_values=lambda: 0)
+    settings = dataclasses.replace(teacher_settings(tmp_path, 500), kv_bytes=0)
+    assert Decoder(model, settings).max_cells == 4096
 
 
 def test_nothing_is_left_of_units(tiny_models: TinyModels) -> None:
@@ -161,12 +214,13 @@ def test_nothing_is_left_of_units(tiny_models: TinyModels) -> None:
     teacher = load(tiny_models.teacher)
     requests = [request(PREFIX + end, temperature=1, max_tokens=2) for end in ENDS[:2]]
     requests = [*requests, dataclasses.replace(requests[0], grammar="root ::= [a-z]+")]
-    sizes = (requests, [dataclasses.replace(requests[0], max_tokens=400)])
+    # Room for many tokens, of which few are written.
+    long = [dataclasses.replace(requests[0], grammar='root ::= "a"', max_tokens=400)]
     process = psutil.Process()
 
     def units(n: int) -> None:
         for number in range(n):
-            teacher.generate(sizes[number % 20 == 0][:3] if number % 20 else requests, quiet)
+            teacher.generate(requests[: 1 + number % 3] if number % 20 else long, quiet)
 
     units(100)
     before = process.memory_info().rss

@@ -18,14 +18,8 @@ import numpy.typing as npt
 from ..errors import ModelError, OutOfMemoryError
 from .gguf_model import GgufModel, memory_is_short
 from .llama_log import collected_errors
-from .protocol import TeacherSettings
-from .schedule import Copy, Pass, Remove, Sizes
-
-_CELLS_STEP = 256
-"""llama.cpp rounds the number of KV cells up to a multiple of this."""
-
-_BITS_PER_VALUE = {"f16": 16.0, "q8_0": 8.5, "q4_0": 4.5}
-"""With the 16-bit scale that 32 values share."""
+from .protocol import TeacherSettings, kv_bytes_per_cell
+from .schedule import CELLS_STEP, Copy, Pass, Remove, Sizes
 
 _GGML_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0, "q4_0": llama_cpp.GGML_TYPE_Q4_0}
 _FLASH_ATTENTION = {
@@ -45,8 +39,11 @@ class Decoder:
         self._settings = settings
         self._context: Any = None
         self._sizes: Sizes | None = None
-        self.bytes_per_cell = round(sum(model.values_per_token()) * _BITS_PER_VALUE[settings.kv_type] / 8)
-        self.max_cells = settings.kv_bytes // max(1, self.bytes_per_cell) // _CELLS_STEP * _CELLS_STEP
+        kv_values = model.kv_values()
+        self.bytes_per_cell = kv_bytes_per_cell(kv_values, settings.kv_type)
+        self.max_cells = settings.kv_bytes // self.bytes_per_cell // CELLS_STEP * CELLS_STEP
+        if not kv_values:  # cells that take no memory
+            self.max_cells = -(-settings.n_parallel * settings.context_length // CELLS_STEP) * CELLS_STEP
         self.n_passed_tokens = 0
         """Rows of all passes so far."""
         self._batch = llama_cpp.llama_batch_init(settings.n_batch, 0, settings.n_parallel + 1)
@@ -57,7 +54,7 @@ class Decoder:
 
     def cells_for(self, wanted: int) -> int:
         """Cells to allocate for a unit that wants so many: rounded up, so that units alike need no new context."""
-        step = max(_CELLS_STEP, 1 << max(0, wanted.bit_length() - 3))
+        step = max(CELLS_STEP, 1 << max(0, wanted.bit_length() - 3))
         return min(-(-wanted // step) * step, self.max_cells)
 
     def start(self, sizes: Sizes) -> None:
@@ -95,9 +92,7 @@ class Decoder:
         what = f"{self._model.path}: llama.cpp could not decode {len(one.rows)} tokens (code {code})"
         reason = errors[-1] if errors else "no reason given"
         if code in (_NO_CELL, _NO_BUFFER) or memory_is_short(errors):
-            raise OutOfMemoryError(
-                f"{what}: {reason}", "Lower teacher.n_batch, teacher.n_parallel or teacher.gpu_layers."
-            )
+            raise self._out_of_memory(f"{what}: {reason}")
         raise RuntimeError(f"{what}: {reason}")
 
     def logits(self, row: int) -> npt.NDArray[np.float32]:
@@ -136,10 +131,14 @@ class Decoder:
         )
         reason = errors[0] if errors else "no reason given"
         if memory_is_short(errors):
-            raise OutOfMemoryError(
-                f"{what}: {reason}", "Lower teacher.n_parallel, teacher.n_batch or teacher.gpu_layers."
-            )
-        raise ModelError(f"{what}: {reason}", 'Set teacher.kv_type = "f16" and teacher.flash_attention = "auto".')
+            raise self._out_of_memory(f"{what}: {reason}")
+        raise ModelError(f"{what}: {reason}", 'Set teacher.kv_cache = "f16" and teacher.flash_attention = "auto".')
+
+    def _out_of_memory(self, message: str) -> OutOfMemoryError:
+        wishes = "teacher.n_parallel, teacher.n_batch"
+        if self._settings.gpu_layers != 0:
+            wishes += ", teacher.gpu_layers"
+        return OutOfMemoryError(message, f"Free memory, or lower what is set by hand of {wishes}.", "context")
 
     def _free_context(self) -> None:
         if self._context is not None:

@@ -13,16 +13,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import OutOfMemoryError
+from ..errors import ModelError
 from ..records import FinishReason
 from .decoder import Decoder
 from .gguf_model import GgufModel
 from .protocol import Progress, Sampling, TeacherSettings
 from .sampler import ReplyText, Sampler
-from .schedule import Pass, Schedule, Sizes, Work, cells_wanted, prefix_order, shared_length
-
-_OUTPUTS = 64
-"""Most rows of a pass with logits, when not more are written at once: room for 64 x vocabulary numbers."""
+from .schedule import LEAST_OUTPUTS, Pass, Schedule, Sizes, Work, cells_wanted, prefix_order, shared_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +59,28 @@ class Engine:
         self._model = model
         self._n_batch = settings.n_batch
         self._n_parallel = min(settings.n_parallel, settings.n_batch)
+        self._context_length = settings.context_length
         self.decoder = Decoder(model, settings)
 
     def close(self) -> None:
         self.decoder.close()
 
     def check_room(self, n_tokens: int) -> None:
-        """Raises OutOfMemoryError when keys and values of so many tokens are more than they may take."""
+        """Raises ModelError when keys and values of so many tokens are more than they may take."""
         if n_tokens > self.decoder.max_cells:
             mebibytes = n_tokens * self.decoder.bytes_per_cell / 2**20
-            raise OutOfMemoryError(
+            raise ModelError(
                 f"{self._model.path}: keys and values of {n_tokens} tokens take {mebibytes:.0f} MiB, and there is room "
                 f"for {self.decoder.max_cells} tokens",
-                "Lower teacher.max_new_tokens or teacher.demonstrations, or store keys and values in fewer bits.",
+                'Lower teacher.max_new_tokens or teacher.demonstrations, or set teacher.kv_cache = "q8_0".',
             )
+
+    def check_memory(self) -> None:
+        """Make room for the largest unit: as many works at once as may be, each as long as the context.
+
+        Raises OutOfMemoryError or ModelError when llama.cpp can't make such a context.
+        """
+        self._start_sizes(self._n_parallel * self._context_length)
 
     def generate(self, generations: Sequence[Generation], progress: Progress) -> list[Written]:
         """In the order of `generations`. Progress is told after each pass, in tokens of all that may be written."""
@@ -87,7 +92,7 @@ class Engine:
             [frozenset([len(one.tokens) - 1]) for one in ordered],
             [one.max_tokens for one in ordered],
         )
-        writing = _Writing(self._model, self.decoder, ordered, written, progress)
+        writing = _Generating(self._model, self.decoder, ordered, written, progress)
         schedule = self._start(works)
         started = time.monotonic()
         try:
@@ -153,14 +158,17 @@ class Engine:
         return works
 
     def _start(self, works: Sequence[Work]) -> Schedule:
-        cells = self.decoder.cells_for(max(1, cells_wanted(works, self._n_parallel)))
-        sizes = Sizes(self._n_parallel, self._n_batch, max(_OUTPUTS, self._n_parallel), cells)
+        return Schedule(works, self._start_sizes(max(1, cells_wanted(works, self._n_parallel))))
+
+    def _start_sizes(self, n_cells: int) -> Sizes:
+        cells = self.decoder.cells_for(n_cells)
+        sizes = Sizes(self._n_parallel, self._n_batch, max(LEAST_OUTPUTS, self._n_parallel), cells)
         self.decoder.start(sizes)
-        return Schedule(works, sizes)
+        return sizes
 
 
 @dataclass(slots=True)
-class _Writing:
+class _Generating:
     """The generations of a unit while they are written, by their place in the order of the schedule."""
 
     model: GgufModel

@@ -8,6 +8,8 @@ from pathlib import Path
 import llama_cpp
 
 from ..errors import Llm2LlmError, ModelError, OutOfMemoryError
+from ..model_files.gguf_file import read_gguf_header
+from ..model_files.layers import layer_sizes
 from .llama_log import collected_errors
 
 _WORDS_FOR_NO_MEMORY = ("alloc", "out of memory", "not enough space")
@@ -19,10 +21,18 @@ def memory_is_short(errors: list[str]) -> bool:
 
 
 class GgufModel:
-    """Raises ModelError when llama.cpp can't load the file, OutOfMemoryError when it doesn't fit."""
+    """Raises ModelError when llama.cpp can't load the file or knows no GPU for its layers, OutOfMemoryError when it
+    doesn't fit.
+    """
 
     def __init__(self, path: Path, gpu_layers: int) -> None:
         self.path = path
+        if gpu_layers != 0 and not llama_cpp.llama_supports_gpu_offload():
+            # It would load them into the machine's memory, and say nothing.
+            raise ModelError(
+                f"{path}: its layers can't be put on a GPU, since llama.cpp was built without CUDA",
+                'Build it with make setup CUDA=1, or set hardware.device = "cpu".',
+            )
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers if gpu_layers >= 0 else 2**31 - 1
         parameters.split_mode = llama_cpp.LLAMA_SPLIT_MODE_NONE  # one GPU, the one that the memory plan measured
@@ -58,14 +68,12 @@ class GgufModel:
                 return buffer[:length].decode("utf-8", "replace")
             size = length + 1
 
-    def values_per_token(self) -> tuple[int, int]:
-        """Numbers in the keys and in the values of one token, all layers together."""
-        architecture = self.metadata("general.architecture")
-        head = llama_cpp.llama_model_n_embd(self.handle) // max(1, llama_cpp.llama_model_n_head(self.handle))
-        heads = llama_cpp.llama_model_n_layer(self.handle) * llama_cpp.llama_model_n_head_kv(self.handle)
-        key = int(self.metadata(f"{architecture}.attention.key_length") or head)
-        value = int(self.metadata(f"{architecture}.attention.value_length") or head)
-        return heads * key, heads * value
+    def kv_values(self) -> int:
+        """Numbers in the keys and values of one token, all layers together; 0 in a model without attention.
+
+        From the header, as the plan has it: llama.cpp tells the heads of the first layer only.
+        """
+        return sum(layer_sizes(read_gguf_header(self.path)).kv_values)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> tuple[int, ...]:
         """`add_special`: begin as the file says that texts begin; `parse_special`: read "<|im_end|>" as one token."""

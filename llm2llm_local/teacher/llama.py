@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from ..errors import ModelError
-from ..records import FinishReason, Reply, TeacherPrompt
+from ..records import Reply, TeacherPrompt
 from .engine import Engine, Generation, Scoring
 from .gguf_model import GgufModel
 from .protocol import Progress, ScoreRequest, TeacherRequest, TeacherSettings
@@ -54,19 +54,24 @@ class LlamaTeacher:
             )
             for request, tokens in zip(group, self._prompts(group), strict=True)
         ]
-        return [
-            Reply(
-                text=str(written.text),
-                finish_reason=written.finish_reason or FinishReason.LENGTH,
-                input_tokens=len(generation.tokens),
-                output_tokens=written.n_tokens,
-                seconds=written.seconds,
+        replies: list[Reply] = []
+        for generation, written in zip(generations, self._engine.generate(generations, progress), strict=True):
+            assert written.finish_reason is not None, "a unit ends when all its texts have ended"
+            replies.append(
+                Reply(
+                    text=str(written.text),
+                    finish_reason=written.finish_reason,
+                    input_tokens=len(generation.tokens),
+                    output_tokens=written.n_tokens,
+                    seconds=written.seconds,
+                )
             )
-            for generation, written in zip(generations, self._engine.generate(generations, progress), strict=True)
-        ]
+        return replies
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
-        return max(len(tokens) for tokens in self._prompts(group))
+        longest = max(len(tokens) for tokens in self._prompts(group))
+        self._engine.check_memory()
+        return longest
 
     def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
         scorings: list[Scoring] = []

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from ..records import Reply, TeacherPrompt
+
+KvType = Literal["f16", "q8_0", "q4_0"]
+
+KV_BYTES: dict[KvType, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+"""Of each number in keys and values; blocks of 32 share a scale of 16 bits (ggml-common.h: block_q8_0, block_q4_0)."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while long requests are worked on; what is counted is the engine's affair."""
@@ -29,8 +35,13 @@ class TeacherSettings:
     n_parallel: int
     n_batch: int
     kv_bytes: int
-    kv_type: Literal["f16", "q8_0", "q4_0"]
+    kv_type: KvType
     flash_attention: Literal["auto", "on", "off"]
+
+
+def kv_bytes_per_cell(kv_values: int, kv_type: KvType) -> int:
+    """Of one token with `kv_values` numbers in its keys and values; at least 1, since a recurrent model has none."""
+    return max(1, math.ceil(kv_values * KV_BYTES[kv_type]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,11 @@ class Teacher(Protocol):
         """
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
-        """Tokens of the longest prompt of the group; raises as `generate` would, but writes nothing."""
+        """Tokens of the longest prompt of the group; raises as `generate` would, but writes nothing.
+
+        Takes the memory that the largest group may need, so that what doesn't fit is found before any work is done:
+        raises OutOfMemoryError then.
+        """
 
     def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
         """Log-likelihood of each continuation after its prompt, in nats, summed over its tokens.

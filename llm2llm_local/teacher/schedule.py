@@ -16,6 +16,12 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+CELLS_STEP = 256
+"""llama.cpp rounds the number of KV cells up to a multiple of this."""
+
+LEAST_OUTPUTS = 64
+"""Rows of a pass that may have logits, however few works run at once: room for 64 x vocabulary numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -122,7 +128,9 @@ def cells_wanted(works: Sequence[Work], n_parallel: int) -> int:
 
 
 @dataclass(slots=True)
-class _Writing:
+class _LastToken:
+    """What was written last in a sequence: the next pass evaluates it."""
+
     work: int
     token: int
     position: int
@@ -149,7 +157,7 @@ class Schedule:
     sizes: Sizes
     _n_admitted: int = 0
     _sequence_of: dict[int, int] = field(default_factory=dict)
-    _writing: dict[int, _Writing] = field(default_factory=dict)
+    _writing: dict[int, _LastToken] = field(default_factory=dict)
     _free: list[int] = field(default_factory=list)
     _ended: list[int] = field(default_factory=list)
     _only_read: list[int] = field(default_factory=list)
@@ -164,7 +172,7 @@ class Schedule:
         sequence = self._sequence_of[work]
         before = self._writing.get(sequence)
         n_written = before.n_written + 1 if before else 1
-        self._writing[sequence] = _Writing(work, token, len(self.works[work].tokens) + n_written - 1, n_written)
+        self._writing[sequence] = _LastToken(work, token, len(self.works[work].tokens) + n_written - 1, n_written)
 
     def end(self, work: int) -> None:
         """Nothing more is wanted of `work`; its place is given to the next one."""
