@@ -13,6 +13,7 @@ from tiny_models import TinyModels
 from trainings import outcome, segments, settings, training
 
 from llm2llm_local.errors import ModelError
+from llm2llm_local.student import free_memory
 from llm2llm_local.student.linear import Dropout, LeanLinear4bit, base_weight
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.rows import Tokens
@@ -169,6 +170,81 @@ class FreeMemory:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, available: int) -> None:
         self.available = available
         monkeypatch.setattr(psutil, "virtual_memory", lambda: self)
+
+
+class ControlGroups:
+    """Stands in for the system's: this process is in outer/inner."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.outer, self.inner = folder / "groups/outer", folder / "groups/outer/inner"
+        self.inner.mkdir(parents=True)
+        self.own = folder / "own"
+        self.own.write_text("1:name=systemd:/elsewhere\n0::/outer/inner\n")
+        monkeypatch.setattr(free_memory, "_OWN_GROUP", self.own)
+        monkeypatch.setattr(free_memory, "_GROUPS", folder / "groups")
+
+    @staticmethod
+    def limit(group: Path, most: str, used: int, inactive_file: int) -> None:
+        (group / "memory.max").write_text(f"{most}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(f"anon 7\ninactive_file {inactive_file}\nactive_file 9\n")
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "available"),
+    [
+        (("max", 900, 0), ("max", 900, 0), 5000),
+        (("max", 900, 0), ("1000", 900, 50), 150),
+        (("2000", 1970, 0), ("1000", 900, 50), 30),
+        (("max", 900, 0), ("1000", 1100, 50), 0),
+        (("9000", 900, 0), ("9000", 900, 0), 5000),
+    ],
+    ids=["no limit", "its own", "that of the group around it", "already beyond it", "more than the machine has"],
+)
+def test_control_groups_limit_what_is_available(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    outer: tuple[str, int, int],
+    inner: tuple[str, int, int],
+    available: int,
+) -> None:
+    FreeMemory(monkeypatch, 5000)
+    groups = ControlGroups(monkeypatch, tmp_path)
+    groups.limit(groups.outer, *outer)
+    groups.limit(groups.inner, *inner)
+    assert free_memory.available_bytes() == available
+
+
+@pytest.mark.parametrize("own", ["1:memory:/outer\n", "0::/../outer\n", None], ids=["version 1", "outside", "none"])
+def test_without_groups_of_its_own_a_process_has_what_the_machine_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str | None
+) -> None:
+    FreeMemory(monkeypatch, 5000)
+    groups = ControlGroups(monkeypatch, tmp_path)
+    groups.limit(groups.outer, "1000", 900, 0)
+    if own is None:
+        groups.own.unlink()
+    else:
+        groups.own.write_text(own)
+    assert free_memory.available_bytes() == 5000
+
+
+@pytest.mark.parametrize("own", ["0::/\n", "0::/not/seen/from/here\n"], ids=["itself", "by the name outside"])
+def test_a_container_has_its_limit_at_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own: str) -> None:
+    FreeMemory(monkeypatch, 5000)
+    groups = ControlGroups(monkeypatch, tmp_path)
+    groups.limit(groups.outer.parent, "1000", 900, 0)
+    groups.own.write_text(own)
+    assert free_memory.available_bytes() == 100
+
+
+def test_weights_are_not_kept_dequantized_beyond_a_control_groups_limit(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    FreeMemory(monkeypatch, 2**40)
+    groups = ControlGroups(monkeypatch, tmp_path)
+    groups.limit(groups.outer, "1000000", 900000, 0)
+    assert not LoraStudent(settings(tiny_models.student, quantization="nf4"))._adapted.dequantized.drop()
 
 
 @pytest.mark.parametrize(("available", "kept"), [(2**40, True), (100_000, False)])

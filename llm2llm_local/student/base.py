@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -21,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
 from .checkpoint import ADAPTER_WEIGHTS
+from .free_memory import available_bytes
 from .linear import DequantizedWeights, share_dropout, use_lean_layers
 from .loss import projects_plainly
 from .protocol import StudentSettings, TrainingExample
@@ -99,7 +99,7 @@ class AdaptedModel:
         for parameter in self.trainable():
             parameter.data = parameter.data.float()
         self.dequantized = DequantizedWeights(self.model, dtype)
-        if self.device == "cpu" and 0 < self.dequantized.n_bytes <= psutil.virtual_memory().available * _SHARE_TO_KEEP:
+        if self.device == "cpu" and 0 < self.dequantized.n_bytes <= available_bytes() * _SHARE_TO_KEEP:
             self.dequantized.keep()
             mebibytes = self.dequantized.n_bytes / 2**20
             sys.stderr.write(f"The student's weights are kept dequantized, in {mebibytes:.0f} MiB: the same numbers.\n")
