@@ -41,8 +41,7 @@ def _own_group() -> Path | None:
     except OSError:
         return None
     paths = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
-    # A group outside the container's own is shown with "..".
-    return _GROUPS / paths[0] if paths and ".." not in Path(paths[0]).parts else None
+    return _GROUPS / paths[0] if paths else None
 
 
 def _file_bytes(statistics: Path) -> int:
