@@ -86,11 +86,11 @@ def test_padding_changes_no_prediction(student: LoraStudent, undecided: Path, tr
 
 def test_padding_stands_on_the_left_and_takes_no_position() -> None:
     """Positions matter to models that count them from the start; most only know how far apart tokens are."""
-    padded = rows.left_padded([[5, 6], [7, 8, 9, 10]], 3, "cpu").inputs
-    assert padded["input_ids"].tolist() == [[3, 3, 5, 6], [7, 8, 9, 10]]
-    assert padded["attention_mask"].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
-    assert padded["position_ids"][:, 2:].tolist() == [[0, 1], [2, 3]]
-    assert padded["position_ids"][1, :2].tolist() == [0, 1]
+    padded = rows.left_padded([[5, 6], [7, 8, 9, 10]], 3, "cpu")
+    assert padded.ids.tolist() == [[3, 3, 5, 6], [7, 8, 9, 10]]
+    assert padded.mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+    assert padded.positions[:, 2:].tolist() == [[0, 1], [2, 3]]
+    assert padded.positions[1, :2].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("rows_at_once", [64, 5, 1])

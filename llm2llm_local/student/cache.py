@@ -132,14 +132,13 @@ def evaluate(
     model: Any, prompts: Sequence[Sequence[int]], fill: int, device: str, prefix: SharedPrefix
 ) -> tuple[torch.Tensor, KeyValues]:
     """Logits (rows, vocabulary) of the token after each prompt, and the prompts' keys and values."""
-    inputs = left_padded([prompt[prefix.n_tokens :] for prompt in prompts], fill, device).inputs
-    mask = inputs["attention_mask"]
-    cache = DynamicCache()
+    rows = left_padded([prompt[prefix.n_tokens :] for prompt in prompts], fill, device)
+    mask, cache = rows.mask, DynamicCache()
     if prefix.key_values is not None:
         shared = prefix.key_values.expanded(len(prompts))
         mask, cache = torch.cat([shared.mask, mask], dim=1), shared.cache()
-    positions = inputs["position_ids"] + prefix.n_tokens
-    return forward(model, inputs["input_ids"], mask, positions, cache, mask, lambda hidden: hidden[:, -1])
+    positions = rows.positions + prefix.n_tokens
+    return forward(model, rows.ids, mask, positions, cache, mask, lambda hidden: hidden[:, -1])
 
 
 def forward(

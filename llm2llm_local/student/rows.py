@@ -18,9 +18,11 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Padded:
-    """Rows padded on the left: `inputs` has input_ids, attention_mask and position_ids, each (rows, length)."""
+    """Rows padded on the left, each field (rows, length). `mask`: 1 for a token; `positions` are of the tokens alone."""
 
-    inputs: dict[str, torch.Tensor]
+    ids: torch.Tensor
+    mask: torch.Tensor
+    positions: torch.Tensor
 
 
 def left_padded(rows: Sequence[Sequence[int]], fill: int, device: str) -> Padded:
@@ -29,7 +31,7 @@ def left_padded(rows: Sequence[Sequence[int]], fill: int, device: str) -> Padded
     ids = torch.tensor([[fill] * (length - len(row)) + list(row) for row in rows], device=device)
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows], device=device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    return Padded({"input_ids": ids, "attention_mask": mask, "position_ids": positions})
+    return Padded(ids, mask, positions)
 
 
 @dataclass(frozen=True, slots=True)
