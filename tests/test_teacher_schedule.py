@@ -76,7 +76,7 @@ def run(works: Sequence[Work], sizes: Sizes, lengths: Sequence[int]) -> tuple[Ce
         for output in one.outputs:
             work = works[output.work]
             own = tuple(1000 * (output.work + 1) + number for number in range(written[output.work]))
-            assert texts[output.row] == (*work.tokens, *own)
+            assert texts[output.row] == (*work.tokens[: output.position + 1], *own)
             if not work.max_tokens:
                 continue
             written[output.work] += 1
@@ -130,6 +130,14 @@ def test_a_prompt_is_read_in_pieces_beside_what_is_written() -> None:
     _, passes, _ = run(works, Sizes(2, 8, 8, 100), [8, 1])
     assert [len(one.rows) for one in passes[:5]] == [8, 8, 8, 8, 4]
     assert [one.owners.count(0) for one in passes[1:5]] == [1, 1, 1, 1]
+
+
+def test_no_pass_has_more_logits_than_there_is_room_for() -> None:
+    """Of a text whose every token is scored, a pass reads as many as it can give logits of."""
+    works = [Work(tuple(range(10)), 0, frozenset(range(10)), 0), Work((*range(9), 20, 21), 9, frozenset([10]), 0)]
+    _, passes, outputs = run(works, Sizes(2, 64, 3, 100), [0, 0])
+    assert [len(one.rows) for one in passes] == [3, 3, 3, 3]
+    assert outputs == 3
 
 
 def test_less_runs_at_once_when_cells_are_few() -> None:
