@@ -263,11 +263,13 @@ class Shrinking:
     def __init__(self, n_parallel: int) -> None:
         self.n_parallel = n_parallel
         self.reasons: list[str] = []
+        self.short_of: list[str] = []
 
-    def __call__(self, why: str) -> tuple[Any, MemoryPlan] | None:
+    def __call__(self, why: str, what: str) -> tuple[Any, MemoryPlan] | None:
         if self.n_parallel == 1:
             return None
         self.reasons.append(why)
+        self.short_of.append(what)
         self.n_parallel //= 2
         return self.n_parallel, MemoryPlan("cpu", 0, 0, 0, True)
 
@@ -337,8 +339,95 @@ def test_a_kill_changes_the_plan_only_when_the_kernel_did_it_for_want_of_memory(
 def test_a_student_without_memory_says_so_itself(
     diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    too_large(monkeypatch, OutOfMemoryError("no room for it"), fits=0)
-    shrink = Shrinking(4)
-    with shrinking_pool(tmp_path, shrink, Reports()) as pool, pytest.raises(OutOfMemoryError):
+    """Once it has the device to itself there is nothing of the teacher left to make smaller."""
+    work_fails(monkeypatch, "student", OutOfMemoryError("no room for it"))
+    shrink, reports = Shrinking(4), Reports()
+    with shrinking_pool(tmp_path, shrink, reports) as pool, pytest.raises(OutOfMemoryError):
+        pool.teacher.check_prompts([], quiet)
         pool.student.check_lengths((), quiet)
     assert shrink.n_parallel == 4
+    assert len(reports.of("memory_short")) == 1
+    assert [line for line in diary if line.startswith("student")].count("student works") == 2
+
+
+# --- memory runs out while both are loaded ---
+
+
+def work_fails(monkeypatch: pytest.MonkeyPatch, role: str, error: Exception, only_beside_other: bool = False) -> None:
+    """A worker that is short of memory at its work: always, or as long as the other is loaded."""
+
+    def finish(worker: FakeWorker, progress: Callable[[int, int], None]) -> int:
+        lives = {line.split()[0]: line.split()[1] != "ends" for line in worker.diary if line[-4:] in ("oads", "ends")}
+        if worker.role == role and not (only_beside_other and sum(lives.values()) < 2):
+            raise error
+        return 0
+
+    monkeypatch.setattr(FakeWorker, "finish", finish)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("no room for it"),
+        WorkerDiedError("it was killed", was_killed=True),
+        WorkerDiedError("it aborted", ran_out_of_memory=True),
+    ],
+)
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_memory_that_runs_out_with_both_loaded_lets_them_take_turns_before_a_plan_changes(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, error: Exception
+) -> None:
+    work_fails(monkeypatch, role, error, only_beside_other=True)
+    kills = iter(range(100))
+    monkeypatch.setattr(pool_module, "out_of_memory_kills", lambda: next(kills))
+    shrink, reports = Shrinking(8), Reports()
+    with shrinking_pool(tmp_path, shrink, reports) as pool:
+        for _ in range(3):
+            pool.teacher.check_prompts([], quiet)
+            pool.student.check_lengths((), quiet)
+    assert shrink.n_parallel == 8
+    assert len(reports.of("memory_short")) == 1
+    loaded: set[str] = set()
+    turns = [line.split() for line in diary[diary.index(f"{role} ends") :]]
+    for who, what in turns:
+        loaded = loaded | {who} if what == "loads" else loaded - {who} if what == "ends" else loaded
+        assert len(loaded) < 2 or what == "starts"
+
+
+def test_what_ran_out_while_loading_are_the_weights(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink = Shrinking(4)
+    too_large(monkeypatch, WorkerDiedError("it aborted", ran_out_of_memory=True), fits=2)
+    with shrinking_pool(tmp_path, shrink, Reports()) as pool:
+        pool.teacher.check_prompts([], quiet)
+    too_large(monkeypatch, OutOfMemoryError("no room", "", "weights"), fits=1)
+    with shrinking_pool(tmp_path, shrink, Reports()) as pool:
+        pool.teacher.check_prompts([], quiet)
+    too_large(monkeypatch, OutOfMemoryError("no room"), fits=1)
+    more = Shrinking(2)
+    with shrinking_pool(tmp_path, more, Reports()) as pool:
+        pool.teacher.check_prompts([], quiet)
+    assert (shrink.short_of, more.short_of) == (["weights", "weights"], ["context"])
+
+
+def test_a_kill_by_the_kernel_ahead_of_the_wait_is_seen(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = 0
+    monkeypatch.setattr(pool_module, "out_of_memory_kills", lambda: kills)
+    shrink = Shrinking(8)
+    with shrinking_pool(tmp_path, shrink, Reports(), retries=1) as pool:
+        pool.teacher.generate([], quiet)
+        deaths = [WorkerDiedError("it was killed", was_killed=True)]
+
+        def finish(worker: FakeWorker, progress: Callable[[int, int], None]) -> list[Any]:
+            if deaths:
+                raise deaths.pop()
+            return []
+
+        monkeypatch.setattr(FakeWorker, "finish", finish)
+        wait = pool.teacher.begin_generate([])
+        kills = 1
+        wait(quiet)
+    assert (shrink.n_parallel, shrink.short_of) == (4, ["context"])

@@ -53,6 +53,16 @@ def test_a_run_that_goes_on_keeps_its_plan(workspace: Workspace) -> None:
     assert [teacher["n_parallel"] for _, teacher in plans(workspace, 1)] == [1, 1]
 
 
+def test_a_run_without_a_reply_is_planned_anew_when_it_goes_on(workspace: Workspace) -> None:
+    """Nothing depends on the plan yet, which may have been made where less was free."""
+    set_sequences(workspace, 1)
+    workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)
+    inputs = read_inputs(workspace.config, ())
+    with Store(workspace.folder) as store:
+        assert plan_of_run(store.of_run(1), inputs).teacher.n_parallel == 2
+    assert [reason for reason, _ in plans(workspace, 1)] == ["planned at the start"] * 2
+
+
 def test_a_fork_keeps_the_plan_under_which_its_replies_were_made(workspace: Workspace) -> None:
     set_sequences(workspace, 1)
     assert workspace.llm2llm("fork", "1").code == 0
@@ -74,12 +84,12 @@ def test_a_smaller_plan_is_stored_told_once_and_in_force(workspace: Workspace) -
     with Store(workspace.folder) as store:
         run = store.of_run(1)
         before = plan_of_run(run, inputs)
-        smaller = smaller_plan_of_run(run, inputs, "no room for it")
+        smaller = smaller_plan_of_run(run, inputs, "no room for it", "context")
         assert smaller is not None
         assert smaller.teacher.total_bytes < before.teacher.total_bytes
         assert plan_of_run(run, inputs).teacher == smaller.teacher
         n = 1
-        while smaller_plan_of_run(run, inputs, "no room for it") is not None:
+        while smaller_plan_of_run(run, inputs, "no room for it", "context") is not None:
             n += 1
     messages = workspace.rows("SELECT message FROM events WHERE kind = 'plan_smaller' ORDER BY id")
     assert len(messages) == n

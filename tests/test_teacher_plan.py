@@ -47,12 +47,12 @@ def plan(free: int, device: Any = "cuda", sizes: LayerSizes = EIGHT_B, **wishes:
     return plan_teacher(sizes, device, free, dataclasses.replace(AUTO, **wishes))
 
 
-def steps(first: TeacherPlan) -> Iterator[TeacherPlan]:
+def steps(first: TeacherPlan, sizes: LayerSizes = EIGHT_B, what: Any = "context") -> Iterator[TeacherPlan]:
     """Smaller and smaller, to the last."""
-    step = smaller(first)
+    step = smaller(first, sizes, what)
     while step is not None:
         yield step
-        step = smaller(step)
+        step = smaller(step, sizes, what)
 
 
 def test_with_room_for_all_a_whole_unit_is_decoded_at_once() -> None:
@@ -184,9 +184,32 @@ def test_each_smaller_plan_is_smaller_and_there_is_a_last_one(free: int, device:
 
 def test_the_first_step_down_halves_what_is_decoded_at_once() -> None:
     first = plan(24 * GIB)
-    second = smaller(first)
+    second = smaller(first, EIGHT_B, "context")
     assert second is not None
     assert (second.n_parallel, second.kv_bytes) == (16, first.kv_bytes // 2 + 128 * BYTES_OF_A_TOKEN)
+
+
+def test_weights_that_do_not_fit_leave_the_cache_as_it_is() -> None:
+    first = plan(24 * GIB)
+    found = list(steps(first, what="weights"))
+    assert [one.gpu_layers for one in found] == [16, 8, 4, 2, 1, 0]
+    assert {(one.n_parallel, one.kv_bytes, one.kv_type, one.n_batch) for one in found} == {
+        (first.n_parallel, first.kv_bytes, first.kv_type, first.n_batch)
+    }
+    assert [one.weight_bytes for one in found] == [
+        plan(24 * GIB, gpu_layers=n).weight_bytes for n in (16, 8, 4, 2, 1, 0)
+    ]
+    assert not list(steps(plan(24 * GIB, "cpu"), what="weights"))
+    assert not list(steps(plan(24 * GIB, gpu_layers=33), what="weights"))
+
+
+def test_a_smaller_plan_says_anew_whether_it_fits() -> None:
+    first = plan(2 * GIB, gpu_layers=16, n_parallel=2, kv_type="f16")
+    last = list(steps(plan(2 * GIB)))[-1]
+    assert not first.fits
+    assert (last.fits, last.total_bytes <= 0.95 * 2 * GIB) == (True, True)
+    for one in steps(plan(24 * GIB)):
+        assert one.fits
 
 
 def test_a_plan_comes_back_from_the_store_as_it_was() -> None:

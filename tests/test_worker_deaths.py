@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,15 +14,13 @@ from fakes import quiet
 from worker_pools import (
     Once,
     Open,
+    never,
     teacher_requests,
     without_times,
 )
 
 from llm2llm_local.errors import WorkerError
-from llm2llm_local.workers.process import _last_line
-
-if TYPE_CHECKING:
-    pass
+from llm2llm_local.workers.process import WorkerDiedError, WorkerProcess, _last_line
 
 # --- workers that die ---
 
@@ -93,6 +92,31 @@ def test_a_failure_nobody_thought_of_ends_the_worker_and_is_in_its_log(open_pool
     assert "Traceback (most recent call last)" in (opened.logs / "teacher.log").read_text()
     assert not psutil.pid_exists(opened.reports.pids("teacher")[0])
     assert len(opened.pool.teacher.generate(teacher_requests(2), quiet)) == 2
+
+
+ABORTING = """
+import os
+os.write(2, {words!r})
+os.abort()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "ran_out"), [(b"CUDA error: out of memory\n", True), (b"GGML_ASSERT(n > 0) failed\n", False)]
+)
+def test_a_worker_that_aborts_for_want_of_memory_ran_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: bytes, ran_out: bool
+) -> None:
+    """What the workers before it wrote to the same log doesn't count."""
+    (tmp_path / "aborting.py").write_text(ABORTING.format(words=words))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    log = tmp_path / "teacher.log"
+    log.write_text("CUDA error: out of memory\n")
+    worker = WorkerProcess("teacher", log, 60, never, module="aborting")
+    with pytest.raises(WorkerDiedError, match="SIGABRT") as caught:
+        worker.call("generate")
+    worker.stop()
+    assert (caught.value.ran_out_of_memory, caught.value.was_killed) == (ran_out, False)
 
 
 # --- the last words of a worker that died ---

@@ -1,16 +1,17 @@
 """How a run's models share the device: planned once for its teacher, stored with the run, and kept.
 
-Batched arithmetic depends on the batch, and what fits depends on the memory of the moment. So a run's teacher is
-loaded as it was at the run's start, however much is free when the run goes on. Only when memory runs out does that
-change: what is done stays, and what comes after may differ from the replies of a run that had the memory. Whether both
-models stay loaded changes no result and is decided anew at every start.
+Batched arithmetic depends on the batch, and what fits depends on the memory of the moment. So from its first reply on
+a run's teacher is loaded as it was for that one, however much is free when the run goes on. Only when memory runs out
+for a teacher that has the device to itself does that change: what is done stays, and what comes after may differ from
+the replies of a run that had the memory. Whether both models stay loaded changes no result: it is decided anew at every
+start, and given up for the rest of it when memory runs out with both loaded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..records import Split
 from ..store.run_store import RunStore
@@ -58,19 +59,21 @@ def device_plan(inputs: Inputs, recorded: TeacherPlan | None = None) -> DevicePl
 
 
 def plan_of_run(run: RunStore, inputs: Inputs) -> DevicePlan:
-    """The run's own plan when it has one; stored in any case, for those who see only the store."""
-    record = run.teacher_plan()
+    """The run's own plan when replies were made under it; stored in any case, for those who see only the store."""
+    record = run.teacher_plan() if run.has_teacher_calls() else None
     plan = device_plan(inputs, None if record is None else TeacherPlan.from_record(record))
     with run.transaction():
         _store(run, plan, "planned at the start" if record is None else "as at the start; what is free is as now")
     return plan
 
 
-def smaller_plan_of_run(run: RunStore, inputs: Inputs, why: str) -> DevicePlan | None:
-    """What to try after the teacher ran out of memory, stored and told as an event; None when there is nothing."""
+def smaller_plan_of_run(
+    run: RunStore, inputs: Inputs, why: str, what: Literal["weights", "context"]
+) -> DevicePlan | None:
+    """What to try after the teacher ran out of memory for `what`, stored and told as an event; None when nothing is."""
     record = run.teacher_plan()
     assert record is not None
-    teacher = smaller(TeacherPlan.from_record(record))
+    teacher = smaller(TeacherPlan.from_record(record), inputs.teacher_layers, what)
     if teacher is None:
         return None
     plan = _with_teacher(inputs, teacher, free_bytes(inputs.device))

@@ -13,7 +13,7 @@ from ..store.run_store import RunStore
 from ..student.protocol import StudentSettings
 from ..teacher.protocol import TeacherSettings
 from ..workers.memory import MemoryPlan
-from ..workers.pool import WorkerPool
+from ..workers.pool import ShortOf, WorkerPool
 from .context import Run, Watcher
 from .control import Control, Interrupts
 from .fingerprint import Fingerprint, threads
@@ -74,8 +74,8 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
             run.add_event(kind, message)
         watcher.message(message)
 
-    def shrink(why: str) -> tuple[TeacherSettings, MemoryPlan] | None:
-        smaller = smaller_plan_of_run(run, inputs, why)
+    def shrink(why: str, what: ShortOf) -> tuple[TeacherSettings, MemoryPlan] | None:
+        smaller = smaller_plan_of_run(run, inputs, why, what)
         if smaller is None:
             return None
         watcher.message(f"the teacher ran out of memory and goes on with less: {smaller.teacher.reasons[-1]}")

@@ -59,6 +59,9 @@ class RunStore:
         """Whether its first iteration was opened."""
         return self._one("SELECT 1 FROM iterations WHERE run_id = ?", []) is not None
 
+    def has_teacher_calls(self) -> bool:
+        return self._one("SELECT 1 FROM teacher_calls WHERE run_id = ?", []) is not None
+
     def delete(self) -> None:
         """Remove the run and everything that belongs to it from the tables."""
         self._store.execute("DELETE FROM runs WHERE run_id = ?", [self.run_id])

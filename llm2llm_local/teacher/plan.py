@@ -143,12 +143,36 @@ def plan_teacher(sizes: LayerSizes, device: Device, free_bytes: int, wishes: Tea
     return dataclasses.replace(plan, reasons=tuple(_reasons(plan, sizes, wishes)))
 
 
-def smaller(plan: TeacherPlan) -> TeacherPlan | None:
-    """The next plan to try when this one ran out of memory; None when nothing is left that "auto" may change.
+def smaller(plan: TeacherPlan, sizes: LayerSizes, what: Literal["weights", "context"]) -> TeacherPlan | None:
+    """The next plan to try when `what` of this one ran out of memory; None when nothing is left that "auto" may change.
 
-    In this order: half the sequences and their cache, down to what one request needs; a quantized cache; half the
-    tokens in a forward pass; half the layers on the GPU. Each has a limit, so this ends.
+    Weights: half the layers on the GPU. Context, in this order: half the sequences and their cache, down to what one
+    request needs; a quantized cache; half the tokens in a forward pass; half the layers on the GPU. Each has a limit,
+    so this ends.
     """
+    found = _smaller_context(plan) if what == "context" else None
+    changes, why = found or _fewer_layers(plan, sizes)
+    if not changes:
+        return None
+    reasons = (*plan.reasons, f"smaller after memory ran out: {why}")
+    next_one = dataclasses.replace(plan, **changes, reasons=reasons)
+    return dataclasses.replace(next_one, fits=next_one.total_bytes <= next_one.free_bytes * _USABLE)
+
+
+def _fewer_layers(plan: TeacherPlan, sizes: LayerSizes) -> tuple[dict[str, Any], str]:
+    """What changes; nothing when none may be taken off the device."""
+    if not plan.gpu_layers or "gpu_layers" in plan.by_hand:
+        return {}, ""
+    layers = plan.gpu_layers // 2
+    changes = {
+        "gpu_layers": layers,
+        "weight_bytes": _weight_bytes(sizes, plan.device, layers),
+        "kv_share_on_device": _kv_share(sizes, plan.device, layers),
+    }
+    return changes, f"{layers} of {counted(plan.n_layers, 'layer')} on the GPU"
+
+
+def _smaller_context(plan: TeacherPlan) -> tuple[dict[str, Any], str] | None:
     one_request = plan.context_length if "context_length" in plan.by_hand else plan.request_tokens
     cell = max(1, math.ceil(plan.kv_bytes_per_token))
     cells, least = plan.kv_bytes // cell, _padded(one_request)
@@ -178,18 +202,9 @@ def smaller(plan: TeacherPlan) -> TeacherPlan | None:
         n_batch = max(_LEAST_N_BATCH, plan.n_batch // 2)
         changes = {"n_batch": n_batch, "compute_bytes": plan.compute_bytes * n_batch // plan.n_batch}
         why = f"{n_batch} tokens in a forward pass"
-    elif plan.gpu_layers and "gpu_layers" not in plan.by_hand:
-        layers = plan.gpu_layers // 2
-        changes = {
-            "gpu_layers": layers,
-            "weight_bytes": plan.weight_bytes * layers // plan.gpu_layers,
-            "kv_share_on_device": plan.kv_share_on_device * layers / plan.gpu_layers,
-        }
-        why = f"{layers} of {counted(plan.n_layers, 'layer')} on the GPU"
     else:
         return None
-    reason = f"smaller after memory ran out: {why}"
-    return dataclasses.replace(plan, **changes, reasons=(*plan.reasons, reason))
+    return changes, why
 
 
 def plan_words(plan: TeacherPlan) -> str:

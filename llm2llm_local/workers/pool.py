@@ -2,12 +2,14 @@
 
 A worker that dies in a call is replaced and the call repeated, a bounded number of times; that is sound
 because an engine's result depends on the call alone. Teacher and student share one device: both stay
-loaded when both fit, otherwise one ends before the other starts. A call may be begun before its result is waited
-for, so that the worker goes on while the results of the last one are written.
+loaded when both fit, otherwise one ends before the other starts. When memory runs out all the same, they take turns
+from then on, and only a teacher that has the device to itself is loaded smaller. A call may be begun before its
+result is waited for, so that the worker goes on while the results of the last one are written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,10 @@ from .process import WorkerDiedError, WorkerProcess
 
 Role = Literal["teacher", "student"]
 
-Shrink = Callable[[str], tuple[TeacherSettings, MemoryPlan] | None]
+ShortOf = Literal["weights", "context"]
+"""What of the teacher the device had no memory for, as in OutOfMemoryError."""
+
+Shrink = Callable[[str, ShortOf], tuple[TeacherSettings, MemoryPlan] | None]
 """Given why, a smaller way to load the teacher, already stored and told; None when there is none."""
 
 _FREEING_SECONDS = 30.0
@@ -69,7 +74,7 @@ class WorkerPool:
         retries: int,
         report: Callable[[str, str], None],
         interrupted: Callable[[], None],
-        shrink: Shrink = lambda why: None,
+        shrink: Shrink = lambda why, what: None,
     ) -> None:
         self._settings: dict[Role, Any] = {"teacher": teacher, "student": student}
         self._plan = plan
@@ -89,13 +94,14 @@ class WorkerPool:
 
     def call(self, role: Role, method: str, *arguments: Any, progress: Callable[..., None]) -> Any:
         """Run an engine's method in its worker; raises WorkerError when it keeps dying."""
-        return self._finish(role, None, method, arguments, progress)
+        return self._finish(role, None, out_of_memory_kills(), method, arguments, progress)
 
     def begin(self, role: Role, method: str, *arguments: Any) -> Callable[[Callable[..., None]], Any]:
         """Hand a loaded worker its next call; the function that is returned waits for the result, as `call` does.
 
         Without a worker that is ready nothing happens before the wait.
         """
+        kills = out_of_memory_kills()  # before the call, since its worker may be dead before anyone waits
         worker = self._workers.get(role)
         if worker is not None and worker.is_in_call:
             worker = None
@@ -104,7 +110,7 @@ class WorkerPool:
                 worker.begin(method, *arguments)
             except WorkerDiedError:
                 worker = None  # found dead again, and told, by who waits
-        return lambda progress: self._finish(role, worker, method, arguments, progress)
+        return lambda progress: self._finish(role, worker, kills, method, arguments, progress)
 
     def close(self) -> None:
         """End all workers, at once."""
@@ -123,30 +129,34 @@ class WorkerPool:
         self,
         role: Role,
         begun: WorkerProcess | None,
+        kills: int,
         method: str,
         arguments: tuple[Any, ...],
         progress: Callable[..., None],
     ) -> Any:
-        """The result of a call, which was `begun` in a worker or not yet. What a plan too large for the memory has
-        killed is tried again with a smaller one; that ends, since plans only get smaller.
+        """The result of a call, which was `begun` in a worker or not yet; `kills` is the kernel's count of before it.
+
+        What memory ran out for is tried again with more room; that ends, since the other worker is ended for good
+        and plans only get smaller.
         """
         n_deaths = 0
         while True:
-            kills = out_of_memory_kills()
             try:
                 return self._attempt(role, begun, method, arguments, progress)
             except OutOfMemoryError as error:
                 self._end(role)
-                if role != "teacher" or not self._take_smaller_plan(error.message):
+                if not self._make_room(role, error.message, error.what):
                     raise
                 n_deaths = 0
             except WorkerDiedError as error:
+                what: ShortOf = "context" if role in self._workers else "weights"  # it is there once it is loaded
                 self._end(role)
                 n_deaths += 1
                 self._report("worker_died", f"{error}; attempt {n_deaths} of {self._retries + 1}")
                 # A person may kill a worker, too; that is no reason to change the plan, and with it the replies.
-                ran_out = role == "teacher" and error.was_killed and out_of_memory_kills() > kills
-                if ran_out and self._take_smaller_plan(str(error)):
+                kills, before = out_of_memory_kills(), kills
+                ran_out = error.ran_out_of_memory or (error.was_killed and kills > before)
+                if ran_out and self._make_room(role, str(error), what):
                     n_deaths = 0
                 elif n_deaths > self._retries:
                     raise WorkerError(
@@ -184,10 +194,18 @@ class WorkerPool:
         self._last_role = role
         return result
 
-    def _take_smaller_plan(self, why: str) -> bool:
-        found = self._shrink(why)
+    def _make_room(self, role: Role, why: str, what: ShortOf) -> bool:
+        """Whether there may be more room for the role, whose worker has ended: first the other's, then its own."""
+        if self._workers:
+            self._report("memory_short", f"memory ran out ({why}): from here on teacher and student take turns")
+            # The loading of the one that is wanted ends the other and waits for its memory.
+            self._plan = dataclasses.replace(self._plan, keeps_both=False, reason="memory ran out with both loaded")
+            return True
+        found = self._shrink(why, what) if role == "teacher" else None
         if found is not None:
-            self._settings["teacher"], self._plan = found
+            settings, plan = found
+            keeps_both = plan.keeps_both and self._plan.keeps_both  # once it was too much, it is for good
+            self._settings["teacher"], self._plan = settings, dataclasses.replace(plan, keeps_both=keeps_both)
         return found is not None
 
     def _worker(self, role: Role) -> WorkerProcess:

@@ -27,11 +27,13 @@ class WorkerDiedError(Exception):
     """The worker ended or hung in the middle of a call; the call may be repeated in a fresh one.
 
     `was_killed`: by SIGKILL, which is also how the kernel ends a process when memory has run out.
+    `ran_out_of_memory`: it aborted itself and said so, as llama.cpp does when CUDA has none for a forward pass.
     """
 
-    def __init__(self, message: str, *, was_killed: bool = False) -> None:
+    def __init__(self, message: str, *, was_killed: bool = False, ran_out_of_memory: bool = False) -> None:
         super().__init__(message)
         self.was_killed = was_killed
+        self.ran_out_of_memory = ran_out_of_memory
 
 
 class WorkerProcess:
@@ -59,6 +61,8 @@ class WorkerProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         here, there = _pipe()
         with log.open("ab") as noise:
+            self._log_start = noise.tell()
+            """What is before that in the log was written by the workers before this one."""
             self._process = subprocess.Popen(
                 # -P: what lies in the current folder (a data folder called datasets, say) is not importable.
                 [sys.executable, "-P", "-m", module, role, str(there)],
@@ -156,12 +160,16 @@ class WorkerProcess:
                 how += " (out of memory, perhaps)"
         else:
             how = f"ended with code {code}"
-        message = f"the {self._role} worker {how}{self._last_words()}"
-        return WorkerDiedError(message, was_killed=code == -signal.SIGKILL)
-
-    def _last_words(self) -> str:
-        line = _last_line(self._log.read_text(errors="replace"))
-        return f"; {self._log} ends: {line}" if line else ""
+        with self._log.open("rb") as log:
+            log.seek(self._log_start)
+            said = log.read().decode(errors="replace")
+        line = _last_line(said)
+        last_words = f"; {self._log} ends: {line}" if line else ""
+        return WorkerDiedError(
+            f"the {self._role} worker {how}{last_words}",
+            was_killed=code == -signal.SIGKILL,
+            ran_out_of_memory=code == -signal.SIGABRT and "out of memory" in said.lower(),
+        )
 
 
 def _last_line(log: str) -> str:
