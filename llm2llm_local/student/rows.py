@@ -18,7 +18,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Padded:
-    """Rows padded on the left, each field (rows, length). `mask`: 1 for a token; `positions` are of the tokens alone."""
+    """Rows padded on the left; each field is (rows, length). `mask`: 1 for a token; `positions` count tokens alone."""
 
     ids: torch.Tensor
     mask: torch.Tensor
