@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from worker_pools import (
 
 from llm2llm_local.errors import OutOfMemoryError
 from llm2llm_local.workers import pool as pool_module
-from llm2llm_local.workers.memory import MemoryPlan, free_bytes
+from llm2llm_local.workers.memory import MemoryPlan, free_bytes, student_memory
 from llm2llm_local.workers.pool import WorkerPool
 from llm2llm_local.workers.process import WorkerDiedError
 
@@ -144,6 +145,17 @@ def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) ->
         pool.close()
         pool.teacher.check_prompts([], quiet)
     assert diary == ["teacher starts", "teacher loads", "teacher works", "teacher ends"] * 2
+
+
+def test_a_students_scores_are_planned_as_its_loss_makes_them() -> None:
+    """In pieces of a fixed size, however long the rows are."""
+    from llm2llm_local.student import loss
+
+    model: Any = types.SimpleNamespace(size_bytes=1, n_layers=1, n_embd=1, vocab_size=1000)
+    few, many = (
+        student_memory(model, training_tokens=n, quantization="nf4", lora_rank=1).logit_bytes for n in (10, 10**6)
+    )
+    assert (few, many) == (10 * 1000 * 4 * 2, loss._LOGITS_AT_ONCE * 4 * 2)
 
 
 # --- a call that is begun before the last one's results are written ---

@@ -27,8 +27,11 @@ _BYTES_PER_PARAMETER_LORA = 16
 _BYTES_PER_ACTIVATION = 80
 """Of a training, for each token, layer and hidden unit (measured: 75 with SmolLM2-135M in 32 bits on GSM8K)."""
 
-_LOGIT_COPIES = 3
-"""The scores of the whole vocabulary at every learnt token, their log-softmax and their gradient, in 32 bits."""
+_LOGIT_COPIES = 2
+"""Scores of the vocabulary and their gradient, in 32 bits."""
+
+_LOGITS_AT_ONCE = 2**23
+"""So many scores at most exist at once: a training's loss is computed in pieces of this size (student/loss.py)."""
 
 _LORA_WIDTHS = 20
 """Rank-r matrices beside the 7 linear layers of a block, with a feed-forward width of about 3 times the hidden one."""
@@ -93,7 +96,7 @@ def student_memory(
         weight_bytes=int(weights),
         lora_bytes=_BYTES_PER_PARAMETER_LORA * lora_parameters(student, lora_rank),
         activation_bytes=training_tokens * _BYTES_PER_ACTIVATION * student.n_layers * student.n_embd,
-        logit_bytes=training_tokens * 4 * _LOGIT_COPIES * student.vocab_size,
+        logit_bytes=min(training_tokens * student.vocab_size, _LOGITS_AT_ONCE) * 4 * _LOGIT_COPIES,
         process_bytes=_PROCESS_BYTES,
     )
 
