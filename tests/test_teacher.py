@@ -263,6 +263,14 @@ def test_an_invalid_grammar_is_an_error(teacher: LlamaTeacher, grammar: str) -> 
     assert ask_one(teacher, request(grammar='root ::= "no"')).text == "no"
 
 
+def test_a_grammar_that_no_token_fits_is_an_error(teacher: LlamaTeacher) -> None:
+    """llama.cpp takes it, and would crash on whatever token were drawn. No token is a zero byte."""
+    with pytest.raises(ModelError, match="no token of this model fits") as caught:
+        ask(teacher, request(grammar='root ::= "\\x00"'))
+    assert "grammar" in caught.value.remedy
+    assert ask_one(teacher, request(grammar='root ::= "no"')).text == "no"
+
+
 # --- the context ---
 
 
