@@ -71,6 +71,17 @@ def test_a_fork_keeps_the_plan_under_which_its_replies_were_made(workspace: Work
     assert second[1]["n_parallel"] == 1
 
 
+def test_a_fork_keeps_no_plan_that_came_after_what_it_takes_over(workspace: Workspace) -> None:
+    """As when memory ran out later than the last reply that is taken over."""
+    workspace.execute(
+        "INSERT INTO plans (run_id, reason, teacher, memory, summary, created_at) "
+        "SELECT run_id, 'smaller', json_set(teacher, '$.n_parallel', ?), memory, summary, '9999' FROM plans",
+        1,
+    )
+    assert workspace.llm2llm("fork", "1").code == 0
+    assert {teacher["n_parallel"] for _, teacher in plans(workspace, 2)} == {2}
+
+
 def test_a_fork_that_asks_the_teacher_otherwise_is_planned_anew(workspace: Workspace) -> None:
     set_sequences(workspace, 1)
     assert workspace.llm2llm("fork", "1", "--set", "teacher.n_parallel=2").code == 0

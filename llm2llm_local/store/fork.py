@@ -43,8 +43,9 @@ def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:
     for row in stages:
         copy.stage(row)
     copy.reviews_to_carry_out()
-    if any(row["stage"] == "augment" for row in stages):
-        copy.plan()
+    augmented = [row["finished_at"] for row in stages if row["stage"] == "augment"]
+    if augmented:
+        copy.plan(augmented[-1])
 
 
 class _Copy:
@@ -132,10 +133,12 @@ class _Copy:
                 new = {"applied_iteration": None, "refused_reason": None}
                 self._rows("reviews", "id = ?", [row["id"]], self._of_candidate(), new)
 
-    def plan(self) -> None:
-        """The teacher goes on as it was loaded for what is taken over: replies depend on what is decoded together."""
-        newest = "id = (SELECT max(id) FROM plans WHERE run_id = ?)"
-        self._rows("plans", newest, [self._origin], {}, {"reason": f"taken over from run {self._origin}"})
+    def plan(self, replied_at: str) -> None:
+        """The teacher goes on as it was loaded for what is taken over, the last reply of which came at `replied_at`:
+        replies depend on what is decoded together, and a later plan may be a smaller one.
+        """
+        in_force = "id = (SELECT max(id) FROM plans WHERE run_id = ? AND created_at <= ?)"
+        self._rows("plans", in_force, [self._origin, replied_at], {}, {"reason": f"taken over from run {self._origin}"})
 
     def _accepted(self, where: str, parameters: list[Any]) -> None:
         """Examples as they were when accepted: a later decision that keeps one out comes with its training."""
