@@ -121,6 +121,31 @@ def never_ends(case: FakeCase) -> Repeat:
     return repeat
 
 
+def works_twice(case: FakeCase) -> Repeat:
+    """And never comes to an end of the third repeat."""
+    _journal(case, f"works_twice prepares in {os.getpid()}")
+    done = 0
+
+    def repeat() -> Mapping[str, float]:
+        nonlocal done
+        done += 1
+        _journal(case, f"works_twice works in {os.getpid()}")
+        if done > 2:
+            time.sleep(3600)
+        return {"rows": 1}
+
+    return repeat
+
+
+def made_before(case: FakeCase) -> None:
+    _journal(case, f"made in {os.getpid()}")
+
+
+def prepared_by_one_that_holds_200_mb(case: FakeCase) -> Repeat:
+    subprocess.run([sys.executable, "-c", "b'x' * 200_000_000"], check=True)
+    return lambda: {"rows": 1}
+
+
 def starts_one_that_holds_200_mb(case: FakeCase) -> Repeat:
     def repeat() -> Mapping[str, float]:
         subprocess.run([sys.executable, "-c", "b'x' * 200_000_000"], check=True)

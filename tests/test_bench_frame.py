@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import bench_contenders
 import psutil
@@ -18,7 +19,7 @@ from bench_contenders import FakeCase
 from workspaces import PATIENCE_SECONDS
 
 from llm2llm_local.bench.growth import fit_growth, fit_line
-from llm2llm_local.bench.measure import Ratio, Result, measure, ratio
+from llm2llm_local.bench.measure import Ratio, Result, TimeLimits, measure, ratio
 from llm2llm_local.bench.plan import Comparison, Contender, Prepare, Timed, against, resized
 from llm2llm_local.errors import UserInputError
 
@@ -98,15 +99,53 @@ def test_progress_is_told_line_by_line(case: FakeCase) -> None:
 
 
 def test_what_has_no_time_left_is_not_begun(case: FakeCase) -> None:
-    measured = measure(comparison(case, bench_contenders.first, bench_contenders.second), deadline=time.monotonic())
+    measured = measure(
+        comparison(case, bench_contenders.first, bench_contenders.second), limits=TimeLimits(begin=time.monotonic())
+    )
     assert [one.not_run for one in measured.results] == ["there was no time left"] * 2
     assert not case.journal.exists()
 
 
 def test_what_was_begun_in_time_has_one_repeat_at_least(case: FakeCase) -> None:
     slow = comparison(replace(case, seconds=1.0), bench_contenders.first)
-    (result,) = measure(slow, deadline=time.monotonic() + 0.9).results
+    (result,) = measure(slow, limits=TimeLimits(begin=time.monotonic() + 0.9)).results
     assert result.not_run == "" and len(result.repeats) == 1
+
+
+@pytest.mark.parametrize(("prepare", "repeats"), [("works_twice", 2), ("never_ends", 0)])
+def test_what_runs_at_the_end_is_ended_and_has_what_it_had(
+    case: FakeCase, prepare: str, repeats: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def now() -> float:
+        """1 once the contender does what it never ends."""
+        n_begun = sum(" works in " in line for line in journal(case)) if case.journal.exists() else 0
+        return 1.0 if n_begun > repeats else 0.0
+
+    monkeypatch.setattr("llm2llm_local.bench.measure.time", SimpleNamespace(monotonic=now, sleep=time.sleep))
+    endless = replace(comparison(case, getattr(bench_contenders, prepare)), warm_ups=0, repeats=3)
+    (result,) = measure(endless, limits=TimeLimits(end=0.5)).results
+    assert len(result.repeats) == repeats
+    assert (result.memory is not None) == (repeats > 0)
+    assert result.not_run == ("" if repeats else "there was no time left")
+    assert not is_alive(int(journal(case)[0].rsplit(" ", 1)[1]))
+
+
+# --- what all of them need --------------------------------------------------------------------------------------------
+
+
+def test_what_all_need_is_made_once_before_them_in_a_process_that_has_ended(case: FakeCase) -> None:
+    contenders = comparison(case, bench_contenders.first, bench_contenders.second)
+    measure(replace(contenders, before=bench_contenders.made_before))
+    lines = journal(case)
+    assert [line for line in lines if line.startswith("made")] == lines[:1]
+    assert len({line.rsplit(" ", 1)[1] for line in lines}) == 3
+
+
+def test_without_what_they_need_none_is_measured(case: FakeCase) -> None:
+    contenders = comparison(case, bench_contenders.first, bench_contenders.second)
+    results = measure(replace(contenders, before=bench_contenders.refuses)).results
+    assert len(results) == 2 and all("the model doesn't fit" in one.not_run for one in results)
+    assert not case.journal.exists()
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -130,6 +169,12 @@ def test_what_it_starts_counts_too(case: FakeCase) -> None:
     (result,) = measure(comparison(case, bench_contenders.starts_one_that_holds_200_mb)).results
     assert result.memory is not None
     assert 190_000_000 < result.memory.working < 350_000_000
+
+
+def test_what_it_started_while_preparing_does_not_count_as_work(case: FakeCase) -> None:
+    (result,) = measure(comparison(case, bench_contenders.prepared_by_one_that_holds_200_mb)).results
+    assert result.memory is not None
+    assert result.memory.whole > 190_000_000 and result.memory.working < 150_000_000
 
 
 # --- contenders that can't run ----------------------------------------------------------------------------------------

@@ -42,7 +42,9 @@ def test_both_ways_do_the_same_work_and_tell_it_by_stage(tmp_path: Path, tiny_mo
     ours, reference = comparison["contenders"]
     assert ours["not_run"] is None and reference["not_run"] is None
     counts = ours["repeats"][0]["counts"]
-    assert counts == reference["repeats"][0]["counts"]
+    others = reference["repeats"][0]["counts"]
+    assert counts.pop("reply tokens") > 0 and others.pop("reply tokens") > 0  # sampled: as many as there happen to be
+    assert counts == others
     assert counts["trained"] >= 28 and counts["evaluated"] == 2 * (14 + 28 + 7) and counts["requests"] > 0
     assert set(ours["repeats"][0]["parts"]) == {"train", "evaluate", "teach", "check", REST}
     assert set(reference["repeats"][0]["parts"]) == {"train", "evaluate", "teach"}

@@ -115,7 +115,7 @@ def test_json_has_every_repeat_and_all_that_the_table_has() -> None:
     (comparison,) = document["comparisons"]
     assert comparison["case"] == {"journal": "/tmp/journal.txt", "rows": 1000, "seconds": 0.001}
     ours, plain, absent = comparison["contenders"]
-    assert ours["repeats"][0] == {"seconds": 1.0, "counts": {"rows": 1000.0}, "parts": {}}
+    assert ours["repeats"][0] == {"seconds": 1.0, "counts": {"rows": 1000.0}, "parts": {}, "figures": {}}
     assert [len(ours["repeats"]), len(ours["warm_ups"])] == [3, 1]
     assert (ours["median_seconds"], ours["least_seconds"], ours["most_seconds"]) == (1.25, 1.0, 2.0)
     assert ours["rates"] == {"rows": 800.0} and ours["ratio"] is None

@@ -6,11 +6,9 @@ all words but a few: what is found is then near the threshold, and not only far 
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import random
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +23,8 @@ from ..checks.similarity import TextIndex, words
 from ..records import Decision, NewExample
 from ..tasks.base import PromptBuilder
 from ..tasks.classification import ClassificationTask
-from .plan import Comparison, Contender, Repeat, Series
+from .lifeline import end_with_parent
+from .plan import Comparison, Contender, Repeat, Series, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +45,10 @@ def index(case: CheckCase) -> Repeat:
     """As the loop does it for a round of candidates: the index is made, and all checks decide in order."""
     examples, candidates = questions(case)
 
-    def repeat() -> Mapping[str, float]:
+    def repeat() -> Work:
         checks = _check_sequence(case, examples)
         decisions = [checks.decide(NewExample(question, _LABEL))[-1].decision for question in candidates]
-        return _counts(case, decisions.count(Decision.REJECT))
+        return _work(case, decisions.count(Decision.REJECT))
 
     return repeat
 
@@ -92,8 +91,9 @@ def _check_sequence(case: CheckCase, examples: Sequence[str]) -> CheckSequence:
     )
 
 
-def _counts(case: CheckCase, n_rejected: int) -> Mapping[str, float]:
-    return {"candidates": case.candidates, "pairs": case.candidates * case.examples, "rejected": n_rejected}
+def _work(case: CheckCase, n_rejected: int) -> Work:
+    counts = {"candidates": case.candidates, "pairs": case.candidates * case.examples}
+    return Work(counts, figures={"rejected": n_rejected})
 
 
 # --- what a person would otherwise do ---------------------------------------------------------------------------------
@@ -108,18 +108,19 @@ def reference_way(case: CheckCase) -> Repeat:
     """
     examples, candidates = questions(case)
 
-    def repeat() -> Mapping[str, float]:
+    def repeat() -> Work:
         known = [words(question) for question in examples]
         n_rejected = 0
         for question in candidates:
             new = words(question)
-            with multiprocessing.Pool(len(os.sched_getaffinity(0)), _end_with_parent) as pool:
+            # A pool's process would wait for ever after a measurement that was killed.
+            with multiprocessing.Pool(len(os.sched_getaffinity(0)), end_with_parent) as pool:
                 scores = pool.map(partial(_rouge_l_f, new), known)
             if max(scores) > case.threshold:
                 n_rejected += 1
             else:
                 known.append(new)
-        return _counts(case, n_rejected)
+        return _work(case, n_rejected)
 
     return repeat
 
@@ -128,7 +129,7 @@ def rapidfuzz_scan(case: CheckCase) -> Repeat:
     """Every text, in C++: the measure that a person would find in a library, asked for the best with a cutoff."""
     examples, candidates = questions(case)
 
-    def repeat() -> Mapping[str, float]:
+    def repeat() -> Work:
         known = [words(question) for question in examples]
         n_rejected = 0
         for question in candidates:
@@ -140,7 +141,7 @@ def rapidfuzz_scan(case: CheckCase) -> Repeat:
                 n_rejected += 1
             else:
                 known.append(new)
-        return _counts(case, n_rejected)
+        return _work(case, n_rejected)
 
     return repeat
 
@@ -156,14 +157,6 @@ def _rouge_l_f(one: Sequence[str], other: Sequence[str]) -> float:
             else:
                 table[row][column] = max(table[row - 1][column], table[row][column - 1])
     return 2 * table[-1][-1] / (len(one) + len(other))
-
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _end_with_parent() -> None:
-    """A pool's process would wait for ever after a measurement that was killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 # --- questions --------------------------------------------------------------------------------------------------------

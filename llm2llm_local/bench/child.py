@@ -37,8 +37,9 @@ class PreparedContender:
         started = time.perf_counter()
         done = self._repeat()
         seconds = time.perf_counter() - started
-        work = done if isinstance(done, Work) else Work(done, {})
-        return Timed(seconds, {name: float(count) for name, count in work.counts.items()}, dict(work.parts))
+        work = done if isinstance(done, Work) else Work(done)
+        counts = {name: float(count) for name, count in work.counts.items()}
+        return Timed(seconds, counts, dict(work.parts), dict(work.figures))
 
     def memory(self, _: object) -> Memory:
         return self._peak.so_far()

@@ -15,20 +15,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from ..errors import Llm2LlmError
 from ..records import Message, TeacherPrompt
 from ..student.protocol import StudentSettings, TrainingExample, TrainingSegment
+from ..teacher.plan import Device
 from ..teacher.protocol import Sampling, TeacherRequest, TeacherSettings
 from ..workers.memory import MemoryPlan, free_bytes
 from ..workers.pool import WorkerPool
+from . import transformers_way
 from .plan import Comparison, Contender, Repeat, Work
+from .training import whole_training
 
 _GIB = 2**30
 _LEARNT = " yes"
 _WORDS = ("river", "library", "market", "bridge", "doctor", "letter", "garden", "winter", "engine", "captain")
-_LORA_RANK, _LORA_ALPHA = 16, 32
+_LORA_RANK, _LORA_ALPHA, _LORA_DROPOUT = 16, 32, 0.0
+_LEARNING_RATE = 2e-4
 _TERA = 1e12
 _FLOP_PER_WEIGHT = 4
 """Of a token in a training with frozen weights: a multiplication and an addition forward, and as many for the gradient
@@ -46,7 +49,7 @@ class GpuCase:
     scratch: Path
     tokenizer: Path
     teacher: Path
-    device: str
+    device: Device
     threads: int
     hidden: int
     layers: int
@@ -101,9 +104,9 @@ def _settings(case: GpuCase) -> StudentSettings:
         quantization="nf4",
         lora_rank=_LORA_RANK,
         lora_alpha=_LORA_ALPHA,
-        lora_dropout=0.0,
+        lora_dropout=_LORA_DROPOUT,
         max_length=case.longest,
-        device="cuda" if case.device == "cuda" else "cpu",
+        device=case.device,
         threads=case.threads,
     )
 
@@ -116,23 +119,13 @@ def _examples(case: GpuCase) -> tuple[TrainingExample, ...]:
 
 
 def _segment(case: GpuCase, examples: tuple[TrainingExample, ...], output: Path) -> TrainingSegment:
-    steps = -(-len(examples) // case.batch_size)
-    return TrainingSegment(
-        examples=examples,
+    return whole_training(
+        examples,
+        output,
         epochs=1,
         batch_size=case.batch_size,
-        micro_batch_size=case.batch_size,
-        learning_rate=2e-4,
-        warmup_ratio=0.1,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
+        learning_rate=_LEARNING_RATE,
         rng_seed=case.rng_seed,
-        start_step=0,
-        stop_step=steps,
-        total_steps=steps,
-        start_adapter=None,
-        checkpoint=None,
-        output=output,
     )
 
 
@@ -167,32 +160,23 @@ def training(case: GpuCase) -> Repeat:
 
 def trainer(case: GpuCase) -> Repeat:
     """transformers' Trainer with its padding collator, on the same examples in batches of the same size."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
-
-    from .reference import learnt_row, load_in_4_bits
-
-    tokenizer, base = load_in_4_bits(str(made_student(case)))
-    model = get_peft_model(
-        base, LoraConfig(r=_LORA_RANK, lora_alpha=_LORA_ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
+    tokenizer, base = transformers_way.load_in_4_bits(made_student(case), case.device, case.threads)
+    model = transformers_way.with_lora(
+        base, rank=_LORA_RANK, alpha=_LORA_ALPHA, dropout=_LORA_DROPOUT, rng_seed=case.rng_seed
     )
-    rows: Any = [learnt_row(tokenizer, one.prompt, one.completion) for one in _examples(case)]
+    rows = transformers_way.learnt_rows(tokenizer, [(one.prompt, one.completion) for one in _examples(case)])
     tokens = sum(len(row["input_ids"]) for row in rows)
-    arguments = TrainingArguments(
-        output_dir=str(case.scratch / "trainer"),
-        num_train_epochs=1,
-        per_device_train_batch_size=case.batch_size,
-        learning_rate=2e-4,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        bf16=case.device == "cuda",
-        use_cpu=case.device == "cpu",
+    arguments = transformers_way.training_arguments(
+        case.scratch / "trainer",
+        case.device,
+        batch_size=case.batch_size,
+        epochs=1,
+        learning_rate=_LEARNING_RATE,
+        rng_seed=case.rng_seed,
     )
 
     def repeat() -> Mapping[str, float]:
-        collator = DataCollatorForSeq2Seq(tokenizer)
-        Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collator).train()
+        transformers_way.train(model, tokenizer, rows, arguments)
         return {"tokens": tokens, "TFLOP": _flop(case, len(tokenizer), tokens)}
 
     return repeat
@@ -254,12 +238,11 @@ def largest_context(case: GpuCase) -> Repeat:
 def hand_over(case: GpuCase) -> Repeat:
     """From the teacher's last token to the student's first step, and what the workers leave behind when they end."""
     settings, numbers = _settings(case), count()
-    device: Any = case.device
-    plan = MemoryPlan(device, 0, 0, free_bytes(device), keeps_both=False)
+    plan = MemoryPlan(case.device, 0, 0, free_bytes(case.device), keeps_both=False)
 
     def repeat() -> Work:
         number = next(numbers)
-        before = free_bytes(device)
+        before = free_bytes(case.device)
         logs, output = case.scratch / f"logs-{number}", case.scratch / f"handed-{number}"
         with WorkerPool(
             _teacher_settings(case), settings, plan, logs, float("inf"), 0, lambda *_: None, lambda: None
@@ -269,8 +252,8 @@ def hand_over(case: GpuCase) -> Repeat:
             steps: list[float] = []
             examples = _examples(case)[: case.batch_size]
             pool.student.train(_segment(case, examples, output), lambda *_: steps.append(time.perf_counter()))
-        left = max(0, before - free_bytes(device))
-        return Work({"hand-overs": 1, "bytes left": left}, {"last token to first step": steps[0] - replied})
+        left = max(0, before - free_bytes(case.device))
+        return Work({"hand-overs": 1}, {"last token to first step": steps[0] - replied}, {"MiB left": left / 2**20})
 
     return repeat
 
@@ -303,7 +286,7 @@ _SHAPES = {
 """Those of Llama 3.2 1B and Llama 3.1 8B, but for the vocabulary, which is the tokenizer's."""
 
 
-def parts(scratch: Path, teacher: Path, tokenizer: Path, device: str, threads: int) -> list[Comparison]:
+def parts(scratch: Path, teacher: Path, tokenizer: Path, device: Device, threads: int) -> list[Comparison]:
     """The most wanted first, since the time may be over before the last."""
     from .teacher import parts as teacher_parts
 

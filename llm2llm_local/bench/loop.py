@@ -1,8 +1,9 @@
 """`bench loop`: a run of the bundled demo beside the same work done as the method's published code does it.
 
-Both train on the same examples for as many epochs, evaluate the same questions and make as many requests to the
-teacher: those of our run, which is done first and read out of its store. What differs is how they work: ours batches
-and keeps models loaded, the reference starts a process for each stage.
+Both train on the same examples with the same hyperparameters, evaluate the same questions and make the same requests to
+the teacher, with the same sampling and stop strings: those of our run, which is done first and read out of its store.
+What differs is how they work: ours batches and keeps models loaded, the reference starts a process for each stage. Each
+tells what it did itself; replies are sampled, so that their tokens differ.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from typing import Any
 from ..config import Config, load_config
 from ..errors import Llm2LlmError
 from ..loop.fingerprint import threads
+from ..records import Example, Failure, Origin, Split
 from ..scaffold import CONFIG_NAME, write_workspace
 from ..store.reader import STORE_NAME, open_reader
-from ..tasks.base import PromptBuilder
+from ..tasks.base import PromptBuilder, PromptStyle
+from ..tasks.families import make_task
+from ..workers.memory import find_device
 from .lifeline import run_module
 from .plan import Comparison, Contender, Repeat, Work
-from .reference import EvaluateTask, Task, TeachTask, TrainTask, write_task
+from .reference import EvaluateTask, Task, TeachRequest, TeachTask, TrainTask, read_counts, write_task
 
 REST = "start and load"
 """What of a run is no stage: starting, loading models, ending."""
@@ -97,11 +101,11 @@ def _demo_rows() -> list[str]:
 
 
 def _counts(connection: sqlite3.Connection) -> dict[str, float]:
-    """The same questions for both, so that both have done the same."""
     counted = {
         "trained": "SELECT count(*) FROM training_set_examples",
         "evaluated": "SELECT count(*) FROM predictions",
         "requests": "SELECT count(*) FROM teacher_calls",
+        "reply tokens": "SELECT coalesce(sum(output_tokens), 0) FROM teacher_calls",
     }
     return {name: float(connection.execute(sql).fetchone()[0]) for name, sql in counted.items()}
 
@@ -118,6 +122,7 @@ def process_per_stage(case: LoopCase) -> Repeat:
         folder = case.folder / f"reference-{next(numbers)}"
         folder.mkdir()
         parts: defaultdict[str, float] = defaultdict(float)
+        counts: defaultdict[str, float] = defaultdict(float)
         with open_reader(workspace) as connection:
             (n_iterations,) = connection.execute("SELECT count(*) FROM iterations").fetchone()
             for iteration in range(n_iterations):
@@ -127,8 +132,9 @@ def process_per_stage(case: LoopCase) -> Repeat:
                     started = time.perf_counter()
                     run_module(folder / "log.txt", "llm2llm_local.bench.reference", stage, str(path))
                     parts[stage] += time.perf_counter() - started
-            counts = _counts(connection)
-        return Work(counts, dict(parts))
+                    for name, count_of_stage in read_counts(path).items():
+                        counts[name] += count_of_stage
+        return Work(dict(counts), dict(parts))
 
     return repeat
 
@@ -151,42 +157,60 @@ def _tasks(
     calls = connection.execute(
         "SELECT prompt FROM teacher_calls WHERE iteration = ? ORDER BY id", [iteration]
     ).fetchall()
-    student = config.student
+    student, teacher = config.student, config.teacher
+    device, n_threads = find_device(config.hardware.device), threads(config)
     tasks: list[tuple[str, Task]] = [
         (
             "train",
             TrainTask(
                 model=str(case.student),
+                device=device,
+                threads=n_threads,
                 examples=[(prompts.prompt(question), prompts.completion(answer)) for question, answer in trained],
                 epochs=case.epochs,
                 batch_size=student.batch_size,
                 learning_rate=student.learning_rate,
                 lora_rank=student.lora_rank,
                 lora_alpha=student.lora_alpha,
+                lora_dropout=student.lora_dropout,
+                rng_seed=config.loop.rng_seed,
                 adapter=str(adapter),
             ),
         ),
         (
             "evaluate",
-            EvaluateTask(str(case.student), str(adapter), [prompts.prompt(question) for (question,) in asked]),
+            EvaluateTask(
+                str(case.student),
+                device,
+                n_threads,
+                str(adapter),
+                [prompts.prompt(question) for (question,) in asked],
+            ),
         ),
     ]
     if calls:
-        teacher = config.teacher
-        wanted = [_asked_for(prompt) for (prompt,) in calls]
-        tasks.append(
-            (
-                "teach",
-                TeachTask(str(case.teacher), wanted, teacher.temperature, teacher.max_new_tokens, threads(config)),
-            )
+        teach = TeachTask(
+            model=str(case.teacher),
+            device=device,
+            threads=n_threads,
+            requests=[_request(config, prompt) for (prompt,) in calls],
+            temperature=teacher.temperature,
+            top_p=teacher.top_p,
+            min_p=teacher.min_p,
+            max_tokens=teacher.max_new_tokens,
         )
+        tasks.append(("teach", teach))
     return tasks
 
 
-def _asked_for(prompt: str) -> str:
-    """What a stored prompt asks, as one message."""
+def _request(config: Config, prompt: str) -> TeachRequest:
+    """What a stored prompt asks. Its stop strings, which the store doesn't have, are those of the task's requests."""
     stored = json.loads(prompt)
-    return stored if isinstance(stored, str) else "\n\n".join(message["content"] for message in stored)
+    style: PromptStyle = "completion" if isinstance(stored, str) else "chat"
+    text = stored if isinstance(stored, str) else "\n\n".join(message["content"] for message in stored)
+    failure = Failure(Example(0, "", Split.TRAIN, Origin.SEED, "", (config.task.labels or [""])[0]), None)
+    asked = make_task(config.task, []).teacher_prompt(failure, [], [], style, show_student_answer=False)
+    return TeachRequest(text, style == "completion", asked.stop)
 
 
 def parts(scratch: Path, teacher: Path, student: Path) -> list[Comparison]:

@@ -25,9 +25,27 @@ from .plan import Comparison, Contender, Memory, Series, Timed
 
 _CHILD = "llm2llm_local.bench.child"
 _REST_SECONDS = 0.3
+_NO_TIME = "there was no time left"
 
 Tell = Callable[[str], None]
 """Hears what is being done, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """By time.monotonic(). After `begin` no contender is prepared, and no repeat but a first one begun; at `end` what
+    still runs is ended.
+    """
+
+    begin: float = math.inf
+    end: float = math.inf
+
+    @property
+    def nothing_new(self) -> bool:
+        return time.monotonic() > self.begin
+
+
+UNLIMITED = TimeLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +79,10 @@ class Result:
     def parts(self) -> dict[str, float]:
         """Seconds of each part of a repeat, the median; empty where it isn't one of parts."""
         return {name: median(one.parts[name] for one in self.repeats) for name in self.repeats[0].parts}
+
+    def figures(self) -> dict[str, float]:
+        """What was found, the median."""
+        return {name: median(one.figures[name] for one in self.repeats) for name in self.repeats[0].figures}
 
     def rates(self, count: str) -> list[float]:
         """Per second, of each repeat."""
@@ -134,122 +156,146 @@ def measure_series(series: Series, tell: Tell = lambda _: None) -> MeasuredSerie
     return MeasuredSeries(series, tuple(at_sizes), tuple(all_figures))
 
 
-def measure(comparison: Comparison, tell: Tell = lambda _: None, deadline: float = math.inf) -> Measured:
-    """The results of all contenders, in their order. One that fails doesn't keep the others from being measured.
-
-    `deadline` by time.monotonic(): no contender is prepared, and no repeat but the first begun, after it.
+def measure(comparison: Comparison, tell: Tell = lambda _: None, limits: TimeLimits = UNLIMITED) -> Measured:
+    """The results of all contenders, in their order. One that fails doesn't keep the others from being measured; when
+    what they all need can't be made, none is.
     """
+    if comparison.before is not None and (reason := _why_not_ready(comparison, tell, limits)):
+        return Measured(comparison, tuple(Result(one.name, not_run=reason) for one in comparison.contenders))
     groups: list[Sequence[Contender]] = [[one] for one in comparison.contenders]
     if comparison.order == "interleaved":
         groups = [comparison.contenders]
-    results = tuple(result for group in groups for result in _measure_together(comparison, group, tell, deadline))
+    results = tuple(result for group in groups for result in _measure_together(comparison, group, tell, limits))
     return Measured(comparison, results)
 
 
+def _why_not_ready(comparison: Comparison, tell: Tell, limits: TimeLimits) -> str:
+    """Makes what all contenders need, in a process that has ended then; why that failed, or nothing."""
+    assert comparison.before is not None
+    if limits.nothing_new:
+        return _NO_TIME
+    tell(f"{comparison.title}: what all need is made")
+    logs = Path(tempfile.mkdtemp(prefix="llm2llm-bench-"))
+    child = _Child("preparation", logs / "preparation.log", limits)
+    with ExitStack() as stack:
+        stack.callback(_remove_unless_named, logs, [child])
+        stack.callback(child.end)
+        child.prepare(comparison.before, comparison.case)
+    return child.not_run
+
+
 def _measure_together(
-    comparison: Comparison, contenders: Sequence[Contender], tell: Tell, deadline: float
+    comparison: Comparison, contenders: Sequence[Contender], tell: Tell, limits: TimeLimits
 ) -> Iterator[Result]:
-    if time.monotonic() > deadline:
-        yield from (Result(one.name, not_run="there was no time left") for one in contenders)
+    if limits.nothing_new:
+        yield from (Result(one.name, not_run=_NO_TIME) for one in contenders)
         return
     logs = Path(tempfile.mkdtemp(prefix="llm2llm-bench-"))
-    turns = [_Turns(one, comparison, logs / f"{position}.log") for position, one in enumerate(contenders)]
+    children = [_Child(one.name, logs / f"{position}.log", limits) for position, one in enumerate(contenders)]
     with ExitStack() as stack:
-        stack.callback(_remove_unless_named, logs, turns)
-        for one in turns:
-            stack.callback(one.end)
-        for one in turns:
+        stack.callback(_remove_unless_named, logs, children)
+        for child in children:
+            stack.callback(child.end)
+        for child, one in zip(children, contenders, strict=True):
             tell(f"{comparison.title}: {one.name} is prepared")
-            one.prepare()
+            child.prepare(one.prepare, comparison.case)
         for position in range(comparison.warm_ups + comparison.repeats):
             is_warm_up = position < comparison.warm_ups
             done = position + 1 if is_warm_up else position + 1 - comparison.warm_ups
             total = comparison.warm_ups if is_warm_up else comparison.repeats
-            for one in turns:
-                if one.can_go_on and not (one.has_a_repeat and time.monotonic() > deadline):
+            for child in children:
+                if child.can_go_on and not (child.has_a_repeat and limits.nothing_new):
                     time.sleep(_REST_SECONDS)
-                    seconds = one.take(is_warm_up)
+                    seconds = child.take(is_warm_up)
                     kind = "warm-up" if is_warm_up else "repeat"
-                    tell(f"{comparison.title}: {one.name}, {kind} {done} of {total}{seconds}")
-        for one in turns:
-            yield one.result()
+                    tell(f"{comparison.title}: {child.name}, {kind} {done} of {total}{seconds}")
+        for child in children:
+            yield child.result()
 
 
-def _remove_unless_named(logs: Path, turns: Sequence[_Turns]) -> None:
+def _remove_unless_named(logs: Path, children: Sequence[_Child]) -> None:
     """The message of one that has crashed names its log."""
-    if not any(one.has_crashed for one in turns):
+    if not any(one.has_crashed for one in children):
         shutil.rmtree(logs)
 
 
-class _Turns:
+class _OutOfTimeError(Exception):
+    """A call was abandoned."""
+
+
+class _Child:
     """One contender's process and what it has done so far."""
 
-    def __init__(self, contender: Contender, comparison: Comparison, log: Path) -> None:
-        self.name = contender.name
-        self._contender = contender
-        self._case = comparison.case
-        self._measure = comparison.measure
+    def __init__(self, name: str, log: Path, limits: TimeLimits) -> None:
+        self.name = name
         self._log = log
+        self._limits = limits
         self._worker: WorkerProcess | None = None
-        self._not_run = ""
+        self.not_run = ""
         self.has_crashed = False
         self._preparation_seconds = 0.0
         self._warm_ups: list[Timed] = []
         self._repeats: list[Timed] = []
+        self._memory: Memory | None = None
 
     @property
     def can_go_on(self) -> bool:
-        return not self._not_run
+        return self._worker is not None
 
     @property
     def has_a_repeat(self) -> bool:
         return bool(self._repeats)
 
-    def prepare(self) -> None:
+    def prepare(self, prepare: Callable[[Any], object], case: Any) -> None:
         try:
-            self._worker = WorkerProcess(self.name, self._log, float("inf"), lambda: None, _CHILD)
-            self._worker.load((self._contender.prepare, self._case))
+            self._worker = WorkerProcess(self.name, self._log, float("inf"), self._check_time, _CHILD)
+            self._worker.load((prepare, case))
             self._preparation_seconds = self._ask("preparation_seconds")
-        except (Llm2LlmError, WorkerDiedError) as error:
+        except (Llm2LlmError, WorkerDiedError, _OutOfTimeError) as error:
             self._give_up(error)
 
     def take(self, is_warm_up: bool) -> str:
         """One repeat; what there is to tell of it."""
         try:
             timed: Timed = self._ask("repeat")
-        except (Llm2LlmError, WorkerDiedError) as error:
+            memory: Memory = self._ask("memory")
+        except (Llm2LlmError, WorkerDiedError, _OutOfTimeError) as error:
             self._give_up(error)
-            return f": {self._not_run}"
+            return f": {self.not_run or _NO_TIME}"
         (self._warm_ups if is_warm_up else self._repeats).append(timed)
+        self._memory = memory
         return f": {timed.seconds:.2f} s"
 
     def result(self) -> Result:
-        if self._worker is not None and self.can_go_on:
-            try:
-                memory: Memory = self._ask("memory")
-            except (Llm2LlmError, WorkerDiedError) as error:
-                self._give_up(error)
-            else:
-                return Result(
-                    self.name,
-                    preparation_seconds=self._preparation_seconds,
-                    warm_ups=tuple(self._warm_ups),
-                    repeats=tuple(self._repeats),
-                    memory=memory,
-                )
-        return Result(self.name, not_run=self._not_run)
+        if self.not_run:
+            return Result(self.name, not_run=self.not_run)
+        return Result(
+            self.name,
+            preparation_seconds=self._preparation_seconds,
+            warm_ups=tuple(self._warm_ups),
+            repeats=tuple(self._repeats),
+            memory=self._memory,
+        )
+
+    def end(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._limits.end:
+            raise _OutOfTimeError
 
     def _ask(self, method: str) -> Any:
         assert self._worker is not None
         self._worker.begin(method)
         return self._worker.finish()
 
-    def end(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-
-    def _give_up(self, error: Llm2LlmError | WorkerDiedError) -> None:
-        self._not_run = " ".join(str(error).split())
+    def _give_up(self, error: Llm2LlmError | WorkerDiedError | _OutOfTimeError) -> None:
+        """Whoever had no time for another repeat keeps those that are done."""
         self.has_crashed = isinstance(error, WorkerDiedError)
+        if not isinstance(error, _OutOfTimeError):
+            self.not_run = " ".join(str(error).split())
+        elif not self._repeats:
+            self.not_run = _NO_TIME
         self.end()
-        self._worker = None

@@ -2,7 +2,7 @@
 
 The kernel's high-water mark of the process is read from /proc and not from getrusage, whose maximum is handed on from
 the parent when a process is started. Where it starts processes in its turn, the largest of those that have ended counts
-if it was larger.
+if it was larger: at work, only if it was one that ended then.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ class PeakMemory:
     """Watches from its construction on. `begin_work` is to be called once, when loading is over."""
 
     def __init__(self) -> None:
-        self._before = 0
+        self._before = self._child_before = 0
         self._gpu = _GpuWatch()
 
     def begin_work(self) -> None:
         """Count the peak of the work anew, where the kernel lets us; the peak of loading is kept beside it."""
-        self._before = _high_water_bytes()
+        self._before, self._child_before = _high_water_bytes(), _largest_child_bytes()
         with suppress(OSError):  # where a container forbids it, the peak at work is that of the whole life
             _CLEAR.write_text(_RESET_PEAK)
         self._gpu.begin_work()
 
     def so_far(self) -> Memory:
-        working = max(_high_water_bytes(), _largest_child_bytes())
-        return Memory(whole=max(self._before, working), working=working, gpu=self._gpu.peak_bytes())
+        working, child = _high_water_bytes(), _largest_child_bytes()
+        if child > self._child_before:  # the kernel never forgets the largest: below that, nothing is known of others
+            working = max(working, child)
+        return Memory(whole=max(self._before, working, child), working=working, gpu=self._gpu.peak_bytes())
 
 
 def _high_water_bytes() -> int:

@@ -23,7 +23,7 @@ _GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One call of `bench`. `warnings`: what disturbed it; `skipped`: what there was no time or memory for, and why."""
+    """One call of `bench`. `warnings`: what disturbed it."""
 
     subject: str
     machine: Machine
@@ -73,25 +73,34 @@ def _comparison_rows(measured: Measured) -> list[list[str]]:
     run = [one for one in measured.results if not one.not_run]
     counts = list(dict.fromkeys(name for one in run for name in one.counts()))
     parts = list(dict.fromkeys(name for one in run for name in one.parts()))
+    found = list(dict.fromkeys(name for one in run for name in one.figures()))
     has_gpu = any(one.memory is not None and one.memory.gpu is not None for one in run)
     heading = ["contender", *counts, "median s", "spread s", *(f"{name}/s" for name in counts)]
-    heading += [*(f"{name} s" for name in parts), "peak MiB", "at work MiB", *(["GPU MiB"] if has_gpu else [])]
+    heading += [*(f"{name} s" for name in parts), *found, "peak MiB", "at work MiB", *(["GPU MiB"] if has_gpu else [])]
     rows = [[*heading, f"{measured.results[0].name} to it"]]
     for one in measured.results:
-        rows.append(_row(measured, one, counts, parts, has_gpu))
+        rows.append(_row(measured, one, counts, parts, found, has_gpu))
     return rows
 
 
-def _row(measured: Measured, one: Result, counts: Sequence[str], parts: Sequence[str], has_gpu: bool) -> list[str]:
+def _row(
+    measured: Measured,
+    one: Result,
+    counts: Sequence[str],
+    parts: Sequence[str],
+    found: Sequence[str],
+    has_gpu: bool,
+) -> list[str]:
     if one.not_run:
         return [one.name, _NOT_RUN + plain(one.not_run)]
-    done, seconds, memory = one.counts(), one.parts(), one.memory
+    done, seconds, figures, memory = one.counts(), one.parts(), one.figures(), one.memory
     assert memory is not None
     low, high = one.spread_seconds
     row = [one.name, *(figure(done[name]) if name in done else "" for name in counts)]
     row += [figure(one.median_seconds), f"{figure(low)}–{figure(high)}"]
     row += [figure(one.rate(name)) if name in done else "" for name in counts]
     row += [figure(seconds[name]) if name in seconds else "" for name in parts]
+    row += [figure(figures[name]) if name in figures else "" for name in found]
     row += [f"{memory.whole / _MIB:,.0f}", f"{memory.working / _MIB:,.0f}"]
     if has_gpu:
         row.append("" if memory.gpu is None else f"{memory.gpu / _MIB:,.0f}")

@@ -12,10 +12,14 @@ from ..errors import UserInputError
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a repeat that has parts returns: its counts, and the wall seconds of each part, which it takes itself."""
+    """What a repeat returns that has more to tell than its counts.
+
+    `parts`: the wall seconds of each part, which it takes itself; `figures`: what was found, which has no rate.
+    """
 
     counts: Mapping[str, float]
-    parts: Mapping[str, float]
+    parts: Mapping[str, float] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 Repeat = Callable[[], Mapping[str, float] | Work]
@@ -42,7 +46,8 @@ class Comparison:
     """Contenders that do the work of `case`, a frozen dataclass; the first is ours.
 
     `measure`: the count by whose rate they are compared. `repeats` and `warm_ups`: of each, those not timed for the
-    result being the warm-ups. `note`: what a reader should know about what is compared.
+    result being the warm-ups. `note`: what a reader should know about what is compared. `before` makes what all
+    contenders need (an adapter, say), in a process of its own that has ended before the first of them begins.
     """
 
     title: str
@@ -53,6 +58,7 @@ class Comparison:
     repeats: int = 5
     warm_ups: int = 1
     note: str = ""
+    before: Callable[[Any], object] | None = None
 
     def sizes(self) -> dict[str, int | float]:
         """The numbers of the case, by name."""
@@ -80,11 +86,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One repeat in a child: wall seconds, the counts that the contender told, and the seconds of its parts."""
+    """One repeat in a child: wall seconds, and counts, seconds of parts and figures as the contender told them."""
 
     seconds: float
     counts: dict[str, float]
     parts: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """`bench student`, prediction: our answers to test questions, and those of `generate` as the reference evaluates.
 
-The published LLM2LLM code (SqueezeAILab/LLM2LLM, eval.py) pads 16 prompts on the left, in the order of the file, and
-lets transformers sample (temperature 0.7, top-p 0.9) until every row has met the end token or has 100 tokens. That
-depends on how well an adapter has learnt to end; `generate_16_all_tokens` is what it costs when one row of each batch
-doesn't. All contenders share an adapter that our engine trains first, in a process of its own.
+What the reference's way costs depends on how well an adapter has learnt to end; `generate_16_all_tokens` is what it
+costs when one row of each batch doesn't. All contenders share an adapter that our engine trains first, in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -13,19 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from ..datasets.reader import read_rows
 from ..records import FinishReason
-from ..student.batching import total_steps
-from ..student.protocol import PredictionBatch, StudentSettings, TrainingExample, TrainingSegment
+from ..student.protocol import PredictionBatch, StudentSettings, TrainingExample
 from ..tasks.base import PromptBuilder
-from ..workers.process import WorkerProcess
+from ..teacher.plan import Device
+from . import transformers_way
 from .plan import Comparison, Contender, Repeat
+from .training import whole_training
 
 _PROMPTS = PromptBuilder("Question", "Answer")
-_BATCH_SIZE = 16
-_TEMPERATURE, _TOP_P = 0.7, 0.9
+_TRAINING_BATCH = 8
 _LORA_RANK, _LORA_ALPHA, _LORA_DROPOUT = 16, 32, 0.05
 
 
@@ -33,7 +31,7 @@ _LORA_RANK, _LORA_ALPHA, _LORA_DROPOUT = 16, 32, 0.05
 class PredictionCase:
     """`data`: a folder with train.jsonl and test.jsonl, or None for problems that are made up, whose solutions have
     one to eight lines. `rows`: test questions, at most; `training_rows` and `epochs`: what the adapter is taught.
-    `unit`: prompts in a unit of work. `scratch`: where the adapter lies, made by whoever comes first.
+    `unit`: prompts in a unit of work. `scratch`: where the adapter lies.
     """
 
     student: Path
@@ -44,7 +42,7 @@ class PredictionCase:
     epochs: int
     unit: int
     max_new_tokens: int
-    device: str
+    device: Device
     threads: int
     rng_seed: int = 0
 
@@ -72,7 +70,7 @@ def refilled(case: PredictionCase) -> Repeat:
 def _ours(case: PredictionCase, completions: tuple[str, ...]) -> Repeat:
     from ..student.lora import LoraStudent
 
-    adapter, prompts = _trained_adapter(case), _material(case).prompts
+    adapter, prompts = _adapter(case), _material(case).prompts
     student = LoraStudent(_settings(case))
     units = [
         PredictionBatch(adapter, tuple(unit), completions, case.max_new_tokens)
@@ -94,58 +92,29 @@ def _ours(case: PredictionCase, completions: tuple[str, ...]) -> Repeat:
 
 def generate_16(case: PredictionCase) -> Repeat:
     """Sampled, 16 rows at once, until all of them have ended."""
-    return _generate(case, stops=True, samples=True)
+    return _generate(case, ends=True, samples=True)
 
 
 def generate_16_all_tokens(case: PredictionCase) -> Repeat:
     """Sampled, 16 rows at once, always as many tokens as there may be."""
-    return _generate(case, stops=False, samples=True)
+    return _generate(case, ends=False, samples=True)
 
 
 def generate_16_greedy(case: PredictionCase) -> Repeat:
     """As `generate_16`, but the likeliest token each time, which writes the answers that ours writes."""
-    return _generate(case, stops=True, samples=False)
+    return _generate(case, ends=True, samples=False)
 
 
-def _generate(case: PredictionCase, *, stops: bool, samples: bool) -> Repeat:
+def _generate(case: PredictionCase, *, ends: bool, samples: bool) -> Repeat:
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    adapter, prompts = _trained_adapter(case), _material(case).prompts
-    torch.set_num_threads(case.threads)
-    tokenizer = AutoTokenizer.from_pretrained(case.student, padding_side="left", local_files_only=True)
-    end = int(tokenizer.eos_token_id)
-    dtype = torch.bfloat16 if case.device == "cuda" else torch.float32
-    base = AutoModelForCausalLM.from_pretrained(
-        case.student,
-        dtype=dtype,
-        device_map={"": case.device},
-        local_files_only=True,
-        quantization_config=BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        ),
-    )
-    model: Any = PeftModel.from_pretrained(base, adapter).eval()
-    how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None}
-    if samples:
-        how = {"do_sample": True, "temperature": _TEMPERATURE, "top_p": _TOP_P}
+    prompts = _material(case).prompts
+    tokenizer, base = transformers_way.load_in_4_bits(case.student, case.device, case.threads)
+    model = transformers_way.with_adapter(base, _adapter(case))
 
     def repeat() -> Mapping[str, float]:
         torch.manual_seed(case.rng_seed)
-        written = 0
-        for batch in _cut(prompts, _BATCH_SIZE):
-            inputs = tokenizer(batch, return_tensors="pt", padding=True).to(case.device)
-            with torch.inference_mode():
-                ids = model.generate(
-                    **inputs,
-                    **how,
-                    max_new_tokens=case.max_new_tokens,
-                    eos_token_id=end if stops else None,
-                    pad_token_id=tokenizer.pad_token_id or end,
-                )
-            for row in ids[:, inputs["input_ids"].shape[1] :].tolist():
-                written += row.index(end) + 1 if stops and end in row else len(row)
+        written = transformers_way.write(model, tokenizer, prompts, case.max_new_tokens, ends=ends, samples=samples)
         return {"rows": len(prompts), "tokens": written}
 
     return repeat
@@ -205,46 +174,32 @@ def _settings(case: PredictionCase) -> StudentSettings:
         lora_alpha=_LORA_ALPHA,
         lora_dropout=_LORA_DROPOUT,
         max_length=1024,
-        device="cuda" if case.device == "cuda" else "cpu",
+        device=case.device,
         threads=case.threads,
     )
 
 
-def _trained_adapter(case: PredictionCase) -> Path:
-    """Of case.scratch; trained in a worker, so that the contender's process holds nothing of it."""
-    adapter = case.scratch / "adapter"
-    if adapter.exists():
-        return adapter
-    examples = _material(case).training
-    steps = total_steps(len(examples), 8, case.epochs)
-    segment = TrainingSegment(
-        examples=examples,
+def _adapter(case: PredictionCase) -> Path:
+    return case.scratch / "adapter"
+
+
+def train_adapter(case: PredictionCase) -> None:
+    """What all contenders predict with. Before them, so that no process of theirs has held a training."""
+    from ..student.lora import LoraStudent
+
+    segment = whole_training(
+        _material(case).training,
+        _adapter(case),
         epochs=case.epochs,
-        batch_size=8,
-        micro_batch_size=8,
+        batch_size=_TRAINING_BATCH,
         learning_rate=1e-3,
-        warmup_ratio=0.1,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
         rng_seed=case.rng_seed,
-        start_step=0,
-        stop_step=steps,
-        total_steps=steps,
-        start_adapter=None,
-        checkpoint=None,
-        output=adapter,
     )
-    worker = WorkerProcess("student", case.scratch / "training.log", float("inf"), lambda: None)
-    try:
-        worker.load(_settings(case))
-        worker.call("train", segment)
-    finally:
-        worker.stop()
-    return adapter
+    LoraStudent(_settings(case)).train(segment, lambda *_: None)
 
 
 def comparisons(
-    student: Path, data: Path | None, scratch: Path, device: str, threads: int, repeats: int = 5
+    student: Path, data: Path | None, scratch: Path, device: Device, threads: int, repeats: int = 5
 ) -> list[Comparison]:
     """`data`: a folder with train.jsonl and test.jsonl of a classification task; None: the bundled demo."""
     demo = Path(str(resources.files("llm2llm_local.demo")))
@@ -261,6 +216,7 @@ def comparisons(
             ),
             measure="rows",
             repeats=repeats,
+            before=train_adapter,
             note="generate_16 is how the published code evaluates: sampled, until all 16 rows of a batch have ended",
         ),
         Comparison(
@@ -273,6 +229,7 @@ def comparisons(
             ),
             measure="rows",
             repeats=repeats,
+            before=train_adapter,
             note="the number of tokens differs where answers are sampled",
         ),
     ]

@@ -1,8 +1,9 @@
 """The stages of LLM2LLM as its published code works (SqueezeAILab/LLM2LLM): a process each, which loads a model anew.
 
 `python -m llm2llm_local.bench.reference STAGE TASK`, TASK being a JSON file of what is to be done. Training is
-transformers' Trainer with a collator that pads; evaluation writes 100 sampled tokens to each prompt, 16 at once; the
-teacher answers one request after another. Models, examples and numbers of steps are those that it is compared with.
+transformers' Trainer with a collator that pads; evaluation samples up to 100 tokens to each prompt, 16 at once; the
+teacher answers one request after another. Models, examples, hyperparameters and requests are those that it is compared
+with. What a stage did is its result, a JSON file of counts.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import airgap
+from ..teacher.plan import Device
+from . import transformers_way
 
-_BATCH_SIZE = 16
 _SAMPLED_TOKENS = 100
-_TEMPERATURE = 0.7
 """Of the published code's evaluation."""
 
 _CONTEXT = 2048
+_ALL_LAYERS = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +32,49 @@ class TrainTask:
     """`examples`: prompts with completions; `adapter`: the folder to write."""
 
     model: str
+    device: Device
+    threads: int
     examples: list[tuple[str, str]]
     epochs: int
     batch_size: int
     learning_rate: float
     lora_rank: int
     lora_alpha: int
+    lora_dropout: float
+    rng_seed: int
     adapter: str
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateTask:
     model: str
+    device: Device
+    threads: int
     adapter: str
     prompts: list[str]
 
 
 @dataclass(frozen=True, slots=True)
+class TeachRequest:
+    """`text`: a message to the assistant; with `is_completion` a text to continue. `stop`: where the reply is cut."""
+
+    text: str
+    is_completion: bool
+    stop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TeachTask:
-    """`prompts`: what to ask for in each request; `max_tokens` of each reply."""
+    """`max_tokens` of each reply."""
 
     model: str
-    prompts: list[str]
-    temperature: float
-    max_tokens: int
+    device: Device
     threads: int
+    requests: list[TeachRequest]
+    temperature: float
+    top_p: float
+    min_p: float
+    max_tokens: int
 
 
 Task = TrainTask | EvaluateTask | TeachTask
@@ -64,97 +84,70 @@ def write_task(path: Path, task: Task) -> None:
     path.write_text(json.dumps(dataclasses.asdict(task)), encoding="utf-8")
 
 
-def train(task: TrainTask) -> None:
-    from peft import LoraConfig, get_peft_model
-    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
+def read_counts(path: Path) -> dict[str, float]:
+    """What the stage of the task in that file did, by what it is counted in."""
+    counts: dict[str, float] = json.loads(_result_path(path).read_text(encoding="utf-8"))
+    return counts
 
-    tokenizer, base = load_in_4_bits(task.model)
-    model = get_peft_model(
-        base,
-        LoraConfig(r=task.lora_rank, lora_alpha=task.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"),
+
+def _result_path(task: Path) -> Path:
+    return task.with_suffix(".done.json")
+
+
+def train(task: TrainTask) -> Mapping[str, float]:
+    tokenizer, base = transformers_way.load_in_4_bits(Path(task.model), task.device, task.threads)
+    model = transformers_way.with_lora(
+        base, rank=task.lora_rank, alpha=task.lora_alpha, dropout=task.lora_dropout, rng_seed=task.rng_seed
     )
-    arguments = TrainingArguments(
-        output_dir=task.adapter,
-        num_train_epochs=task.epochs,
-        per_device_train_batch_size=task.batch_size,
+    arguments = transformers_way.training_arguments(
+        Path(task.adapter),
+        task.device,
+        batch_size=task.batch_size,
+        epochs=task.epochs,
         learning_rate=task.learning_rate,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
+        rng_seed=task.rng_seed,
     )
-    rows: Any = [learnt_row(tokenizer, prompt, completion) for prompt, completion in task.examples]
-    Trainer(model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorForSeq2Seq(tokenizer)).train()
+    rows = transformers_way.learnt_rows(tokenizer, task.examples)
+    transformers_way.train(model, tokenizer, rows, arguments)
     model.save_pretrained(task.adapter)
+    return {"trained": len(rows)}
 
 
-def evaluate(task: EvaluateTask) -> None:
-    import torch
-    from peft import PeftModel
-
-    tokenizer, base = load_in_4_bits(task.model)
-    tokenizer.padding_side = "left"
-    model: Any = PeftModel.from_pretrained(base, task.adapter).eval()
-    for start in range(0, len(task.prompts), _BATCH_SIZE):
-        prompts = tokenizer(task.prompts[start : start + _BATCH_SIZE], return_tensors="pt", padding=True)
-        with torch.inference_mode():
-            model.generate(
-                **prompts.to(base.device),
-                do_sample=True,
-                temperature=_TEMPERATURE,
-                max_new_tokens=_SAMPLED_TOKENS,
-                pad_token_id=tokenizer.pad_token_id,
-            )
+def evaluate(task: EvaluateTask) -> Mapping[str, float]:
+    tokenizer, base = transformers_way.load_in_4_bits(Path(task.model), task.device, task.threads)
+    model = transformers_way.with_adapter(base, Path(task.adapter))
+    transformers_way.write(model, tokenizer, task.prompts, _SAMPLED_TOKENS)
+    return {"evaluated": len(task.prompts)}
 
 
-def teach(task: TeachTask) -> None:
+def teach(task: TeachTask) -> Mapping[str, float]:
     from llama_cpp import Llama
 
-    llama = Llama(task.model, n_ctx=_CONTEXT, n_threads=task.threads, n_gpu_layers=-1, verbose=False)
-    for prompt in task.prompts:
-        llama.create_chat_completion(
-            [{"role": "user", "content": prompt}], temperature=task.temperature, max_tokens=task.max_tokens
-        )
-
-
-def load_in_4_bits(folder: str) -> tuple[Any, Any]:
-    """Tokenizer and base model in 4 bits."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-    has_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if has_gpu else torch.float32
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
+    llama = Llama(
+        task.model,
+        n_ctx=_CONTEXT,
+        n_threads=task.threads,
+        n_threads_batch=task.threads,
+        n_gpu_layers=_ALL_LAYERS if task.device == "cuda" else 0,
+        verbose=False,
     )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    base = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=dtype,
-        device_map={"": "cuda" if has_gpu else "cpu"},
-        quantization_config=quantization,
-        local_files_only=True,
-    )
-    for module in base.modules():
-        # See student/base.py: bitsandbytes' kernel for CPUs with AVX512-BF16 has no gradient.
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return tokenizer, base
-
-
-def learnt_row(tokenizer: Any, prompt: str, completion: str) -> dict[str, Sequence[int]]:
-    """As Trainer takes it: only the completion and the end token are learnt."""
-    before = tokenizer(prompt)["input_ids"]
-    after = [*tokenizer(completion, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    return {
-        "input_ids": before + after,
-        "attention_mask": [1] * (len(before) + len(after)),
-        "labels": [-100] * len(before) + after,
+    how: dict[str, Any] = {
+        "temperature": task.temperature,
+        "top_p": task.top_p,
+        "min_p": task.min_p,
+        "top_k": 0,
+        "repeat_penalty": 1.0,
+        "max_tokens": task.max_tokens,
     }
+    written = 0
+    for request in task.requests:
+        if request.is_completion:
+            reply: Any = llama.create_completion(request.text, stop=list(request.stop), **how)
+        else:
+            messages: Any = [{"role": "user", "content": request.text}]
+            reply = llama.create_chat_completion(messages, stop=list(request.stop), **how)
+        written += reply["usage"]["completion_tokens"]
+    return {"requests": len(task.requests), "reply tokens": written}
 
 
 def main(stage: str, path: str) -> None:
@@ -162,11 +155,15 @@ def main(stage: str, path: str) -> None:
     fields = json.loads(Path(path).read_text(encoding="utf-8"))
     match stage:
         case "train":
-            train(TrainTask(**fields))
+            counts = train(TrainTask(**fields))
         case "evaluate":
-            evaluate(EvaluateTask(**fields))
+            counts = evaluate(EvaluateTask(**fields))
         case "teach":
-            teach(TeachTask(**fields))
+            requests = [TeachRequest(**one) for one in fields.pop("requests")]
+            counts = teach(TeachTask(requests=requests, **fields))
+        case _:
+            raise ValueError(f"no stage of the reference: {stage}")
+    _result_path(Path(path)).write_text(json.dumps(counts), encoding="utf-8")
 
 
 if __name__ == "__main__":

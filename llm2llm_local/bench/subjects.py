@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import tempfile
 import time
@@ -18,12 +17,12 @@ from ..loop.fingerprint import threads
 from ..teacher.plan import Device
 from ..workers.memory import find_device
 from .machine import disturbances, this_machine, versions
-from .measure import Measured, MeasuredSeries, Tell, measure, measure_series
+from .measure import UNLIMITED, Tell, TimeLimits, measure, measure_series
 from .output import Report
 from .plan import Comparison, Series, against, resized
 
-GPU_SECONDS = 500.0
-"""After which `bench gpu` begins nothing new, so that it ends within nine minutes."""
+_GPU_BEGIN_SECONDS, _GPU_END_SECONDS = 480.0, 530.0
+"""When `bench gpu` begins nothing new any more, and when it ends what still runs: within nine minutes."""
 
 _ALL_LAYERS = -1
 """As the teacher's settings say it."""
@@ -92,16 +91,16 @@ def run_benchmark(request: Request, tell: Tell) -> Report:
         warnings = tuple(disturbances())
         for warning in warnings:
             tell(f"warning: {warning}")
-        deadline = time.monotonic() + (GPU_SECONDS if request.subject == "gpu" else math.inf)
-        measured = tuple(measured_until(deadline, part, tell) for part in parts)
+        limits = _gpu_limits() if request.subject == "gpu" else UNLIMITED
+        measured = tuple(
+            measure_series(part, tell) if isinstance(part, Series) else measure(part, tell, limits) for part in parts
+        )
     return Report(request.subject, this_machine(), versions(), warnings, measured)
 
 
-def measured_until(deadline: float, part: Comparison | Series, tell: Tell) -> Measured | MeasuredSeries:
-    """`deadline` by time.monotonic(): what would begin after it isn't measured, and is said not to be."""
-    if isinstance(part, Series):
-        return measure_series(part, tell)
-    return measure(part, tell, deadline)
+def _gpu_limits() -> TimeLimits:
+    now = time.monotonic()
+    return TimeLimits(begin=now + _GPU_BEGIN_SECONDS, end=now + _GPU_END_SECONDS)
 
 
 def _one_by_one(part: Comparison | Series) -> Comparison | Series:
@@ -115,6 +114,10 @@ def _wanted(parts: Sequence[Comparison | Series], request: Request) -> list[Comp
     """The parts as the person wants them: against whom, how large, how often."""
     comparisons = [part for part in parts if isinstance(part, Comparison)]
     series = [part for part in parts if isinstance(part, Series)]
+    if request.against and request.grow:
+        raise UserInputError(
+            "--against with --grow: growth is measured of ours alone", "Give one of the two, or call it twice."
+        )
     if request.against:
         comparisons, series = against(comparisons, request.against), []
     if request.grow and not series:
@@ -156,7 +159,7 @@ def _student(material: Material) -> list[Comparison | Series]:
 
     student = _model(material.student)
     seeds = material.data and material.data / "train.jsonl"
-    case = TrainingCase(student, seeds, threads=material.threads)
+    case = TrainingCase(student, material.device, seeds, threads=material.threads)
     predictions = comparisons(student, material.data, material.scratch, material.device, material.threads)
     return [comparison(case), growth(case), *predictions]
 

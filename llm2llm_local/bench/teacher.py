@@ -150,7 +150,7 @@ def bare_loop(case: TeacherCase) -> Repeat:
     n_shared = min(shared_length(prompts[0], prompt) for prompt in prompts[1:]) if len(prompts) > 1 else 0
     rounds = [prompts[start : start + case.n_parallel] for start in range(0, len(prompts), case.n_parallel)]
     parameters = llama_cpp.llama_context_default_params()
-    n_cells = n_shared + sum(len(one) - n_shared + case.new_tokens for one in rounds[0])
+    n_cells = n_shared + max(sum(len(one) - n_shared + case.new_tokens for one in batch) for batch in rounds)
     parameters.n_ctx = -(-n_cells // 256) * 256
     parameters.n_batch = parameters.n_ubatch = _N_BATCH
     parameters.n_seq_max = case.n_parallel

@@ -1,14 +1,15 @@
 """Fine-tuning against what people would otherwise use: transformers' Trainer and TRL's SFTTrainer.
 
-All train the same prompts on the same base in 4 bits, with LoRA of the same rank on all linear layers, in float32,
-with the same batches' size, learning rate and number of threads; none writes checkpoints while it is timed but ours,
-which writes its adapter as it always does. Tokens are counted without padding.
+All train the same prompts on the same base in 4 bits, with LoRA of the same rank on all linear layers, computing in
+float32 (in bfloat16 on a GPU that has it), with the same batches' size, learning rate, optimizer and number of threads.
+SFTTrainer holds the matrices of LoRA themselves in bfloat16, wherever it runs. None writes checkpoints while it is
+timed but ours, which writes its adapter as it always does. Tokens are counted without padding; all have theirs ready
+before time is taken but ours, which tokenizes in its time.
 """
 
 from __future__ import annotations
 
 import json
-import random
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +19,43 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserInputError
+from ..student.batching import total_steps
+from ..student.protocol import StudentSettings, TrainingExample, TrainingSegment
+from ..teacher.plan import Device
+from . import transformers_way
 from .plan import Comparison, Contender, Repeat, Series
 
 _LEARNING_RATE, _ALPHA_PER_RANK, _DROPOUT = 2e-4, 2, 0.05
+
+
+def whole_training(
+    examples: tuple[TrainingExample, ...],
+    output: Path,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    rng_seed: int,
+) -> TrainingSegment:
+    """All of a training in one segment."""
+    steps = total_steps(len(examples), batch_size, epochs)
+    return TrainingSegment(
+        examples=examples,
+        epochs=epochs,
+        batch_size=batch_size,
+        micro_batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_ratio=0.1,
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        rng_seed=rng_seed,
+        start_step=0,
+        stop_step=steps,
+        total_steps=steps,
+        start_adapter=None,
+        checkpoint=None,
+        output=output,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +66,7 @@ class TrainingCase:
     """
 
     model: Path
+    device: Device
     data: Path | None = None
     n_examples: int = 128
     batch_size: int = 8
@@ -73,9 +109,7 @@ def growth(case: TrainingCase, sizes: tuple[int, ...] = (32, 64, 128, 256)) -> S
 
 def lean(case: TrainingCase) -> Repeat:
     """This tool's student."""
-    from ..student.batching import total_steps
     from ..student.lora import LoraStudent
-    from ..student.protocol import StudentSettings, TrainingExample, TrainingSegment
 
     student = LoraStudent(
         StudentSettings(
@@ -85,139 +119,92 @@ def lean(case: TrainingCase) -> Repeat:
             lora_alpha=_ALPHA_PER_RANK * case.lora_rank,
             lora_dropout=_DROPOUT,
             max_length=case.max_length,
-            device="auto",
+            device=case.device,
             threads=case.threads,
         )
     )
     examples = tuple(TrainingExample(*pair) for pair in case.examples())
-    steps = total_steps(len(examples), case.batch_size, 1)
 
     def repeat() -> Mapping[str, float]:
         with tempfile.TemporaryDirectory() as folder:
-            segment = TrainingSegment(
-                examples=examples,
+            segment = whole_training(
+                examples,
+                Path(folder) / "adapter",
                 epochs=1,
                 batch_size=case.batch_size,
-                micro_batch_size=case.batch_size,
                 learning_rate=_LEARNING_RATE,
-                warmup_ratio=0.1,
-                weight_decay=0.0,
-                max_grad_norm=1.0,
                 rng_seed=case.rng_seed,
-                start_step=0,
-                stop_step=steps,
-                total_steps=steps,
-                start_adapter=None,
-                checkpoint=None,
-                output=Path(folder) / "adapter",
             )
-            return {"tokens": student.train(segment, lambda *_: None).tokens, "steps": steps}
+            return {"tokens": student.train(segment, lambda *_: None).tokens, "steps": segment.total_steps}
 
     return repeat
 
 
 def trainer(case: TrainingCase) -> Repeat:
     """transformers' Trainer with its padding collator, as its documentation has it."""
-    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
-
     model, tokenizer = _adapted_base(case)
-    data = []
-    for prompt, completion in case.examples():
-        before = tokenizer(prompt).input_ids
-        after = [*tokenizer(completion, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-        labels = [-100] * len(before) + after
-        data.append({"input_ids": before + after, "attention_mask": [1] * len(labels), "labels": labels})
+    rows = transformers_way.learnt_rows(tokenizer, case.examples())
+    tokens = sum(len(row["input_ids"]) for row in rows)
 
     def repeat() -> Mapping[str, float]:
         with tempfile.TemporaryDirectory() as folder:
-            engine = Trainer(
-                model=model,
-                args=TrainingArguments(**_arguments(case, folder)),
-                train_dataset=data,
-                data_collator=DataCollatorForSeq2Seq(tokenizer, padding=True),
-            )
-            steps = engine.train().global_step
-        return {"tokens": sum(len(row["input_ids"]) for row in data), "steps": steps}
+            return {"tokens": tokens, "steps": transformers_way.train(model, tokenizer, rows, _arguments(case, folder))}
 
     return repeat
 
 
 def sft_trainer(case: TrainingCase) -> Repeat:
-    """TRL's SFTTrainer on prompts and completions. Raises UserInputError where TRL isn't installed."""
+    """TRL's SFTTrainer on prompts and completions, which it tokenizes before time is taken.
+
+    Raises UserInputError where TRL isn't installed.
+    """
     if find_spec("trl") is None or find_spec("datasets") is None:
         raise UserInputError("TRL isn't installed: nothing to compare with", "Install it: pip install trl datasets")
-    trl, datasets = import_module("trl"), import_module("datasets")
+    trl = import_module("trl")
     model, tokenizer = _adapted_base(case)
-    pairs = case.examples()
-    tokens = sum(
-        len(tokenizer(prompt).input_ids) + len(tokenizer(completion, add_special_tokens=False).input_ids) + 1
-        for prompt, completion in pairs
-    )
-    rows = datasets.Dataset.from_list([{"prompt": prompt, "completion": completion} for prompt, completion in pairs])
+
+    def engine(rows: Any, folder: str, **more: Any) -> Any:
+        arguments = trl.SFTConfig(
+            **_arguments(case, folder), max_length=case.max_length, completion_only_loss=True, **more
+        )
+        return trl.SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tokenized = engine(_dataset(case.examples()), folder).train_dataset
+    tokens = sum(len(ids) for ids in tokenized["input_ids"])
 
     def repeat() -> Mapping[str, float]:
         with tempfile.TemporaryDirectory() as folder:
-            arguments = trl.SFTConfig(**_arguments(case, folder), max_length=case.max_length, completion_only_loss=True)
-            engine = trl.SFTTrainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)
-            steps = engine.train().global_step
-        return {"tokens": tokens, "steps": steps}
+            training = engine(tokenized, folder, dataset_kwargs={"skip_prepare_dataset": True})
+            return {"tokens": tokens, "steps": int(training.train().global_step)}
 
     return repeat
 
 
-def _adapted_base(case: TrainingCase) -> tuple[Any, Any]:
-    """The base in 4 bits with a LoRA adapter, and its tokenizer, as transformers and peft give them."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+def _dataset(pairs: list[tuple[str, str]]) -> Any:
+    """Of the package datasets. Named by us: to name it by its content, it would have to pickle pyarrow's types, which
+    fails with some versions of the two (datasets 5.2 with pyarrow 26: "Can't pickle MonthDayNano")."""
+    pyarrow, datasets = import_module("pyarrow"), import_module("datasets")
+    prompts, completions = zip(*pairs, strict=True)
+    table = pyarrow.table({"prompt": list(prompts), "completion": list(completions)})
+    return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="llm2llm-bench")
 
-    random.seed(case.rng_seed)
-    torch.manual_seed(case.rng_seed)
-    torch.set_num_threads(case.threads)
-    on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
-    base = AutoModelForCausalLM.from_pretrained(
-        case.model,
-        dtype=dtype,
-        device_map={"": "cuda" if on_gpu else "cpu"},
-        quantization_config=BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        ),
-        local_files_only=True,
-        use_safetensors=True,
-    )
-    lora = LoraConfig(
-        r=case.lora_rank,
-        lora_alpha=_ALPHA_PER_RANK * case.lora_rank,
-        lora_dropout=_DROPOUT,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(base, lora), AutoTokenizer.from_pretrained(case.model, local_files_only=True)
+
+def _adapted_base(case: TrainingCase) -> tuple[Any, Any]:
+    """The base in 4 bits with a LoRA adapter, and its tokenizer."""
+    tokenizer, base = transformers_way.load_in_4_bits(case.model, case.device, case.threads)
+    alpha = _ALPHA_PER_RANK * case.lora_rank
+    model = transformers_way.with_lora(base, rank=case.lora_rank, alpha=alpha, dropout=_DROPOUT, rng_seed=case.rng_seed)
+    return model, tokenizer
 
 
 def _arguments(case: TrainingCase, folder: str) -> dict[str, Any]:
-    """What both trainers are told; without evaluation, logging and saving."""
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    return {
-        "output_dir": folder,
-        "per_device_train_batch_size": case.batch_size,
-        "num_train_epochs": 1,
-        "learning_rate": _LEARNING_RATE,
-        "lr_scheduler_type": "cosine",
-        "optim": "paged_adamw_8bit" if on_gpu else "adamw_torch",
-        "bf16": on_gpu and torch.cuda.is_bf16_supported(),
-        "use_cpu": not on_gpu,
-        "gradient_checkpointing": False,
-        "eval_strategy": "no",
-        "logging_strategy": "no",
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
-        "seed": case.rng_seed,
-    }
+    """What both trainers are told."""
+    return transformers_way.training_arguments(
+        Path(folder),
+        case.device,
+        batch_size=case.batch_size,
+        epochs=1,
+        learning_rate=_LEARNING_RATE,
+        rng_seed=case.rng_seed,
+    )
