@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from ..counted import counted
 from ..model_files.layers import LayerSizes
-from .protocol import TeacherSettings
+from .protocol import KV_BYTES, KvType, TeacherSettings
+from .schedule import CELLS_STEP, LEAST_OUTPUTS
 
 Device = Literal["cpu", "cuda"]
-KvType = Literal["f16", "q8_0", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
 
 MOST_PARALLEL = 256
@@ -28,19 +28,10 @@ MOST_PARALLEL = 256
 _PROCESS_BYTES = 500 * 2**20
 """Interpreter, libraries and, on a GPU, the driver's own buffers."""
 
-_KV_BYTES: dict[KvType, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-"""For each number; blocks of 32 share a scale of 16 bits (ggml-common.h: block_q8_0, block_q4_0)."""
-
 _HIDDEN_STATES = 16
 """Of each token in a forward pass, kept at once: those of the feed-forward layer are the wide ones."""
 
-_LEAST_OUTPUTS = 64
-"""Rows of scores that the engine has room for, however few sequences there are."""
-
 _KV_BLOCK = 32
-_CONTEXT_STEP = 256
-"""llama.cpp makes a context's size a multiple of this."""
-
 _DEFAULT_N_BATCH = 512
 _LEAST_N_BATCH = 64
 _LEAST_CONTEXT = 2048
@@ -174,7 +165,7 @@ def _fewer_layers(plan: TeacherPlan, sizes: LayerSizes) -> tuple[dict[str, Any],
 
 def _smaller_context(plan: TeacherPlan) -> tuple[dict[str, Any], str] | None:
     one_request = plan.context_length if "context_length" in plan.by_hand else plan.request_tokens
-    cell = max(1, math.ceil(plan.kv_bytes_per_token))
+    cell = max(1, max(1, math.ceil(plan.kv_bytes_per_token)))
     cells, least = plan.kv_bytes // cell, _padded(one_request)
     changes: dict[str, Any]
     if cells > least:
@@ -190,7 +181,7 @@ def _smaller_context(plan: TeacherPlan) -> tuple[dict[str, Any], str] | None:
         and "kv_cache" not in plan.by_hand
         and _may_quantize(plan.head_values, plan.flash_attention)
     ):
-        per_token = plan.kv_bytes_per_token * _KV_BYTES["q8_0"] / _KV_BYTES["f16"]
+        per_token = plan.kv_bytes_per_token * KV_BYTES["q8_0"] / KV_BYTES["f16"]
         changes = {
             "kv_type": "q8_0",
             "flash_attention": "on",
@@ -252,7 +243,7 @@ def _plan(
     n_parallel: int,
     gpu_layers: int,
 ) -> TeacherPlan:
-    per_value = _KV_BYTES[kv_type]
+    per_value = KV_BYTES[kv_type]
     per_token = sum(sizes.kv_values) * per_value
     one = wishes.context_length or min(max(wishes.request_tokens, _LEAST_CONTEXT), sizes.context_length)
     # No request is longer than what it may be, however long the person's rows are.
@@ -329,7 +320,7 @@ def _compute_bytes(sizes: LayerSizes, n_batch: int, n_parallel: int, tokens: int
     for_each = 4 * _HIDDEN_STATES * sizes.n_embd + 6 * tokens
     if not has_flash:
         for_each += 4 * sizes.n_head * tokens
-    return n_batch * for_each + 2 * 4 * sizes.vocab_size * max(n_parallel, _LEAST_OUTPUTS)
+    return n_batch * for_each + 2 * 4 * sizes.vocab_size * max(n_parallel, LEAST_OUTPUTS)
 
 
 def _reasons(plan: TeacherPlan, sizes: LayerSizes, wishes: TeacherWishes) -> Iterator[str]:
@@ -369,7 +360,7 @@ def _may_quantize(head_values: int, flash_attention: FlashAttention) -> bool:
 
 
 def _padded(tokens: int) -> int:
-    return -(-tokens // _CONTEXT_STEP) * _CONTEXT_STEP
+    return -(-tokens // CELLS_STEP) * CELLS_STEP
 
 
 def _size(n_bytes: float) -> str:
