@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ..records import Example, Failure, NewExample, Reply, Split, TeacherPrompt, Unparsed
 from ..store.rows import TeacherCall
 from ..teacher.protocol import Sampling, TeacherRequest
-from .context import Run, Wait, Write, derive_rng_seed, work_through_ahead
+from .context import Run, derive_rng_seed
+from .units import Wait, Write, work_through_ahead
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
 from ..records import Decision, NewExample, Split, Unparsed
 from ..store.rows import CandidateRow
-from .context import Run, work_through
+from .context import Run
+from .units import work_through
 
 _GROUP_SIZE = 64
 """Candidates in a unit of work; checking one takes microseconds to milliseconds."""

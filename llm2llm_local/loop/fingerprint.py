@@ -21,7 +21,7 @@ _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.d
 """Files: what is in them counts, not where they lie."""
 
 _CODE: Mapping[str, tuple[str, ...]] = {
-    "tasks": ("tasks/*", "spelling", "loop/llm2llm", "loop/context", "loop/grade"),
+    "tasks": ("tasks/*", "spelling", "loop/llm2llm", "loop/context", "loop/units", "loop/grade"),
     "checks": ("checks/*", "spelling", "loop/check", "loop/review"),
     "student": (
         "student/base",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..records import Outcome, Split
-from .context import Run, work_through
+from .context import Run
+from .units import work_through
 
 
 def grade(run: Run, iteration: int) -> None:

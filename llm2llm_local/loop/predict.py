@@ -9,7 +9,8 @@ from itertools import groupby
 from ..records import Example
 from ..student.protocol import PredictionBatch
 from .adapters import require_sound
-from .context import Run, Wait, Write, work_through_ahead
+from .context import Run
+from .units import Wait, Write, work_through_ahead
 
 
 def predict(run: Run, iteration: int, examples: Sequence[Example]) -> None:

@@ -9,7 +9,8 @@ from ..records import Example
 from ..student.batching import total_steps
 from ..student.protocol import TrainingExample, TrainingSegment
 from .adapters import delete_superseded, iteration_folder, require_sound
-from .context import Run, derive_rng_seed, work_through
+from .context import Run, derive_rng_seed
+from .units import work_through
 
 
 def train(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
