@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Validat
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from .cells import cut
 from .encoding import REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf8, is_utf16, unfit_character
 from .errors import ConfigError
 from .spelling import alike, difference, look
@@ -463,7 +464,8 @@ def _explain(item: Any, document: dict[str, Any]) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 100 else f"{text[:100]}…"
+    """As much of a name or a value as belongs in a message."""
+    return cut(text, 100)
 
 
 def _known_keys(parents: Sequence[str]) -> list[str]:

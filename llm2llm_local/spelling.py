@@ -10,12 +10,15 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from .cells import cut
+
 # Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt): joiners, direction marks, variation selectors …
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _MOST_CODE_POINTS = 6
+_MOST_CELLS = 60
 
 
 def look(text: str) -> str:
@@ -49,7 +52,7 @@ def difference(one: str, other: str) -> str:
 
 def shown(text: str) -> str:
     """A text of the person's in quotes, for a message: safe for a terminal, and short."""
-    return repr(text) if len(text) <= 60 else f"{text[:60]!r}…"
+    return cut(repr(text), _MOST_CELLS)
 
 
 def _code_points(text: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len, get_character_cell_size
 
-from llm2llm_local.report.cells import cells, cut, padded, right_aligned
-from llm2llm_local.report.plain import plain, shortened
+from llm2llm_local.cells import cells, cut, padded, right_aligned
+from llm2llm_local.report.plain import plain, shortened, visible
 from llm2llm_local.report.query import table_text
 from llm2llm_local.store.reader import QueryResult
 
@@ -82,7 +84,7 @@ def test_text_is_cut_by_cells_and_between_characters(parts: list[str], width: in
     assert cell_len(shown) <= width
     assert text.startswith(kept)
     # Whole characters, as many as there is room for: it goes on with the start of one that takes a cell.
-    behind = text[len(kept) :].lstrip()
+    behind = re.sub("^(?: \u200c*)+", "", text[len(kept) :])
     assert any(behind.startswith(part) for part in PARTS if part not in (" ", "\u200c"))
     assert cell_len(kept) >= width - 2 or text[len(kept)] == " "
 
@@ -106,6 +108,39 @@ def test_text_is_cut_by_cells_and_between_characters(parts: list[str], width: in
 )
 def test_wide_and_combined_characters_are_cut_whole(text: str, width: int, shown: str) -> None:
     assert shortened(text, width) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "short",
+        "  of 40 cells 0123456789 0123456789 0123\n\n",
+        "  of 41 cells 0123456789 0123456789 01234",
+        "a\x1b" * 2000,
+        " " * 3000 + "late\nwords" + "\n" * 3000,
+        "漢" * 2000,
+        "👨\u200d👩\u200d👧\u200d👦" * 500,
+        "e\u0301" * 1000,
+    ],
+)
+def test_a_text_is_shortened_as_if_it_had_been_cleaned_whole(text: str) -> None:
+    assert shortened(text, 40) == cut(plain(text), 40)
+
+
+def test_of_a_long_text_no_more_is_cleaned_than_can_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+
+    def counted(text: str) -> str:
+        lengths.append(len(text))
+        return visible(text)
+
+    monkeypatch.setattr("llm2llm_local.report.plain.visible", counted)
+    assert shortened("a" + "0" * 20_000, 40) == "a" + "0" * 38 + "…"
+    assert 40 <= sum(lengths) < 1000
+
+
+def test_that_there_is_more_is_seen_though_none_of_it_is_shown() -> None:
+    assert shortened("a" + " " * 1000 + "b", 40) == "a…"
 
 
 @pytest.mark.parametrize("text", TEXTS)

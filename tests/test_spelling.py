@@ -62,4 +62,5 @@ def test_what_sets_them_apart_is_told_by_code_points(one: str, other: str, said:
 
 def test_a_text_is_shown_short_and_without_control_characters() -> None:
     assert shown("caf\u00e9\x1b\u200b") == r"'café\x1b\u200b'"
-    assert shown("x" * 61) == f"'{'x' * 60}'…"
+    assert shown("x" * 58) == f"'{'x' * 58}'"
+    assert shown("x" * 59) == f"'{'x' * 58}…"

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..cells import cells, padded, right_aligned
 from ..counted import counted
-from ..report.cells import cells, padded, right_aligned
 from ..report.plain import plain
 from .machine import Machine
 from .measure import Measured, MeasuredSeries, Result, ratio

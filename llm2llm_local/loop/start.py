@@ -214,6 +214,7 @@ def _refuse_changes(row: RunRow, hashed: HashedInputs) -> None:
 
 
 def _short(value: Any) -> str:
+    """Both its ends: of paths and lists of versions it is often the last part that differs."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:18]}…{text[-18:]}"
 

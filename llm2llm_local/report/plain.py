@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 
-from .cells import cut
+from ..cells import cut
 
 _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: controls, format characters (direction, no width), halves of pairs, unassigned, separators."""
 
 _JOINERS = frozenset("\u200c\u200d")
 """Format characters that several scripts and emoji need; they neither turn nor hide anything."""
+
+_MOST_CHARACTERS_OF_CELL = 10
+"""What takes one cell or two may well be several characters."""
 
 
 def plain(text: str) -> str:
@@ -25,8 +28,13 @@ def conclusion(answer: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """`plain`, cut to `width` cells with an ellipsis: a wide character takes two of them."""
-    return cut(plain(text), width)
+    """`plain`, cut to `width` cells with an ellipsis: a wide character takes two of them.
+
+    Of a long text no more is looked at than can be shown, since to clean a page of them whole takes a second.
+    """
+    text = text.strip()
+    start = text[: _MOST_CHARACTERS_OF_CELL * width]
+    return cut(plain(start) + ("…" if len(start) < len(text) else ""), width)
 
 
 def visible(text: str) -> str:

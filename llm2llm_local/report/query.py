@@ -8,8 +8,8 @@ import json
 import math
 from typing import Any
 
+from ..cells import cells, padded, right_aligned
 from ..store.reader import QueryResult
-from .cells import cells, padded, right_aligned
 from .plain import plain, shortened, visible
 
 _WIDEST_CELL = 60

@@ -5,19 +5,15 @@ Textual and Rich read a `str` as markup in many places, so whatever isn't our ow
 
 from __future__ import annotations
 
-from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 
-from ..report.plain import plain, visible
+from ..report.plain import plain, shortened, visible
 
 
 def one_line(text: str, cells: int | None = None, style: str | Style = "") -> Text:
     """On one line; with `cells`, cut to that many terminal cells (a wide character takes two) with an ellipsis."""
-    line = plain(text)
-    if cells is not None and cell_len(line) > cells:
-        line = set_cell_size(line, max(0, cells - 1)).rstrip() + "…"
-    return Text(line, style=style, no_wrap=True)
+    return Text(plain(text) if cells is None else shortened(text, cells), style=style, no_wrap=True)
 
 
 def many_lines(text: str, style: str | Style = "") -> Text:

@@ -15,10 +15,6 @@ from ..text import many_lines, one_line
 from .paged_table import PAGE_ROWS, EdgeTable
 
 _MOST_CELLS_OF_VALUE = 40
-_MOST_CHARACTERS_OF_CELL = 10 * _MOST_CELLS_OF_VALUE
-"""More are not looked at: to clean long texts whole, a page of them, takes a second. What takes one cell or two may
-well be several characters."""
-
 _MOST_CHARACTERS_OF_DETAIL = 20_000
 
 
@@ -100,10 +96,4 @@ def _cell(value: Any) -> Text:
         return Text("NULL" if value is None else f"{len(value):,} bytes", style="dim")
     if isinstance(value, int | float):
         return Text(str(value), justify="right")
-    return one_line(_start(value), _MOST_CELLS_OF_VALUE)
-
-
-def _start(text: str) -> str:
-    """All that a cell can show of it."""
-    text = text.strip()
-    return text if len(text) <= _MOST_CHARACTERS_OF_CELL else text[:_MOST_CHARACTERS_OF_CELL] + "…"
+    return one_line(value, _MOST_CELLS_OF_VALUE)

@@ -1,7 +1,7 @@
 """How many cells of a terminal a text takes: a wide character takes two, one that combines with another takes none.
 
-Standard library only, since quick commands align their tables with it. It agrees with what rich counts, and so
-with the terminal UI; a test compares them.
+Whatever is cut short for a person is cut by `cut`, in messages, tables and the terminal UI. Standard library only,
+since quick commands align their tables with it. It agrees with what rich counts; a test compares them.
 """
 
 from __future__ import annotations
