@@ -63,6 +63,10 @@ class NoHistoryError(StoreError):
     """There is no store yet, or none with a run in it."""
 
 
+class HistoryGoneError(StoreError):
+    """The store was there while the program was at work, and is no longer."""
+
+
 class OutdatedStoreError(StoreError):
     """The store was made by an earlier version and lacks what this one reads; a writer brings it up to date."""
 

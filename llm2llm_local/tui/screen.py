@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 
-from ..errors import NoHistoryError, StoreError
+from ..errors import HistoryGoneError, NoHistoryError, StoreError
 from ..report.last_words import last_words
 from ..report.status import RunStatus, run_statuses
 from ..store.reader import STORE_NAME, open_reader, require_run
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from .app import Llm2LlmApp
 
 T = TypeVar("T")
-
-
-class HistoryGoneError(StoreError):
-    """The store was there before, and is no longer."""
 
 
 class HistoryScreen(Screen[None]):
