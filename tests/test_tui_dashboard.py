@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -422,17 +421,6 @@ async def test_candidates_that_are_not_checked_yet_are_no_point_of_a_curve(tmp_p
         plot.show(None)
         await settled(pilot)
         assert "no candidates yet" in "".join(text_of(pilot, plot))
-
-
-async def test_a_training_that_diverged_is_told_and_no_crash(tmp_path: Path) -> None:
-    async with opened(make(tmp_path), "dashboard") as pilot:
-        plot = pilot.app.screen.query_one(LossPlot)
-        plot.show(Loss(0, 3, (LossPoint(0, 2.0), LossPoint(1, 9.0), LossPoint(2, inf))))
-        await settled(pilot)
-        assert "Loss of training 0: inf" in text_of(pilot, plot)[0]
-        plot.show(Loss(0, 3, (LossPoint(0, inf),)))
-        await settled(pilot)
-        assert "no loss yet" in "".join(text_of(pilot, plot))
 
 
 async def test_plots_without_figures_say_so(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
 from ..run_view import Loss
 from .axes import Ticks
 from .plot import Plot, Series
@@ -15,11 +13,10 @@ class LossPlot(Plot[Loss]):
     nothing = "no loss yet: the first comes with the first step of a training"
 
     def draw(self, data: Loss | None) -> None:
-        points = [] if data is None else [point for point in data.points if isfinite(point.loss)]
-        if data is None or not points:
+        if data is None:
             self.put("Loss", [])
             return
-        steps, losses = [point.step for point in points], [point.loss for point in points]
+        steps, losses = [point.step for point in data.points], [point.loss for point in data.points]
         self.axes.set_ticks(Ticks(least_step=1), Ticks())
         self.axes.set_xlimits(0, max(1, data.total_steps))
         self.axes.set_ylimits(0, 1.05 * max(losses) or 1)
