@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .plan import Memory
 
@@ -65,42 +66,45 @@ class _GpuWatch:
 
     def __init__(self) -> None:
         self._peak = self._before = 0
-        self._used = _gpu_used_bytes()
-        if self._used is not None:
-            self._before = self._used
+        self._gpu = _first_gpu()
+        if self._gpu is not None:
+            self._before = _used_bytes(self._gpu)
             threading.Thread(target=self._watch, daemon=True).start()
 
     def begin_work(self) -> None:
         self._peak = 0
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # what it keeps of its loading isn't needed at work
             torch.cuda.reset_peak_memory_stats()
 
     def peak_bytes(self) -> int | None:
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             return int(torch.cuda.max_memory_reserved())
-        return None if self._used is None else self._peak
+        return None if self._gpu is None else self._peak
 
     def _watch(self) -> None:
         wait = threading.Event()
         while not wait.wait(_SECONDS_BETWEEN_LOOKS):
-            used = _gpu_used_bytes()
-            if used is not None:
-                self._peak = max(self._peak, used - self._before)
+            self._peak = max(self._peak, _used_bytes(self._gpu) - self._before)
 
 
-def _gpu_used_bytes() -> int | None:
-    """Of the first GPU, all processes together; None when there is none, or its driver doesn't answer."""
+def _first_gpu() -> Any:
+    """As its driver calls it; None when there is none, or the driver doesn't answer."""
     try:
         import pynvml
+
+        pynvml.nvmlInit()  # until this process ends
+        return pynvml.nvmlDeviceGetHandleByIndex(0)
     except ImportError:
         return None
-    try:
-        pynvml.nvmlInit()
-        try:
-            return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).used)
-        finally:
-            pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return None
+
+
+def _used_bytes(gpu: Any) -> int:
+    """Of all processes together."""
+    import pynvml
+
+    return int(pynvml.nvmlDeviceGetMemoryInfo(gpu).used)
