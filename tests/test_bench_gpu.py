@@ -1,24 +1,42 @@
-"""All of `bench gpu` but the GPU: its contenders on tiny shapes, on the CPU."""
+"""All of `bench gpu` but the GPU: its contenders on tiny shapes, on the CPU and in this process."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from workspaces import Workspace
 
-from llm2llm_local.bench import gpu
-from llm2llm_local.bench.gpu import GpuCase
-from llm2llm_local.bench.measure import Result, measure
-from llm2llm_local.bench.plan import Comparison, Contender, Prepare
+from llm2llm_local.bench.gpu import parts
+from llm2llm_local.bench.gpu.carried import requirement_lines
+from llm2llm_local.bench.gpu.context import CONTEXT, LONGEST, TOO_LONG, ContextCase, largest_context, search
+from llm2llm_local.bench.gpu.hand_over import FIRST_STEP, LEFT, HandOverCase, handed_over
+from llm2llm_local.bench.gpu.limits import STARTED, time_limits
+from llm2llm_local.bench.gpu.student import StudentCase, made_student
+from llm2llm_local.bench.gpu.targets import table
+from llm2llm_local.bench.gpu.training import PEAK, PEAK_SHARE, TrainingCase, ours, tera_flop, trainer
+from llm2llm_local.bench.machine import Machine
+from llm2llm_local.bench.measure import Measured, Result, measure
+from llm2llm_local.bench.output import Report, report_document
+from llm2llm_local.bench.plan import Comparison, Contender, Memory, Repeat, Timed, Work
+from llm2llm_local.errors import Llm2LlmError, ModelError
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
 
-pytestmark = pytest.mark.model
+ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.model
 def test_without_a_gpu_the_command_says_so(tmp_path: Path, tiny_models: TinyModels) -> None:
     models = ("--teacher", tiny_models.teacher, "--student", tiny_models.student)
     (tmp_path / "llm2llm.toml").write_text(
@@ -30,70 +48,384 @@ def test_without_a_gpu_the_command_says_so(tmp_path: Path, tiny_models: TinyMode
     assert "no NVIDIA GPU" in ending.err
 
 
-@pytest.fixture
-def case(tmp_path: Path, tiny_models: TinyModels) -> GpuCase:
-    return GpuCase(
-        scratch=tmp_path,
-        tokenizer=tiny_models.student,
-        teacher=tiny_models.teacher,
-        device="cpu",
-        threads=1,
-        hidden=64,
-        layers=2,
-        heads=4,
-        kv_heads=2,
-        feed_forward=128,
-        examples=6,
-        batch_size=4,
-        tokens=8,
-        longest=256,
-        matrix=64,
-    )
+# --- students of random weights ---------------------------------------------------------------------------------------
 
 
-def measured(case: GpuCase, *prepares: Prepare) -> list[Result]:
-    contenders = tuple(Contender(one.__name__, one) for one in prepares)
-    results = measure(Comparison("gpu", case, contenders, "", "one by one", repeats=1, warm_ups=0)).results
-    assert [one.not_run for one in results] == [""] * len(results)
-    return list(results)
+@pytest.fixture(scope="module")
+def shape(tmp_path_factory: pytest.TempPathFactory, tiny_models: TinyModels) -> dict[str, Any]:
+    """Of a student for all tests here, which is made once."""
+    values: dict[str, Any] = {
+        "scratch": tmp_path_factory.mktemp("gpu"),
+        "tokenizer": tiny_models.student,
+        "device": "cpu",
+        "threads": 1,
+        "hidden": 64,
+        "layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+        "feed_forward": 128,
+        "vocabulary": 500,
+        "longest": 256,
+    }
+    made_student(StudentCase(**values))
+    return values
 
 
-def test_ours_and_trainer_train_on_the_same_tokens(case: GpuCase) -> None:
-    ours, other, peak = measured(case, gpu.training, gpu.trainer, gpu.matrix_product)
-    assert ours.counts() == other.counts()
-    assert ours.counts()["tokens"] > case.examples * case.tokens / 2
-    assert peak.counts() == {"TFLOP": pytest.approx(20 * 2 * 64**3 / 1e12)}
-    assert (case.scratch / "llama-64-2" / "config.json").is_file()
-
-
-def test_the_work_is_that_of_the_weights_that_are_multiplied_with(case: GpuCase) -> None:
+@pytest.mark.model
+def test_a_student_has_its_shape_in_16_bits(shape: Mapping[str, Any]) -> None:
+    import torch
     from transformers import AutoModelForCausalLM
 
-    (ours,) = measured(case, gpu.training)
-    model = AutoModelForCausalLM.from_pretrained(gpu.made_student(case))
+    case = StudentCase(**shape)
+    model = AutoModelForCausalLM.from_pretrained(case.folder)
+    assert model.dtype == torch.bfloat16
     weights = sum(one.numel() for name, one in model.named_parameters() if one.dim() == 2 and "embed" not in name)
-    assert ours.counts()["TFLOP"] == pytest.approx(4 * weights * ours.counts()["tokens"] / 1e12)
+    assert tera_flop(case, 1, 1) == pytest.approx(4 * weights / 1e12)
+    head = model.get_output_embeddings().weight
+    assert head.shape == (500, 64)
+    assert head is not model.get_input_embeddings().weight
+    assert 0.01 < float(head.detach().float().std()) < 0.03
 
 
-def test_the_largest_context_ends_where_the_student_does(case: GpuCase) -> None:
-    (result,) = measured(case, gpu.largest_context)
-    assert case.longest / 4 < result.counts()["context tokens"] <= case.longest
+@pytest.mark.model
+def test_a_student_is_made_once_and_whole(
+    tmp_path: Path, shape: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import PreTrainedModel
+
+    case = StudentCase(**{**shape, "scratch": tmp_path})
+    save = PreTrainedModel.save_pretrained
+
+    def fails_in_the_middle(self: Any, folder: Path, **more: Any) -> None:
+        save(self, folder, **more)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", fails_in_the_middle)
+    with pytest.raises(OSError, match="disk full"):
+        made_student(case)
+    assert not case.folder.exists()
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", save)
+    made_student(case)
+    files = {file.name: file.stat().st_mtime_ns for file in case.folder.iterdir()}
+    made_student(case)
+    assert {file.name: file.stat().st_mtime_ns for file in case.folder.iterdir()} == files
+    assert list(tmp_path.iterdir()) == [case.folder]
 
 
-def test_the_device_is_handed_over_and_nothing_stays(case: GpuCase) -> None:
-    (result,) = measured(case, gpu.hand_over)
-    assert result.counts()["hand-overs"] == 1
-    assert 0 < result.parts()["last token to first step"] < result.median_seconds
+@pytest.mark.model
+def test_the_student_is_made_before_the_contenders_begin(tmp_path: Path, shape: Mapping[str, Any]) -> None:
+    """In a process of its own, as all comparisons have it that need one."""
+    case = TrainingCase(**{**shape, "scratch": tmp_path}, examples=2, batch_size=2, tokens=4, matrix=16)
+    contender = Contender("training", ours)
+    comparison = Comparison(
+        "gpu", case, (contender,), "tokens", "one by one", repeats=1, warm_ups=0, before=made_student
+    )
+    (result,) = measure(comparison).results
+    assert result.not_run == ""
+    assert result.counts()["tokens"] > 0
 
 
-def test_the_shapes_are_those_of_their_names(case: GpuCase) -> None:
-    parts = gpu.parts(case.scratch, case.teacher, case.tokenizer, "cuda", 1)
-    weights = {
-        name: 1e12 * gpu._flop(part.case, 128_256, 1) / 4
-        for part in parts
-        for name in ("1B", "8B")
-        if part.title == f"training a {name} student"
-    }
-    assert 1.1e9 < weights["1B"] < 1.4e9
-    assert 7e9 < weights["8B"] < 8.5e9
-    assert all(part.order == "one by one" for part in parts if isinstance(part.case, GpuCase))
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def figures_of(repeat: Repeat) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Counts and figures."""
+    done = repeat()
+    assert isinstance(done, Work)
+    return done.counts, done.figures
+
+
+@pytest.mark.model
+def test_ours_and_trainer_train_on_the_same_tokens(shape: Mapping[str, Any]) -> None:
+    case = TrainingCase(**shape, examples=6, batch_size=4, tokens=8, matrix=64)
+    counts, found = figures_of(ours(case))
+    theirs, other = figures_of(trainer(case))
+    assert counts == theirs
+    assert counts["tokens"] > case.examples * case.tokens / 2
+    assert found.keys() == other.keys()
+    assert found["times out of memory"] == 0
+
+
+@pytest.mark.model
+def test_the_share_of_the_peak_is_that_of_the_work(shape: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm2llm_local.bench.gpu.training.matrix_peak", lambda device, side: 1e-3)
+    repeat = ours(TrainingCase(**shape, examples=6, batch_size=4, tokens=8, matrix=64))
+    started = time.perf_counter()
+    counts, found = figures_of(repeat)
+    seconds = time.perf_counter() - started
+    assert found[PEAK] == 1e-3
+    # In percent, of a little less time than what was measured around it.
+    assert 100 * counts["TFLOP"] / seconds / 1e-3 <= found[PEAK_SHARE] < 3 * 100 * counts["TFLOP"] / seconds / 1e-3
+
+
+# --- the largest context ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [100, 101, 128, 199, 200, 201, 1000, 12_345])
+def test_the_search_comes_within_five_percent(limit: int) -> None:
+    asked: list[int] = []
+
+    def fits(size: int) -> bool:
+        asked.append(size)
+        return size <= limit
+
+    fitting, too_long = search(fits, 100, 100_000)
+    assert too_long is not None
+    assert fitting <= limit < too_long <= max(1.05 * fitting, fitting + 1)
+    assert {fitting, too_long} <= set(asked)
+    assert len(asked) == len(set(asked))
+    assert len(asked) < 20
+
+
+def test_the_search_ends_at_the_longest_and_at_nothing() -> None:
+    assert search(lambda size: True, 100, 1_000) == (1_000, None)
+    assert search(lambda size: True, 100, 100) == (100, None)
+    assert search(lambda size: False, 100, 1_000) == (0, 100)
+
+
+@pytest.fixture
+def memory_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Memory runs out, in the middle of a step, for more than so many tokens at a time; whatever is done about it."""
+    import torch
+
+    from llm2llm_local.student.training import Training
+
+    step = Training._summed_loss
+
+    def limit(tokens: int) -> None:
+        def short(self: Any, rows: Any) -> torch.Tensor:
+            if sum(len(row.ids) for row in rows) > tokens:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+            return step(self, rows)
+
+        monkeypatch.setattr(Training, "_summed_loss", short)
+
+    return limit
+
+
+@pytest.mark.model
+def test_the_largest_context_ends_where_the_student_does(shape: Mapping[str, Any]) -> None:
+    case = ContextCase(**shape, shortest=20)
+    counts, found = figures_of(largest_context(case))
+    assert found.keys() == {CONTEXT, LONGEST}
+    assert found[LONGEST] == 256
+    assert 250 < found[CONTEXT] <= 256
+    assert counts == {"trainings": 5}  # 20, 40, 80, 160, 256
+
+
+@pytest.mark.model
+def test_the_largest_context_ends_where_memory_does(
+    shape: Mapping[str, Any], memory_for: Callable[[int], None]
+) -> None:
+    memory_for(150)
+    _, found = figures_of(largest_context(ContextCase(**shape, shortest=20)))
+    assert found.keys() == {CONTEXT, TOO_LONG}
+    assert 140 <= found[CONTEXT] <= 150 < found[TOO_LONG] <= 160
+
+
+@pytest.mark.model
+def test_a_context_that_never_fits_is_an_error(shape: Mapping[str, Any], memory_for: Callable[[int], None]) -> None:
+    memory_for(10)
+    with pytest.raises(Llm2LlmError, match=r"20 tokens don't fit into 24 GiB"):
+        largest_context(ContextCase(**shape, shortest=20))()
+
+
+@pytest.mark.model
+def test_other_errors_of_a_training_are_no_end_of_memory(
+    shape: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llm2llm_local.student.training import Training
+
+    def refuses(self: Any, rows: Any) -> None:
+        raise ModelError("something else")
+
+    monkeypatch.setattr(Training, "_summed_loss", refuses)
+    with pytest.raises(ModelError, match="something else"):
+        largest_context(ContextCase(**shape, shortest=20))()
+
+
+# --- the hand-over ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hand_over_case(shape: Mapping[str, Any], tiny_models: TinyModels, tmp_path: Path) -> HandOverCase:
+    case = HandOverCase(**shape, teacher=tiny_models.teacher, batch_size=4, tokens=8, teaching_seconds=0.0)
+    shutil.copytree(case.folder, tmp_path / case.folder.name)
+    return dataclasses.replace(case, scratch=tmp_path)
+
+
+@pytest.mark.model
+def test_the_device_is_handed_over(hand_over_case: HandOverCase) -> None:
+    started = time.perf_counter()
+    done = handed_over(hand_over_case)()
+    seconds = time.perf_counter() - started
+    assert isinstance(done, Work)
+    loaded, first_step = done.parts["last token to student loaded"], done.parts[FIRST_STEP]
+    assert 0 < loaded < first_step < seconds
+    assert done.figures[LEFT] >= 0
+
+
+@pytest.mark.model
+def test_the_student_waits_for_the_memory_that_it_needs(
+    hand_over_case: HandOverCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a run: the pool knows what both need, and that they take turns."""
+    from llm2llm_local.workers.pool import WorkerPool
+
+    plans = []
+
+    def opened(teacher: Any, student: Any, plan: Any, *others: Any) -> WorkerPool:
+        plans.append(plan)
+        return WorkerPool(teacher, student, plan, *others)
+
+    monkeypatch.setattr("llm2llm_local.bench.gpu.hand_over.WorkerPool", opened)
+    handed_over(hand_over_case)()
+    (plan,) = plans
+    assert not plan.keeps_both
+    assert plan.teacher_bytes > hand_over_case.teacher.stat().st_size
+    assert plan.student_bytes > 2**20
+    assert plan.free_bytes > 2**20
+
+
+@pytest.mark.model
+def test_memory_that_is_free_late_is_waited_for(hand_over_case: HandOverCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([2**34, 2**34 - 2**30, 2**34 - 2**20, 2**34])
+    monkeypatch.setattr("llm2llm_local.bench.gpu.hand_over.free_bytes", lambda device: next(free))
+    done = handed_over(hand_over_case)()
+    assert isinstance(done, Work)
+    assert done.figures[LEFT] == 0
+    assert next(free, None) is None
+
+
+# --- the list of parts, and its time ----------------------------------------------------------------------------------
+
+
+def test_the_parts_are_what_they_are_called() -> None:
+    found = {one.title: one for one in parts(Path("scratch"), Path("teacher.gguf"), Path("student"), "cuda", 4)}
+    weights = {}
+    for name in ("1B", "8B"):
+        case = found[f"training a {name} student"].case
+        weights[name] = 1e12 * tera_flop(case, 1, 1) / 4 + case.vocabulary * case.hidden * (name == "8B")
+    assert 1.2e9 < weights["1B"] < 1.3e9  # its embeddings are those of the output
+    assert 8.0e9 < weights["8B"] < 8.1e9
+    requests = next(iter(found.values()))
+    assert requests.case.n_requests == requests.case.n_parallel == 32
+    assert requests.case.gpu_layers == -1
+    assert {"batched", "one_at_a_time"} <= {one.name for one in requests.contenders}
+    assert found["largest context of a 8B student in 24 GiB"].case.budget_gib == 24
+
+
+def test_parts_with_a_student_share_it_and_have_it_made_before() -> None:
+    with_student = [
+        one
+        for one in parts(Path("scratch"), Path("teacher.gguf"), Path("student"), "cuda", 4)
+        if isinstance(one.case, StudentCase)
+    ]
+    assert len(with_student) == 5
+    assert all(one.before is made_student for one in with_student)
+    assert len({one.case.folder for one in with_student}) == 2
+
+
+def test_the_setting_up_is_part_of_the_nine_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STARTED, raising=False)
+    whole = time_limits()
+    assert 400 < whole.begin - time.monotonic() < whole.end - time.monotonic() < 540
+    monkeypatch.setenv(STARTED, f"{time.time() - 200:.0f}")
+    rest = time_limits()
+    assert rest.end == pytest.approx(whole.end - 200, abs=5)
+    assert rest.begin == pytest.approx(whole.begin - 200, abs=5)
+
+
+# --- the table at the end ---------------------------------------------------------------------------------------------
+
+
+def result(name: str, seconds: float, work: Work, gpu_mib: int) -> Result:
+    timed = Timed(seconds, dict(work.counts), dict(work.parts), dict(work.figures))
+    memory = Memory(whole=2**30, working=2**30, gpu=gpu_mib * 2**20)
+    return Result(name, repeats=(timed, timed), memory=memory)
+
+
+def shown(*results_of_parts: tuple[Result, ...]) -> list[str]:
+    """The lines of a document with the parts that there are, in their order; those without results had no time."""
+    comparisons = parts(Path("scratch"), Path("teacher.gguf"), Path("student"), "cuda", 4)
+    measured = []
+    for position, comparison in enumerate(comparisons):
+        results = results_of_parts[position] if position < len(results_of_parts) else ()
+        missing = [one.name for one in comparison.contenders if one.name not in {each.name for each in results}]
+        rest = tuple(Result(name, not_run="there was no time left") for name in missing)
+        measured.append(Measured(comparison, (*results, *rest)))
+    machine = Machine("A CPU", 16, 2**37, "A GPU", 80 * 2**30, "580.1", "Linux")
+    report = Report("gpu", machine, {"torch": "2.11.0"}, (), tuple(measured))
+    return list(table(json.loads(json.dumps(report_document(report)))))
+
+
+def line_of(lines: list[str], beginning: str) -> list[str]:
+    (line,) = (one for one in lines if one.startswith(beginning))
+    return re.split(r" {2,}", line)[1:]
+
+
+def trained(seconds: float, share: float) -> Work:
+    return Work({"tokens": 1000, "TFLOP": 1}, figures={PEAK_SHARE: share, PEAK: 780.0, "times out of memory": 0})
+
+
+def test_the_table_says_what_was_met_and_what_was_missed() -> None:
+    lines = shown(
+        (
+            result("batched", 1.0, Work({"requests": 32, "tokens": 1500}), 900),
+            result("one_at_a_time", 13.0, Work({"requests": 32, "tokens": 1500}), 900),
+            result("bare_loop", 0.9, Work({"requests": 32, "tokens": 1500}), 900),
+        ),
+        (result("training", 1.0, trained(1.0, 42.4), 20_000), result("Trainer", 1.9, trained(1.9, 22.0), 30_000)),
+        (result("hand-over", 30.0, Work({"hand-overs": 1}, {FIRST_STEP: 9.5}, {LEFT: 40.0}), 0),),
+        (result("largest context", 60.0, Work({"trainings": 9}, figures={CONTEXT: 36_000, TOO_LONG: 37_500}), 0),),
+        (result("training", 1.0, trained(1.0, 40.0), 30_000), result("Trainer", 2.5, trained(2.5, 16.0), 20_000)),
+        (result("largest context", 9.0, Work({"trainings": 5}, figures={CONTEXT: 131_000, LONGEST: 131_072}), 0),),
+    )
+    assert "A GPU, 80 GiB, driver 580.1" in lines[0]
+    assert line_of(lines, "teacher, 32 in parallel, to the loop") == ["13× (13–13)", "≥ 12×", "met"]
+    assert line_of(lines, "teacher, to llama.cpp's bare loop") == ["0.9× (0.9–0.9)", "≥ 0.95×", "missed"]
+    assert line_of(lines, "training a 8B student, to Trainer") == ["1.9× (1.9–1.9)", "≥ 2×", "missed"]
+    assert line_of(lines, "training a 1B student, to Trainer") == ["2.5× (2.5–2.5)", "≥ 2×", "met"]
+    assert line_of(lines, "training a 8B student, peak memory")[1:] == ["no more", "met"]
+    assert line_of(lines, "training a 1B student, peak memory")[1:] == ["no more", "missed"]
+    assert line_of(lines, "training a 8B student, tokens/s") == ["1,000"]
+    assert line_of(lines, "training a 8B student, share of the matrix peak") == ["42% of 780 TFLOP/s"]
+    assert line_of(lines, "hand-over to a 8B student, last token to first step") == ["9.5 s", "< 10 s", "met"]
+    assert line_of(lines, "hand-over to a 8B student, memory left") == ["40 MiB", "nothing", "missed"]
+    assert line_of(lines, "largest context of a 8B student") == ["36,000 tokens; memory ran out at 37,500"]
+    assert line_of(lines, "largest context of a 1B student") == ["131,000 tokens; the model's longest"]
+
+
+def test_the_table_names_all_that_had_no_time() -> None:
+    lines = shown()
+    without = [one for one in lines if one.endswith("not run: there was no time left")]
+    assert len(without) == 3 + 2 + 1 + 1 + 2 + 1
+    assert len(lines) == len(without) + 3
+
+
+# --- setting up where a GPU is ----------------------------------------------------------------------------------------
+
+
+def test_what_is_carried_is_all_but_what_is_there_and_what_is_compiled_there() -> None:
+    names = {line.split("==")[0] for line in requirement_lines()}
+    assert {"bitsandbytes", "pydantic-core", "rapidfuzz", "textual", "linkify-it-py", "gguf"} <= names
+    assert not {"torch", "numpy", "transformers", "peft", "pip", "llama-cpp-python", "llm2llm-local"} & names
+    assert not {"mypy", "ruff", "pytest", "scipy"} & names
+
+
+def test_make_compiles_nothing_without_a_gpu(tmp_path: Path) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment.pop("MAKEFLAGS", None)
+    done = subprocess.run(
+        ["make", "bench-gpu", f"JSON={tmp_path}/found.json"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stdout.startswith("Needs an NVIDIA GPU")
+    assert not (tmp_path / "found.json").exists()
