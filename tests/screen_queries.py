@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llm2llm_local.report.curves import accuracies, accuracies_by_run, candidate_counts, loss_curve
+from llm2llm_local.report.events import worker_deaths
 from llm2llm_local.report.overview import run_overviews
 from llm2llm_local.report.progress import run_progress
 from llm2llm_local.report.rates import estimate, measured_rates, plan_of, rates_of
@@ -36,6 +37,7 @@ def screen_queries(connection: sqlite3.Connection, workspace: Path) -> dict[str,
         "accuracies": lambda: accuracies(connection, 2),
         "accuracies_by_run": lambda: accuracies_by_run(connection, None),
         "candidate_counts": lambda: candidate_counts(connection, 2),
+        "worker_deaths": lambda: worker_deaths(connection, 10),
         "run_overviews": lambda: run_overviews(connection, workspace),
         "run_statuses": lambda: run_statuses(connection, workspace, None),
     }

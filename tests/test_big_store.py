@@ -33,6 +33,7 @@ QUERIES = (
     "accuracies",
     "accuracies_by_run",
     "candidate_counts",
+    "worker_deaths",
     "run_overviews",
     "run_statuses",
 )

@@ -218,6 +218,32 @@ async def test_a_round_of_asking_again_is_named_and_its_time_added(tmp_path: Pat
             assert "check (round 2)" in shown(pilot)
 
 
+def add_event(workspace: Path, kind: str, message: str) -> None:
+    with Store(workspace) as store, store.transaction():
+        store.of_run(1).add_event(kind, message)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_workers_that_died_are_told_while_the_run_is_at_work(tmp_path: Path, size: tuple[int, int]) -> None:
+    add_event(make(tmp_path), "worker_died", "the [b]teacher[/b] worker\x1b[31m ended with code 1; attempt 1 of 3")
+    with held(tmp_path):
+        async with opened(tmp_path, "dashboard", size=size) as pilot:
+            assert ": the [b]teacher[/b] worker\\x1b" in line_with(pilot, "a worker died ")
+            assert "after this unit" in shown(pilot)
+            assert "examples/s" in shown(pilot)
+            add_event(tmp_path, "worker_died", "the student worker said nothing for 900 s; attempt 1 of 3")
+            await until(pilot, lambda: "2 workers died, the last " in shown(pilot))
+            assert ": the student worker said nothing" in line_with(pilot, "workers died")
+            add_event(tmp_path, "run_resumed", "run 1 resumed")
+            await until(pilot, lambda: "died" not in shown(pilot))
+
+
+async def test_of_a_run_that_nobody_works_on_no_workers_are_told(tmp_path: Path) -> None:
+    add_event(make(tmp_path), "worker_died", "the teacher worker ended with code 1; attempt 1 of 3")
+    async with opened(tmp_path, "dashboard") as pilot:
+        assert "a worker died" not in shown(pilot)
+
+
 async def test_a_paused_run_says_how_it_goes_on(tmp_path: Path) -> None:
     with held(make(tmp_path, Status.PENDING, "paused")):
         async with opened(tmp_path, "dashboard", size=SMALL) as pilot:

@@ -17,6 +17,24 @@ class Event:
     created_at: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerDeaths:
+    """Of workers whose work was done again, or will be; there is at least one."""
+
+    n: int
+    newest: Event
+
+
+def worker_deaths(connection: sqlite3.Connection, run_id: int) -> WorkerDeaths | None:
+    """Since the run was started or resumed last; None where no worker died."""
+    rows = connection.execute(
+        "SELECT id, iteration, kind, message, created_at FROM events WHERE run_id = :run AND kind = 'worker_died' AND "
+        "id > coalesce((SELECT max(id) FROM events WHERE run_id = :run AND kind = 'run_resumed'), 0) ORDER BY id",
+        {"run": run_id},
+    ).fetchall()
+    return WorkerDeaths(len(rows), Event(*rows[-1])) if rows else None
+
+
 def events_after(connection: sqlite3.Connection, run_id: int, after_id: int, limit: int) -> list[Event]:
     """The newest `limit` events of a run with an id above `after_id`, oldest first."""
     rows = connection.execute(

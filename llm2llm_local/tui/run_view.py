@@ -11,6 +11,7 @@ from pathlib import Path
 from ..records import Split
 from ..report.commands import pending_command
 from ..report.curves import AccuracyCurve, CandidateCounts, LossPoint, accuracies, candidate_counts, loss_curve
+from ..report.events import WorkerDeaths, worker_deaths
 from ..report.progress import RunProgress, run_progress
 from ..report.status import RunStatus, run_statuses
 from ..report.stream import StreamedCandidate, candidates_after, candidates_of_ids
@@ -63,6 +64,7 @@ class RunView:
 
     course: Course
     pending: str | None
+    deaths: WorkerDeaths | None
     loss: Loss | None
     accuracies: Accuracies
     counts: Counts
@@ -81,6 +83,7 @@ def run_view(connection: sqlite3.Connection, workspace: Path, run_id: int, known
     return RunView(
         course=Course(status, progress, curves.get(Split.TEST, ()), counts, now),
         pending=pending_command(connection, run_id),
+        deaths=worker_deaths(connection, run_id),
         loss=_loss(connection, progress),
         accuracies=Accuracies(tuple(curves.items()), last_iteration),
         counts=Counts(counts, last_iteration),

@@ -101,7 +101,7 @@ class DashboardScreen(HistoryScreen):
         with self.app.batch_update():
             self.query_one(Timeline).course = view.course
             steering = self.query_one(Steering)
-            steering.status, steering.pending = status, view.pending
+            steering.status, steering.pending, steering.deaths = status, view.pending, view.deaths
             self.query_one(HardwarePanel).progress = view.course.progress
             self.query_one(LossPlot).show(view.loss)
             self.query_one(AccuracyPlot).show(view.accuracies)

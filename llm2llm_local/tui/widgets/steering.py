@@ -1,12 +1,15 @@
-"""What the keys that steer the run would do to it now, or how it ended."""
+"""What the keys that steer the run would do to it now, or how it ended; and whether its workers live."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from rich.text import Text
 from textual.reactive import reactive
 from textual.widgets import Static
 
 from ...report.duration import duration
+from ...report.events import WorkerDeaths
 from ...report.status import RunStatus
 from ..ink import ink
 from ..text import one_line
@@ -16,16 +19,21 @@ _WISHES = {"pause": "it will pause", "resume": "it will go on", "stop": "it will
 
 
 class Steering(Static):
-    """In a line or two. `pending`: a wish that the run hasn't obeyed yet."""
+    """In a line or two. `pending`: a wish that the run hasn't obeyed yet. `deaths`: since its process was started."""
 
     status: reactive[RunStatus | None] = reactive(None, layout=True)
     pending: reactive[str | None] = reactive(None, layout=True)
+    deaths: reactive[WorkerDeaths | None] = reactive(None, layout=True)
 
     def watch_status(self) -> None:
         self.display = bool(self._words())
 
     def render(self) -> Text:
-        return self._words()
+        words = self._words()
+        if self.deaths is None or self.status is None or self.status.pid is None:
+            return words
+        told = one_line(_told(self.deaths), self.size.width or None, ink(self.app, "error", bold=True))
+        return Text("\n").join([words, told])
 
     def _words(self) -> Text:
         """Empty where what is wrong, and the key for it, is said below the screen."""
@@ -50,6 +58,12 @@ class Steering(Static):
                 return ending
             case _:
                 return Text()
+
+
+def _told(deaths: WorkerDeaths) -> str:
+    died_at = datetime.fromisoformat(deaths.newest.created_at).astimezone()
+    who = "a worker died" if deaths.n == 1 else f"{deaths.n:,} workers died, the last"
+    return f"{who} {died_at:%a %H:%M}: {deaths.newest.message}"
 
 
 def _when(status: RunStatus) -> str:
