@@ -65,7 +65,18 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """What helps after an error is said as it is to be typed where the person is."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Llm2LlmError as error:
+            error.remedy = terminal.from_here(error.remedy, context.params["workspace"])
+            raise
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-C",
     "workspace",
@@ -353,7 +364,7 @@ def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
 
     findings = diagnose(_config_path(workspace, config), overrides)
     for finding in findings:
-        click.echo(finding.line())
+        click.echo(terminal.from_here(finding.line(), workspace))
     if any(finding.is_error for finding in findings):
         sys.exit(EXIT_USER_INPUT)
 

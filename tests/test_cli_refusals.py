@@ -8,7 +8,9 @@ import pytest
 from endings import DONE, USER_INPUT, assert_refused
 from workspaces import Workspace
 
+from llm2llm_local.cli import cli
 from llm2llm_local.store.writer import Store
+from llm2llm_local.terminal import from_here
 
 ON_A_RUN = ("status", "report", "failures", "pause", "stop", "resume", "fork")
 
@@ -45,6 +47,22 @@ def test_a_store_that_was_just_being_made_counts_as_empty(tmp_path: Path) -> Non
     """The writer makes the file before its tables: a kill in between leaves an empty one."""
     (tmp_path / "llm2llm.db").touch()
     assert_refused(Workspace(tmp_path).llm2llm("status"), "no runs yet", "llm2llm run")
+
+
+def test_what_helps_is_said_as_it_is_to_be_typed_where_the_person_is(history: Workspace, tmp_path: Path) -> None:
+    elsewhere, place = Workspace(tmp_path / "elsewhere"), f"llm2llm -C {history.folder}"
+    elsewhere.folder.mkdir()
+    assert_refused(elsewhere.llm2llm("-C", history.folder, "pause", "1"), f"Where it stands: {place} status 1\n")
+    assert_refused(elsewhere.llm2llm("-C", history.folder, "lineage", "999"), f"Find one: {place} query 'SELECT ")
+    assert_refused(elsewhere.llm2llm("-C", "nowhere", "status"), "name it: llm2llm -C FOLDER …\n")
+    assert_refused(elsewhere.llm2llm("-C", history.folder, "config"), "Write one with: llm2llm init DIR\n")
+    assert_refused(history.llm2llm("-C", ".", "pause", "1"), "Where it stands: llm2llm status 1\n")
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands.keys() - {"init", "config"}))
+def test_every_command_that_may_help_is_named_with_its_folder(tmp_path: Path, command: str) -> None:
+    """`init` is told its folder, and `config --help` needs none."""
+    assert from_here(f"See: llm2llm {command} 1", tmp_path) == f"See: llm2llm -C {tmp_path} {command} 1"
 
 
 @pytest.mark.parametrize("command", ["pause", "stop"])
