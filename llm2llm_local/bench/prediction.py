@@ -101,7 +101,10 @@ def generate_16_all_tokens(case: PredictionCase) -> Repeat:
 
 
 def generate_16_greedy(case: PredictionCase) -> Repeat:
-    """As `generate_16`, but the likeliest token each time, which writes the answers that ours writes."""
+    """As `generate_16`, but the likeliest token each time, which writes the answers that ours writes.
+
+    But for rounding: on CPUs with AVX512-BF16 bitsandbytes computes this in bfloat16, which ours doesn't.
+    """
     return _generate(case, ends=True, samples=False)
 
 

@@ -2,9 +2,9 @@
 
 All train the same prompts on the same base in 4 bits, with LoRA of the same rank on all linear layers, computing in
 float32 (in bfloat16 on a GPU that has it), with the same batches' size, learning rate, optimizer and number of threads.
-SFTTrainer holds the matrices of LoRA themselves in bfloat16, wherever it runs. None writes checkpoints while it is
-timed but ours, which writes its adapter as it always does. Tokens are counted without padding; all have theirs ready
-before time is taken but ours, which tokenizes in its time.
+SFTTrainer holds the matrices of LoRA themselves in bfloat16, wherever it runs; neither it nor Trainer sorts by length
+or packs unless told to. None writes checkpoints while it is timed but ours, which writes its adapter as it always does.
+Tokens are counted without padding; all have theirs ready before time is taken, ours since its warm-up.
 """
 
 from __future__ import annotations
@@ -156,10 +156,13 @@ def trainer(case: TrainingCase) -> Repeat:
 def sft_trainer(case: TrainingCase) -> Repeat:
     """TRL's SFTTrainer on prompts and completions, which it tokenizes before time is taken.
 
-    Raises UserInputError where TRL isn't installed.
+    Raises UserInputError where a package is missing that it needs.
     """
-    if find_spec("trl") is None or find_spec("datasets") is None:
-        raise UserInputError("TRL isn't installed: nothing to compare with", "Install it: pip install trl datasets")
+    missing = [name for name in ("trl", "datasets") if find_spec(name) is None]
+    if missing:
+        raise UserInputError(
+            f"not installed: {', '.join(missing)}", f"To compare with it: pip install {' '.join(missing)}"
+        )
     trl = import_module("trl")
     model, tokenizer = _adapted_base(case)
 

@@ -83,16 +83,31 @@ def learnt_rows(tokenizer: Any, examples: Sequence[tuple[str, str]]) -> list[dic
 
 
 def training_arguments(
-    folder: Path, device: Device, *, batch_size: int, epochs: int, learning_rate: float, rng_seed: int
+    folder: Path,
+    device: Device,
+    *,
+    batch_size: int,
+    epochs: int,
+    learning_rate: float,
+    rng_seed: int,
+    warmup_ratio: float = 0.1,
+    weight_decay: float = 0.0,
+    max_grad_norm: float = 1.0,
 ) -> dict[str, Any]:
-    """Of TrainingArguments and its heirs: our optimizer and schedule; nothing is evaluated, logged or saved."""
+    """Of TrainingArguments and its heirs: our optimizer and schedule; nothing is evaluated, logged or saved.
+
+    What can be left out is as in `training.whole_training`.
+    """
     return {
         "output_dir": str(folder),
         "per_device_train_batch_size": batch_size,
         "num_train_epochs": epochs,
         "learning_rate": learning_rate,
         "lr_scheduler_type": "cosine",
-        "optim": "paged_adamw_8bit" if device == "cuda" else "adamw_torch",
+        "warmup_steps": warmup_ratio,  # below 1: a share of all steps
+        "weight_decay": weight_decay,
+        "max_grad_norm": max_grad_norm,
+        "optim": "paged_adamw_8bit" if device == "cuda" else "adamw_torch_fused",
         "bf16": _has_bfloat16(device),
         "use_cpu": device == "cpu",
         "gradient_checkpointing": False,
