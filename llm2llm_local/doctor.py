@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError
@@ -127,16 +128,25 @@ def _short(label: str) -> str:
 
 def _memory(inputs: Inputs) -> Iterator[Finding]:
     plan = device_plan(inputs)
-    largest = max(plan.teacher.total_bytes, plan.student.total_bytes)
+    teacher, student, memory = plan.teacher, plan.student, plan.memory
     for line in plan.lines():
         yield Finding("ok", line)
-    for reason in plan.teacher.reasons:
+    for reason in plan.reasons:
         yield Finding("ok", f"teacher: {reason}")
-    if largest > plan.memory.free_bytes:
+    free = f"of the {byte_size(memory.free_bytes)} free ({memory.device})"
+    if not teacher.fits:
+        by_hand = ", ".join(f"teacher.{name}" for name in teacher.by_hand)
         yield Finding(
             "warning",
-            f"memory of the {plan.memory.device}: one of them needs about {largest / _GIB:.1f} GiB, more than is free; "
-            "take a smaller model, teacher.context_length or student.micro_batch_size",
+            f"the teacher needs about {byte_size(teacher.total_bytes)} {free}: memory may run out; free some, take a "
+            "smaller model" + (f', or set to "auto" what is set by hand ({by_hand})' if by_hand else ""),
+        )
+    if student.needed_bytes > memory.free_bytes:
+        quantize = ' or student.quantization = "nf4"' if inputs.config.student.quantization == "none" else ""
+        yield Finding(
+            "warning",
+            f"the student needs about {byte_size(student.needed_bytes)} {free}: memory may run out; free some, take a "
+            f"smaller model, a smaller student.micro_batch_size{quantize}",
         )
 
 

@@ -39,6 +39,9 @@ class FakeTeacher:
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         return 10
 
+    def check_memory(self, progress: Progress) -> None:
+        """There is enough."""
+
     def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
         """The longer, the less likely."""
         return [tuple(-float(len(text)) for text in request.continuations) for request in group]

@@ -8,10 +8,11 @@ import time
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+import torch
 from fakes import quiet
 from worker_pools import (
     EXAMPLES,
@@ -22,11 +23,26 @@ from worker_pools import (
     without_times,
 )
 
+from llm2llm_local import free_memory
 from llm2llm_local.errors import OutOfMemoryError
+from llm2llm_local.model_files.folder import WeightCounts, count_weights, inspect_folder
+from llm2llm_local.student.limits import LOGITS_AT_ONCE
 from llm2llm_local.workers import pool as pool_module
-from llm2llm_local.workers.memory import MemoryPlan, free_bytes, student_memory
+from llm2llm_local.workers.memory import (
+    MemoryPlan,
+    StudentMemory,
+    free_bytes,
+    plan_memory,
+    student_memory,
+    with_dequantized,
+)
 from llm2llm_local.workers.pool import WorkerPool
 from llm2llm_local.workers.process import WorkerDiedError
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
+
+FOR_A_TEST = "it is for a test"
 
 
 @pytest.mark.model
@@ -102,7 +118,7 @@ def test_the_next_worker_starts_when_its_memory_is_free(
 
     monkeypatch.setattr(pool_module, "free_bytes", free_bytes)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    plan = MemoryPlan("cuda", teacher_bytes=200, student_bytes=300, free_bytes=400, keeps_both=False)
+    plan = MemoryPlan("cuda", teacher_bytes=200, student_bytes=300, free_bytes=400, keeps_both=False, reason=FOR_A_TEST)
     with fake_pool(tmp_path, plan) as pool:
         pool.teacher.check_prompts([], quiet)
         pool.student.check_lengths((), quiet)
@@ -122,7 +138,7 @@ def test_the_next_worker_starts_when_its_memory_is_free(
 
 
 def test_workers_that_fit_together_stay(diary: list[str], tmp_path: Path) -> None:
-    plan = MemoryPlan("cpu", teacher_bytes=200, student_bytes=300, free_bytes=600, keeps_both=True)
+    plan = MemoryPlan("cpu", teacher_bytes=200, student_bytes=300, free_bytes=600, keeps_both=True, reason=FOR_A_TEST)
     with fake_pool(tmp_path, plan) as pool:
         for _ in range(2):
             pool.teacher.check_prompts([], quiet)
@@ -139,7 +155,7 @@ def test_workers_that_fit_together_stay(diary: list[str], tmp_path: Path) -> Non
 
 def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) -> None:
     """A paused run closes its pool to free the device, and goes on with it later."""
-    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True)) as pool:
+    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)) as pool:
         pool.teacher.check_prompts([], quiet)
         pool.close()
         pool.close()
@@ -147,22 +163,76 @@ def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) ->
     assert diary == ["teacher starts", "teacher loads", "teacher works", "teacher ends"] * 2
 
 
+SMALL: Any = types.SimpleNamespace(size_bytes=1, n_layers=2, n_embd=8, vocab_size=1000)
+MIB = 2**20
+
+
+def planned_student(device: Any, quantization: Any, weights: WeightCounts, n_tokens: int = 1) -> StudentMemory:
+    return student_memory(
+        SMALL, weights, device=device, training_tokens=n_tokens, quantization=quantization, lora_rank=1
+    )
+
+
 def test_a_students_scores_are_planned_as_its_loss_makes_them() -> None:
     """In pieces of a fixed size, however long the rows are."""
-    from llm2llm_local.student import loss
+    few, many = (planned_student("cpu", "nf4", WeightCounts(1, 1), n).logit_bytes for n in (10, 10**6))
+    assert (few, many) == (10 * 1000 * 4 * 2, LOGITS_AT_ONCE * 4 * 2)
 
-    model: Any = types.SimpleNamespace(size_bytes=1, n_layers=1, n_embd=1, vocab_size=1000)
-    few, many = (
-        student_memory(model, training_tokens=n, quantization="nf4", lora_rank=1).logit_bytes for n in (10, 10**6)
-    )
-    assert (few, many) == (10 * 1000 * 4 * 2, loss._LOGITS_AT_ONCE * 4 * 2)
+
+@pytest.mark.model
+def test_a_students_weights_are_planned_as_they_are_loaded(tiny_models: TinyModels) -> None:
+    """Matrices of layers in 4 bits, all else whole; dequantized, the matrices are as large as on paper."""
+    from trainings import settings
+
+    from llm2llm_local.student.lora import LoraStudent
+
+    file = inspect_folder(tiny_models.student)
+    weights = count_weights(file)
+    loaded = LoraStudent(settings(tiny_models.student, quantization="nf4"))._adapted
+    base = [parameter for parameter in loaded.model.parameters() if not parameter.requires_grad]
+    assert weights.in_layers * 4 == loaded.dequantized.n_bytes
+    assert weights.others * 4 == sum(one.nbytes for one in base if one.dtype == torch.float32)
+    planned = student_memory(file, weights, device="cpu", training_tokens=1, quantization="nf4", lora_rank=8)
+    assert planned.weight_bytes == pytest.approx(weights.others * 4 + weights.in_layers * 0.516, abs=1)
+    matrices = sum(one.nbytes for one in base if one.dtype == torch.uint8)
+    assert planned.weight_bytes - weights.others * 4 == pytest.approx(matrices, rel=0.04)
+
+
+@pytest.mark.parametrize(
+    ("device", "quantization", "free", "keeps_both", "kept"),
+    [
+        ("cpu", "nf4", 2000 * MIB, "never", 200 * MIB),
+        ("cpu", "nf4", 1600 * MIB, "never", 0),  # with 850 MiB taken, a quarter of the rest is too little
+        ("cpu", "nf4", 2000 * MIB, "always", 0),  # the teacher has 400 MiB of it
+        ("cpu", "nf4", 2400 * MIB, "always", 200 * MIB),
+        ("cpu", "none", 2000 * MIB, "never", 0),  # nothing is quantized
+        ("cuda", "nf4", 2000 * MIB, "never", 0),
+    ],
+)
+def test_dequantized_weights_are_planned_where_the_student_keeps_them(
+    device: Any, quantization: Any, free: int, keeps_both: Any, kept: int
+) -> None:
+    weights = WeightCounts(in_layers=50 * MIB, others=6 * MIB)
+    student = planned_student(device, quantization, weights)
+    teacher: Any = types.SimpleNamespace(device=device, total_bytes=400 * MIB)
+    memory = plan_memory(teacher, student, free, keeps_both)
+    planned = with_dequantized(student, weights, quantization, memory)
+    assert planned.dequantized_bytes == kept
+    # They are given up for anything else, so nothing that has to fit counts them.
+    assert planned.needed_bytes == student.needed_bytes == memory.student_bytes
+
+
+def test_free_memory_is_what_control_groups_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan and the student ask the same question."""
+    monkeypatch.setattr(free_memory, "_left_in_groups", lambda: [12345])
+    assert free_bytes("cpu") == 12345
 
 
 # --- a call that is begun before the last one's results are written ---
 
 
 def test_a_call_that_was_begun_is_only_waited_for(diary: list[str], tmp_path: Path) -> None:
-    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True)) as pool:
+    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)) as pool:
         pool.teacher.generate([], quiet)
         wait = pool.teacher.begin_generate([])
         diary.append("written")
@@ -172,7 +242,7 @@ def test_a_call_that_was_begun_is_only_waited_for(diary: list[str], tmp_path: Pa
 
 def test_without_a_worker_a_call_begins_when_it_is_waited_for(diary: list[str], tmp_path: Path) -> None:
     """Starting one takes the device, and perhaps ends the other: not while something is being written."""
-    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True)) as pool:
+    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)) as pool:
         wait = pool.teacher.begin_generate([])
         assert diary == []
         wait(quiet)
@@ -180,7 +250,7 @@ def test_without_a_worker_a_call_begins_when_it_is_waited_for(diary: list[str], 
 
 
 def test_a_call_ahead_of_a_pause_is_begun_again_after_it(diary: list[str], tmp_path: Path) -> None:
-    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True)) as pool:
+    with fake_pool(tmp_path, MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)) as pool:
         pool.teacher.generate([], quiet)
         wait = pool.teacher.begin_generate([])
         pool.close()
@@ -226,7 +296,7 @@ def test_a_hand_over_is_told_with_its_first_sign_of_work(
     monkeypatch.setattr(FakeWorker, "finish", finish)
     reports = Reports()
     settings: Any = None
-    plan = MemoryPlan("cpu", 0, 0, 0, keeps_both=False)
+    plan = MemoryPlan("cpu", 0, 0, 0, keeps_both=False, reason=FOR_A_TEST)
     with WorkerPool(settings, settings, plan, tmp_path, 1, 0, reports, never) as pool:
         pool.teacher.check_prompts([], quiet)
         pool.student.check_lengths((), quiet)
@@ -254,8 +324,6 @@ def test_nothing_of_the_former_holder_is_left_in_memory(open_pool: Open) -> None
 
 @pytest.mark.model
 def test_nothing_of_the_former_holder_is_left_on_a_gpu(open_pool: Open) -> None:
-    import torch
-
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU whose memory could be measured")
     free = free_bytes("cuda")
@@ -283,7 +351,7 @@ class Shrinking:
         self.reasons.append(why)
         self.short_of.append(what)
         self.n_parallel //= 2
-        return self.n_parallel, MemoryPlan("cpu", 0, 0, 0, True)
+        return self.n_parallel, MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)
 
 
 def too_large(monkeypatch: pytest.MonkeyPatch, error: Exception, fits: int) -> None:
@@ -298,7 +366,7 @@ def too_large(monkeypatch: pytest.MonkeyPatch, error: Exception, fits: int) -> N
 
 def shrinking_pool(tmp_path: Path, shrink: Shrinking, reports: Reports, retries: int = 0) -> WorkerPool:
     settings: Any = shrink.n_parallel
-    plan = MemoryPlan("cpu", 0, 0, 0, True)
+    plan = MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)
     return WorkerPool(settings, settings, plan, tmp_path, 1, retries, reports, never, shrink)
 
 
@@ -398,12 +466,33 @@ def test_memory_that_runs_out_with_both_loaded_lets_them_take_turns_before_a_pla
             pool.teacher.check_prompts([], quiet)
             pool.student.check_lengths((), quiet)
     assert shrink.n_parallel == 8
-    assert len(reports.of("memory_short")) == 1
+    (said,) = reports.of("memory_short")
+    assert said.endswith(f"from here on teacher and student take turns, although {FOR_A_TEST}")
     loaded: set[str] = set()
     turns = [line.split() for line in diary[diary.index(f"{role} ends") :]]
     for who, what in turns:
         loaded = loaded | {who} if what == "loads" else loaded - {who} if what == "ends" else loaded
         assert len(loaded) < 2 or what == "starts"
+
+
+@pytest.mark.parametrize("keep_both", ["always", "auto"])
+def test_even_a_persons_word_gives_way_when_memory_runs_out_and_this_is_said_once(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_both: Any
+) -> None:
+    """The run would stop otherwise."""
+    teacher: Any = types.SimpleNamespace(device="cpu", total_bytes=400 * MIB)
+    plan = plan_memory(teacher, planned_student("cpu", "nf4", WeightCounts(1, 1)), 2048 * MIB, keep_both)
+    assert plan.keeps_both
+    work_fails(monkeypatch, "student", OutOfMemoryError("no room for it"), only_beside_other=True)
+    reports, settings = Reports(), None
+    with WorkerPool(settings, settings, plan, tmp_path, 1, 0, reports, never) as pool:  # type: ignore[arg-type]
+        for _ in range(3):
+            pool.teacher.check_prompts([], quiet)
+            pool.student.check_lengths((), quiet)
+    (said,) = reports.of("memory_short")
+    assert said.startswith("memory ran out (no room for it): from here on teacher and student take turns, although ")
+    because = {"always": 'hardware.keep_both = "always"', "auto": "together they need about 1.2 GiB, no more than the"}
+    assert because[keep_both] in said
 
 
 def test_what_ran_out_while_loading_are_the_weights(

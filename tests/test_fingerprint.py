@@ -13,18 +13,19 @@ from llm2llm_local.loop.fingerprint import _CODE
 
 _PACKAGE = Path(str(resources.files("llm2llm_local")))
 _CHANGES_NO_RESULT = {
+    "byte_size",
     "cells",  # how texts are cut for a person
     "config",  # its values are fields of their own
     "counted",
     "errors",
     "file_digest",
+    "free_memory",  # says whether weights are kept dequantized, which are the same numbers
     "loop/adapters",
     "loop/fingerprint",
     "model_files/model",  # what a person is shown of a model
     "records",
     "store/rows",
     "store/run_store",
-    "student/free_memory",  # says whether weights are kept dequantized, which are the same numbers
     "student/protocol",
     "teacher/protocol",
 }

@@ -20,8 +20,9 @@ from click.testing import CliRunner
 from llm2llm_local import default_model
 from llm2llm_local.errors import Llm2LlmError, ModelError
 from llm2llm_local.model_files.catalogue import content_hash, inspect_model, list_models
-from llm2llm_local.model_files.folder import inspect_folder
+from llm2llm_local.model_files.folder import WeightCounts, count_weights, inspect_folder
 from llm2llm_local.model_files.gguf_file import inspect_gguf, read_gguf_header
+from llm2llm_local.model_files.layers import layer_sizes
 from llm2llm_local.model_files.model import BadModel, ModelFile
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ EXPECTED = ModelFile(
     context_length=4096,
     n_layers=2,
     n_embd=64,
-    n_head=4,
-    n_head_kv=2,
     vocab_size=400,
     has_chat_template=True,
 )
@@ -84,14 +83,14 @@ def test_every_head_has_its_own_keys_when_the_file_does_not_say(tiny_models: Tin
     from tiny_models import rewrite_gguf
 
     path = rewrite_gguf(tiny_models.teacher, tmp_path / "a.gguf", {"llama.attention.head_count_kv": None})
-    assert inspect_gguf(path).n_head_kv == 4
+    assert layer_sizes(read_gguf_header(path)).kv_values == (4 * (16 + 16),) * 2
 
 
 def test_of_numbers_given_for_each_layer_the_largest_counts(tiny_models: TinyModels, tmp_path: Path) -> None:
     from tiny_models import rewrite_gguf
 
     path = rewrite_gguf(tiny_models.teacher, tmp_path / "a.gguf", {"llama.attention.head_count": [2, 4]})
-    assert inspect_gguf(path).n_head == 4
+    assert layer_sizes(read_gguf_header(path)).n_head == 4
 
 
 @pytest.mark.parametrize(
@@ -199,13 +198,17 @@ def test_numbers_are_found_under_the_names_of_other_families(student: Path) -> N
         "max_position_embeddings": "n_positions",
         "num_hidden_layers": "n_layer",
         "hidden_size": "n_embd",
-        "num_attention_heads": "n_head",
     }.items():
         config[other] = config.pop(usual)
-    del config["num_key_value_heads"]
     (student / "config.json").write_text(json.dumps(config))
     found = inspect_folder(student)
-    assert (found.context_length, found.n_layers, found.n_embd, found.n_head, found.n_head_kv) == (4096, 2, 64, 4, 4)
+    assert (found.context_length, found.n_layers, found.n_embd) == (4096, 2, 64)
+
+
+def test_weights_are_counted_by_what_quantization_takes(tiny_models: TinyModels) -> None:
+    """Seven matrices in each of two layers; embeddings, their counterpart at the end and five norms are the others."""
+    found = count_weights(inspect_folder(tiny_models.student))
+    assert found == WeightCounts(2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 128), 2 * 400 * 64 + 5 * 64)
 
 
 def test_a_language_model_within_a_larger_one_is_described(student: Path) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from workspaces import Workspace, copied
 
+from llm2llm_local.doctor import diagnose
+from llm2llm_local.errors import ConfigError
+from llm2llm_local.loop import plans as plans_module
 from llm2llm_local.loop.inputs import read_inputs
-from llm2llm_local.loop.plans import plan_of_run, smaller_plan_of_run
+from llm2llm_local.loop.plans import complete_plan, plan_of_run, smaller_plan_of_run
 from llm2llm_local.store.writer import Store
 
 pytestmark = pytest.mark.model
@@ -38,6 +41,9 @@ def test_a_run_stores_its_plan_and_both_models_stay_loaded_over_all_iterations(f
     assert teacher["n_parallel"] == 2  # all of a unit
     assert teacher["context_length"] == 512
     assert teacher["by_hand"] == ["context_length"]
+    assert teacher["reasons"][0] == "2 sequences at once: as many as a unit of work has requests"
+    longest, replies = finished_run.rows("SELECT max(input_tokens), count(*) FROM teacher_calls")[0]
+    assert replies and longest + 24 <= teacher["longest_request"] < teacher["request_tokens"]
     ((memory, summary),) = finished_run.rows("SELECT memory, summary FROM plans")
     assert json.loads(memory)["keeps_both"] is True
     assert [line.partition(":")[0] for line in json.loads(summary)] == ["teacher", "student", "device"]
@@ -106,3 +112,70 @@ def test_a_smaller_plan_is_stored_told_once_and_in_force(workspace: Workspace) -
     assert len(messages) == n
     assert messages[0][0].startswith("the teacher ran out of memory (no room for it) and goes on with less: ")
     assert "may differ" in messages[0][0]
+
+
+# --- requests as long as they were measured ---
+
+
+def test_what_was_measured_of_the_prompts_bounds_a_smaller_plan_and_stays(workspace: Workspace) -> None:
+    """Also where the run is planned anew, since its first reply is still to come."""
+    inputs = read_inputs(workspace.config, ("teacher.context_length=auto", "teacher.group_size=8"))
+    with Store(workspace.folder) as store:
+        run = store.of_run(1)
+        workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)
+        plan_of_run(run, inputs)
+        complete_plan(run, 1000)
+        assert plan_of_run(run, inputs).teacher.longest_request == 1000
+        smaller = None
+        while (plan := smaller_plan_of_run(run, inputs, "no room for it", "context")) is not None:
+            smaller = plan.teacher
+    assert smaller is not None
+    assert (smaller.n_cells, smaller.context_length, smaller.longest_request) == (1024, 1024, 1000)
+
+
+# --- what doctor says ---
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ((), 'take a smaller model, or set to "auto" what is set by hand (teacher.context_length)'),
+        (("teacher.context_length=auto",), "free some, take a smaller model"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_warned_of(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.setattr(plans_module, "free_bytes", lambda device: 400 * 2**20)
+    findings = diagnose(workspace.config, overrides)
+    teacher, student = (finding.text for finding in findings if finding.level == "warning")
+    assert teacher.startswith("the teacher needs about ")
+    assert "of the 400 MiB free (cpu): memory may run out" in teacher
+    assert teacher.endswith(words)
+    assert student.startswith("the student needs about ")
+    assert any("even so about" in finding.text for finding in findings)
+
+
+def test_where_both_fit_nothing_is_warned_of(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
+    assert {finding.level for finding in diagnose(workspace.config, ())} == {"ok"}
+
+
+# --- what can't be planned ---
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
+def test_a_cache_that_can_not_be_quantized_is_refused_before_anything_is_loaded(
+    workspace: Workspace, kind: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_inputs(workspace.config, (f"teacher.kv_cache={kind}",))
+    assert caught.value.message.startswith(f'teacher.kv_cache = "{kind}": tiny.gguf has heads of a multiple of 16 ')
+    assert 'teacher.kv_cache = "auto" or "f16"' in caught.value.remedy
+    assert read_inputs(workspace.config, ("teacher.kv_cache=f16",)).config.teacher.kv_cache == "f16"
+
+
+def test_more_requests_at_once_than_a_pass_has_tokens_are_refused(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match=r"teacher\.n_parallel = 64: more than teacher\.n_batch = 32"):
+        read_inputs(workspace.config, ("teacher.n_parallel=64", "teacher.n_batch=32"))
+    read_inputs(workspace.config, ("teacher.n_parallel=32", "teacher.n_batch=32"))

@@ -393,6 +393,7 @@ def state_of(tmp_path: Path) -> Iterator[StateOf]:
                     run.mark_unit_done(stage, 1.0)
                     run.add_metric(0, "accuracy_test", 0, 0.75)
                     run.add_event("kind", "message")
+                    run.add_plan("planned", {}, {}, ["teacher: 1 sequence at once", PLANNED])
             run.folder.mkdir(parents=True)
             lock = RunLock(run.folder, run.run_id)
             locks.callback(lock.release)
@@ -407,6 +408,8 @@ def state_of(tmp_path: Path) -> Iterator[StateOf]:
         yield make
 
 
+PLANNED = "device: cpu, 8.0 GiB free; both stay loaded: together they need about 2.0 GiB"
+PLAN = f"    {PLANNED}"
 WHERE = "iteration 1 of 2, predict 1/4"
 RESUME = "    continue it: llm2llm resume 1"
 
@@ -414,10 +417,10 @@ RESUME = "    continue it: llm2llm resume 1"
 @pytest.mark.parametrize(
     ("status", "detail", "alive", "state", "where", "more"),
     [
-        (Status.RUNNING, "", True, "running", WHERE, []),
+        (Status.RUNNING, "", True, "running", WHERE, [PLAN]),
         (Status.RUNNING, "", False, "interrupted", WHERE, [RESUME]),
-        (Status.PENDING, "", True, "starting", WHERE, []),
-        (Status.PENDING, "paused", True, "paused", WHERE, []),
+        (Status.PENDING, "", True, "starting", WHERE, [PLAN]),
+        (Status.PENDING, "paused", True, "paused", WHERE, [PLAN]),
         (Status.PENDING, "stopped by Ctrl-C", False, "stopped", WHERE, [RESUME]),
         (Status.PENDING, "", False, "interrupted", WHERE, [RESUME]),
         (Status.FAILED, "the disk is\nfull", False, "failed", WHERE, ["    the disk is full", RESUME]),
@@ -468,11 +471,11 @@ def test_runs_are_listed_newest_last_or_one_alone(tmp_path: Path) -> None:
 )
 def test_the_age_of_the_last_change_is_told(age: timedelta, shown: str) -> None:
     changed = (datetime.now(UTC) - age - timedelta(seconds=0.2)).isoformat()
-    status = RunStatus(1, "done", "", None, None, 2, None, 0, 0, None, None, changed, changed)
+    status = RunStatus(1, "done", "", None, None, 2, None, 0, 0, None, None, changed, changed, "")
     assert status_lines([status])[0].endswith(f"  {shown}")
 
 
 def test_a_status_detail_can_not_steer_the_terminal() -> None:
     now = datetime.now(UTC).isoformat()
-    status = RunStatus(1, "failed", HOSTILE, None, None, 2, None, 0, 0, None, None, now, now)
-    assert status_lines([status])[1] == f"    {SHOWN}"
+    status = RunStatus(1, "failed", HOSTILE, None, None, 2, None, 0, 0, None, None, now, now, HOSTILE)
+    assert status_lines([status])[1:3] == [f"    {SHOWN}"] * 2

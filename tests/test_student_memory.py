@@ -12,8 +12,8 @@ from fakes import quiet
 from tiny_models import TinyModels
 from trainings import outcome, segments, settings, training
 
+from llm2llm_local import free_memory
 from llm2llm_local.errors import ModelError
-from llm2llm_local.student import free_memory
 from llm2llm_local.student.linear import Dropout, LeanLinear4bit, base_weight
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.rows import Tokens

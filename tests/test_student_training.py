@@ -102,7 +102,7 @@ def test_a_model_that_changes_its_logits_is_learnt_by_them(
 
 @pytest.mark.parametrize("at_once", [1, 1000, 2**23])
 def test_the_loss_in_chunks_is_the_loss(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(loss, "_LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(loss, "LOGITS_AT_ONCE", at_once)
     generator = torch.Generator().manual_seed(1)
     weight, hidden = (torch.randn(rows, 16, generator=generator) for rows in (300, 7))
     targets = torch.randint(300, (7,), generator=generator)

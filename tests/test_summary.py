@@ -338,7 +338,7 @@ def test_no_word_of_the_store_can_steer_the_terminal(run: RunStore, store: Store
 
 def test_no_word_of_a_status_can_steer_the_terminal() -> None:
     now = datetime.now(UTC).isoformat()
-    status = RunStatus(1, f"failed{ESCAPE}", "", None, 1, 2, f"predict{ESCAPE}", 1, 4, None, None, now, now)
+    status = RunStatus(1, f"failed{ESCAPE}", "", None, 1, 2, f"predict{ESCAPE}", 1, 4, None, None, now, now, "")
     line = status_lines([status])[0]
     assert_harmless(line)
     assert line.startswith("run 1  failed\\x1b[31m  iteration 1 of 2, predict\\x1b[31m 1/4  ")

@@ -286,6 +286,29 @@ def test_a_prompt_and_its_reply_must_fit_into_the_context(teacher: LlamaTeacher,
         assert str(CONTEXT_LENGTH) in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("context_length", "is_by_hand", "more", "limit", "remedy"),
+    [
+        (256, True, 1, "256 tokens", "Raise teacher.context_length to 257 or more, or lower teacher.max_new_tokens"),
+        (256, False, 1, "256 tokens, which is what its cache holds", "Set teacher.context_length = 257, if llm2llm "),
+        (4096, False, 1, "4096 tokens", "Take a teacher that was made for more than 4096 tokens, or lower "),
+        (4096, True, 1, "4096 tokens", "Take a teacher that was made for more than 4096 tokens, or lower "),
+        (256, True, 4000, "256 tokens", "Take a teacher that was made for more than 4096 tokens, or lower "),
+    ],
+    ids=["by hand", "memory", "the model", "the model, by hand", "both"],
+)
+def test_what_is_to_be_done_about_a_short_context_depends_on_what_made_it_short(
+    tiny_models: TinyModels, tokenizer: Any, context_length: int, is_by_hand: bool, more: int, limit: str, remedy: str
+) -> None:
+    settings = teacher_settings(tiny_models.teacher, context_length)
+    teacher = LlamaTeacher(dataclasses.replace(settings, context_is_by_hand=is_by_hand))
+    too_long = request(max_tokens=context_length - len(tokenizer(TEXTS[0]).input_ids) + more)
+    with pytest.raises(ModelError) as caught:
+        teacher.check_prompts([too_long], quiet)
+    assert caught.value.message.endswith(limit)
+    assert caught.value.remedy.startswith(remedy)
+
+
 def test_a_reply_may_fill_the_context(tiny_models: TinyModels, tmp_path: Path, tokenizer: Any) -> None:
     teacher = load(always_writes(tiny_models, tmp_path, "a"), context_length=256)
     n_tokens = len(tokenizer(TEXTS[0]).input_ids)

@@ -24,6 +24,7 @@ from llm2llm_local.teacher.decoder import Decoder
 from llm2llm_local.teacher.gguf_model import GgufModel
 from llm2llm_local.teacher.llama import LlamaTeacher
 from llm2llm_local.teacher.protocol import KvType, Sampling, ScoreRequest, TeacherRequest, kv_bytes_per_cell
+from llm2llm_local.teacher.schedule import Pass
 
 pytestmark = pytest.mark.model
 
@@ -44,9 +45,19 @@ def request(text: str, temperature: float = 0, max_tokens: int = 16, rng_seed: i
     return TeacherRequest(TeacherPrompt((), text, ()), Sampling(temperature, 0.9, 0.02), None, rng_seed, max_tokens)
 
 
-def n_passed_tokens(teacher: LlamaTeacher) -> int:
-    """Tokens that the teacher has evaluated so far."""
-    return teacher._engine.decoder.n_passed_tokens
+class Passes:
+    """Counts the tokens that a teacher evaluates."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, teacher: LlamaTeacher) -> None:
+        self.n_tokens = 0
+        decoder = teacher._engine.decoder
+        decode = decoder.decode
+
+        def counted(one: Pass) -> None:
+            self.n_tokens += len(one.rows)
+            decode(one)
+
+        monkeypatch.setattr(decoder, "decode", counted)
 
 
 def replies_of(teacher: LlamaTeacher, requests: list[TeacherRequest]) -> list[Reply]:
@@ -90,15 +101,18 @@ def test_greedy_replies_are_those_of_one_at_a_time(
         assert (reply.input_tokens, reply.output_tokens) == (len(tokens), len(written))
 
 
-def test_what_prompts_share_is_evaluated_once(tiny_models: TinyModels, plain: llama_cpp.Llama) -> None:
+def test_what_prompts_share_is_evaluated_once(
+    tiny_models: TinyModels, plain: llama_cpp.Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = load(tiny_models.teacher, n_parallel=4)
+    passes = Passes(monkeypatch, teacher)
     texts = [PREFIX + end for end in ENDS]
     replies = replies_of(teacher, [request(text, max_tokens=5) for text in [*texts, *texts]])
     prompts = {tuple(plain.tokenize(text.encode(), add_bos=False, special=True)) for text in texts}
     nodes = {prompt[:length] for prompt in prompts for length in range(1, len(prompt) + 1)}
     again = len(texts)  # the last token of a prompt that is asked twice
     later = sum(reply.output_tokens - (reply.finish_reason is FinishReason.LENGTH) for reply in replies)
-    assert n_passed_tokens(teacher) == len(nodes) + again + later
+    assert passes.n_tokens == len(nodes) + again + later
 
 
 @pytest.mark.parametrize("changes", [{"flash_attention": "on"}, {"flash_attention": "off"}])
@@ -135,9 +149,10 @@ def test_a_model_that_keeps_one_state_shares_nothing(tiny_models: TinyModels, mo
     )
     monkeypatch.setattr(GgufModel, "shares_prefixes", False)
     teacher = load(tiny_models.teacher)
+    passes = Passes(monkeypatch, teacher)
     replies = teacher.generate(GROUP, quiet)
     assert [reply.text for reply in replies] == [reply.text for reply in expected]
-    assert n_passed_tokens(teacher) >= sum(reply.input_tokens for reply in replies)
+    assert passes.n_tokens >= sum(reply.input_tokens for reply in replies)
     for ours, theirs in zip(teacher.score(SCORED, quiet), scores, strict=True):
         assert ours == pytest.approx(theirs, abs=SCORE_TOLERANCE)
 
@@ -158,11 +173,11 @@ def test_memory_that_cannot_be_had_is_an_error(tiny_models: TinyModels, monkeypa
     teacher = load(tiny_models.teacher)
     monkeypatch.setattr(type(teacher._engine.decoder), "cells_for", lambda _, wanted: 2**23)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    for call in (teacher.generate, teacher.check_prompts):
+    for call in (lambda: teacher.generate([request("a")], quiet), lambda: teacher.check_memory(quiet)):
         resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**30, hard))
         try:
             with pytest.raises(OutOfMemoryError, match="no context of 8388608 tokens") as caught:
-                call([request("a")], quiet)
+                call()
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         assert caught.value.what == "context"
@@ -170,18 +185,18 @@ def test_memory_that_cannot_be_had_is_an_error(tiny_models: TinyModels, monkeypa
 
 
 @pytest.mark.parametrize(("kv_bytes", "n_cells"), [(2**30, 8 * 512), (2**19, 2048)])
-def test_what_the_largest_group_needs_is_taken_when_prompts_are_checked(
+def test_what_the_largest_group_needs_is_taken_when_memory_is_checked(
     tiny_models: TinyModels, kv_bytes: int, n_cells: int
 ) -> None:
     """Eight at once, 512 tokens each, or what is given for keys and values: the next group needs no more."""
     teacher = load(tiny_models.teacher, kv_bytes=kv_bytes)
-    assert teacher.check_prompts([request("a")], quiet) == 1
+    teacher.check_memory(quiet)
     assert llama_cpp.llama_n_ctx(teacher._engine.decoder._context) == n_cells
 
 
-def test_keys_and_values_that_cannot_be_made_are_found_when_prompts_are_checked(tiny_models: TinyModels) -> None:
+def test_keys_and_values_that_cannot_be_made_are_found_when_memory_is_checked(tiny_models: TinyModels) -> None:
     with pytest.raises(ModelError, match="q8_0 keys and values"):
-        load(tiny_models.teacher, kv_type="q8_0").check_prompts([request("a")], quiet)
+        load(tiny_models.teacher, kv_type="q8_0").check_memory(quiet)
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4_0"])
@@ -257,20 +272,24 @@ def test_scores_are_those_of_full_logits(
             assert math.isfinite(score)
 
 
-def test_a_prompt_is_read_once_for_all_its_continuations(tiny_models: TinyModels, plain: llama_cpp.Llama) -> None:
+def test_a_prompt_is_read_once_for_all_its_continuations(
+    tiny_models: TinyModels, plain: llama_cpp.Llama, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = load(tiny_models.teacher)
+    passes = Passes(monkeypatch, teacher)
     teacher.score([ScoreRequest(TeacherPrompt((), PREFIX, ()), LABELS)], quiet)
     prompt = plain.tokenize(PREFIX.encode(), add_bos=False, special=True)
     labels = [plain.tokenize(label.encode(), add_bos=False, special=False) for label in LABELS if label]
     nodes = {tuple(label[:length]) for label in labels for length in range(1, len(label))}
-    assert n_passed_tokens(teacher) == len(prompt) + len(nodes)
+    assert passes.n_tokens == len(prompt) + len(nodes)
 
 
-def test_scores_depend_on_the_group_alone(tiny_models: TinyModels) -> None:
+def test_scores_depend_on_the_group_alone(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = load(tiny_models.teacher)
+    passes = Passes(monkeypatch, teacher)
     heard: list[tuple[int, int]] = []
     expected = teacher.score(SCORED, lambda done, total: heard.append((done, total)))
-    assert heard == sorted(heard) and heard[-1][0] == heard[-1][1] == n_passed_tokens(teacher)
+    assert heard == sorted(heard) and heard[-1][0] == heard[-1][1] == passes.n_tokens
     teacher.generate(GROUP, quiet)
     assert teacher.score(SCORED, quiet) == expected
     assert load(tiny_models.teacher).score(SCORED, quiet) == expected

@@ -18,6 +18,7 @@ from worker_pools import teacher_requests
 from llm2llm_local.model_files.gguf_file import read_gguf_header
 from llm2llm_local.model_files.layers import LayerSizes, layer_sizes
 from llm2llm_local.teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
+from llm2llm_local.teacher.reasons import reasons
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -45,6 +46,11 @@ BYTES_OF_A_TOKEN = 32 * 2 * 8 * 128 * 2
 
 def plan(free: int, device: Any = "cuda", sizes: LayerSizes = EIGHT_B, **wishes: Any) -> TeacherPlan:
     return plan_teacher(sizes, device, free, dataclasses.replace(AUTO, **wishes))
+
+
+def said(found: TeacherPlan, sizes: LayerSizes = EIGHT_B, **wishes: Any) -> list[str]:
+    """Its reasons."""
+    return reasons(found, sizes, dataclasses.replace(AUTO, **wishes))
 
 
 def steps(first: TeacherPlan, sizes: LayerSizes = EIGHT_B, what: Any = "context") -> Iterator[TeacherPlan]:
@@ -95,7 +101,7 @@ def test_a_cpu_is_bounded_by_its_memory() -> None:
     assert small.gpu_layers == 0
     nothing = plan(GIB, "cpu")
     assert not nothing.fits
-    assert "1.0 GiB are free" in nothing.reasons[-1]
+    assert said(nothing)[-1].endswith("are needed, more than 95% of the 1.0 GiB that were free")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,8 @@ def test_what_is_set_by_hand_stays_however_little_memory_there_is(
 ) -> None:
     first = plan(free, **{wish: value})
     assert {getattr(one, figure) for one in (first, *steps(first))} == {value}
-    assert sum("set by hand" in reason for reason in first.reasons) == 1
+    for one in (first, *steps(first)):
+        assert sum("set by hand" in reason for reason in said(one, **{wish: value})) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,9 +157,10 @@ def test_no_request_is_planned_longer_than_a_prompt_with_its_reply_may_be() -> N
 
 
 def test_a_model_without_attention_is_planned_too() -> None:
-    found = plan(24 * GIB, sizes=dataclasses.replace(EIGHT_B, kv_values=(0,) * 32, head_values=0, n_head=0))
+    sizes = dataclasses.replace(EIGHT_B, kv_values=(0,) * 32, head_values=0, n_head=0)
+    found = plan(24 * GIB, sizes=sizes)
     assert (found.kv_bytes, found.kv_share_on_device, found.fits) == (0, 0.0, True)
-    assert list(steps(found))[-1].gpu_layers == 0
+    assert list(steps(found, sizes))[-1].gpu_layers == 0
 
 
 def test_more_layers_than_there_are_means_all() -> None:
@@ -162,7 +170,7 @@ def test_more_layers_than_there_are_means_all() -> None:
 def test_heads_that_are_no_whole_blocks_are_not_quantized() -> None:
     odd = dataclasses.replace(EIGHT_B, head_values=80)
     found = plan(GIB, sizes=odd)
-    assert {one.kv_type for one in (found, *steps(found))} == {"f16"}
+    assert {one.kv_type for one in (found, *steps(found, odd))} == {"f16"}
     without_flash = plan(GIB, flash_attention="off")
     assert {one.kv_type for one in (without_flash, *steps(without_flash))} == {"f16"}
 
@@ -174,8 +182,7 @@ def test_each_smaller_plan_is_smaller_and_there_is_a_last_one(free: int, device:
         assert (one.total_bytes, one.kv_bytes) < (found[-1].total_bytes, found[-1].kv_bytes)
         assert one.context_length * one.kv_bytes_per_token <= one.kv_bytes
         assert one.context_length >= one.request_tokens
-        assert one.reasons[:-1] == found[-1].reasons
-        assert one.reasons[-1].startswith("smaller after memory ran out: ")
+        assert set(one.lowered) > set(found[-1].lowered) or one.lowered == found[-1].lowered
         found.append(one)
         assert len(found) < 30
     assert found[-1].gpu_layers == 0
@@ -213,17 +220,157 @@ def test_a_smaller_plan_says_anew_whether_it_fits() -> None:
 
 
 def test_a_plan_comes_back_from_the_store_as_it_was() -> None:
+    for found in (plan(10 * GIB, n_parallel=4), *steps(plan(10 * GIB))):
+        found = dataclasses.replace(found, longest_request=700)
+        record = json.loads(json.dumps({**found.record(), "reasons": said(found)}))
+        assert TeacherPlan.from_record(record) == found
+
+
+def test_a_plan_of_an_earlier_day_comes_back_too() -> None:
+    """It had its reasons among its figures and didn't know what was lowered, nor how long its requests are."""
     found = plan(10 * GIB, n_parallel=4)
-    assert TeacherPlan.from_record(json.loads(json.dumps(found.record()))) == found
+    record = {**found.record(), "head_values": 128, "reasons": ["4 sequences at once: set by hand"]}
+    del record["lowered"], record["longest_request"]
+    assert TeacherPlan.from_record(json.loads(json.dumps(record))) == found
+    assert said(TeacherPlan.from_record(record), n_parallel=4) == said(found, n_parallel=4)
+
+
+# --- requests as long as they were measured ---
+
+
+@pytest.mark.parametrize(("longest", "least"), [(None, 1024), (300, 512), (1500, 1536)])
+def test_a_smaller_cache_has_room_for_the_longest_request_as_measured_once_it_is(
+    longest: int | None, least: int
+) -> None:
+    first = dataclasses.replace(plan(24 * GIB), longest_request=longest)
+    last = list(steps(first))[-1]
+    assert (last.n_cells, last.context_length) == (least, least)
+
+
+# --- reasons ---
 
 
 def test_every_figure_has_its_reason() -> None:
     found = plan(7 * GIB)
-    text = "\n".join(found.reasons)
+    text = "\n".join(said(found))
     for figure in (found.gpu_layers, found.n_parallel, found.kv_type, found.context_length, found.n_batch):
-        assert str(figure) in text
-        assert str(figure) in plan_words(found)
+        assert str(figure) in text.replace(",", "")
+        assert str(figure) in plan_words(found).replace(",", "")
     assert plan_words(plan(40 * GIB, "cpu")).startswith("32 sequences at once")
+
+
+def test_the_reasons_of_a_plan_with_room_for_all() -> None:
+    assert said(plan(24 * GIB)) == [
+        "33 of 33 layers on the GPU: all of them fit",
+        "32 sequences at once: as many as a unit of work has requests",
+        "keys and values in f16: no loss of precision",
+        "3.9 GiB of keys and values, for 32,000 tokens of 131,072 bytes: 32 requests of about 1,000 tokens",
+        "up to 32,000 tokens for a prompt with its reply: as many as there is room for",
+        "512 tokens in a forward pass: llama.cpp's own choice",
+        "flash attention where llama.cpp has it for the model: faster, in less memory",
+    ]
+
+
+def test_the_reasons_of_a_plan_that_was_made_smaller() -> None:
+    second = smaller(plan(24 * GIB), EIGHT_B, "context")
+    assert second is not None
+    third = smaller(second, EIGHT_B, "weights")
+    assert third is not None
+    assert said(third) == [
+        "16 of 33 layers on the GPU: memory ran out with more",
+        "16 sequences at once: memory ran out with more",
+        "keys and values in f16: no loss of precision",
+        "2.0 GiB of keys and values, for 16,128 tokens of 131,072 bytes: memory ran out with more",
+        "up to 16,128 tokens for a prompt with its reply: as many as there is room for",
+        "512 tokens in a forward pass: llama.cpp's own choice",
+        "flash attention where llama.cpp has it for the model: faster, in less memory",
+    ]
+    last = "\n".join(said(list(steps(plan(24 * GIB)))[-1]))
+    assert "keys and values in q8_0: memory ran out with 16 bits" in last
+    assert "64 tokens in a forward pass: memory ran out with more" in last
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [
+        ({"group_size": 300}, "256 sequences at once: llama.cpp takes no more"),
+        ({"group_size": 256}, "256 sequences at once: as many as a unit of work has requests"),
+        ({"n_batch": 16}, "16 sequences at once: each takes a token of every forward pass"),
+        ({"n_batch": 32}, "32 sequences at once: as many as a unit of work has requests"),
+        ({"n_parallel": 5}, "5 sequences at once: set by hand"),
+        ({"flash_attention": "off"}, "flash attention off: set by hand"),
+        ({"kv_type": "q4_0"}, "flash attention on: quantized keys and values need it"),
+        (
+            {"group_size": 1, "request_tokens": 300},
+            "256 MiB of keys and values, for 2,048 tokens of 131,072 bytes: more than 1 request of about 300 tokens, "
+            "should one be longer",
+        ),
+        (
+            {"group_size": 2, "context_length": 8192},
+            "1.0 GiB of keys and values, for 8,192 tokens of 131,072 bytes: one request may have all of "
+            "teacher.context_length",
+        ),
+    ],
+)
+def test_a_reason_names_what_it_was(wishes: dict[str, Any], sentence: str) -> None:
+    assert sentence in said(plan(400 * GIB, **wishes), **wishes)
+
+
+def test_a_model_without_attention_has_no_reasons_for_its_cache() -> None:
+    sizes = dataclasses.replace(EIGHT_B, kv_values=(0,) * 32, head_values=0, n_head=0)
+    assert "no keys and values: the model has no attention" in said(plan(24 * GIB, sizes=sizes), sizes)
+
+
+@given(
+    free=st.integers(0, 40 * GIB),
+    device=st.sampled_from(["cpu", "cuda"]),
+    group_size=st.sampled_from([1, 5, 12, 32, 33, 300]),
+    wishes=st.fixed_dictionaries(
+        {},
+        optional={
+            "gpu_layers": st.integers(0, 33),
+            "n_batch": st.sampled_from([32, 64]),
+            "flash_attention": st.sampled_from(["on", "off"]),
+            "context_length": st.sampled_from([512, 16384]),
+            "kv_type": st.sampled_from(["f16", "q8_0"]),
+        },
+    ),
+)
+def test_what_did_not_fit_does_not_fit(free: int, device: str, group_size: int, wishes: dict[str, Any]) -> None:
+    """Each such sentence is tried, with all else as in the plan."""
+    if wishes.get("flash_attention") == "off":
+        wishes.pop("kv_type", None)
+    wishes["group_size"] = group_size
+    found = plan(free, device, **wishes)
+    as_planned = {"kv_type": found.kv_type, "n_parallel": found.n_parallel, "gpu_layers": found.gpu_layers}
+
+    def fits(**changes: Any) -> bool:
+        return plan(free, device, **{**wishes, **as_planned, **changes}).fits
+
+    text = "\n".join(said(found, **wishes))
+    if more := re.search(r"at once: (\d+) didn't fit", text):
+        assert int(more[1]) > found.n_parallel
+        assert not fits(n_parallel=int(more[1]))
+    if "one more didn't fit" in text:
+        assert not fits(gpu_layers=found.gpu_layers + 1)
+    if many := re.search(r"in f16 (\d+) sequences? didn't fit(?: beside (\w+) layers)?", text):
+        layers = 33 if many[2] == "all" else found.gpu_layers
+        assert not fits(kv_type="f16", n_parallel=int(many[1]), gpu_layers=layers)
+    if requests := re.search(r"bytes: (\d+) requests? of about ([\d,]+) tokens?$", text, re.MULTILINE):
+        n_tokens = int(requests[1]) * int(requests[2].replace(",", ""))
+        assert 0 <= found.n_cells - n_tokens < 256
+    assert ("even so" in text) == (not found.fits)
+    # Whatever is lowered later, no sentence speaks of a figure that the plan hasn't.
+    for one in (found, *steps(found), *steps(found, what="weights")):
+        sentences = said(one, **wishes)
+        assert sentences[-1].startswith("even so") == (not one.fits)
+        assert any(sentence.startswith(f"{one.n_parallel} sequence") for sentence in sentences)
+        assert any(sentence.startswith(f"keys and values in {one.kv_type}: ") for sentence in sentences)
+        assert any(f"for {one.n_cells:,} tokens of" in sentence for sentence in sentences)
+        figures = {"n_parallel": "at once", "kv_bytes": "of keys and values, for", "n_batch": "in a forward pass"}
+        for name, figure in figures.items():
+            (sentence,) = (sentence for sentence in sentences if figure in sentence)
+            assert (name in one.lowered) == sentence.endswith("memory ran out with more")
 
 
 # --- against the files and llama.cpp itself ---

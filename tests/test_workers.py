@@ -213,7 +213,7 @@ def interrupted():
 pool = WorkerPool(
     TeacherSettings(Path(sys.argv[1]), 100_000, 1, 0, 1, 512, 2**30, "f16", "auto"),
     StudentSettings(Path("none"), "none", 8, 16, 0.1, 128, "cpu", threads=1),
-    MemoryPlan("cpu", 0, 0, 0, True),
+    MemoryPlan("cpu", 0, 0, 0, True, "for a test"),
     Path(sys.argv[2]), 600, 0, lambda kind, message: print(message, flush=True), interrupted,
 )
 pool.teacher.check_prompts([request(16)], quiet)

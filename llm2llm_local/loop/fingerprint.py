@@ -25,6 +25,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     "checks": ("checks/*", "spelling", "loop/check", "loop/review"),
     "student": (
         "student/base",
+        "student/limits",
         "student/linear",
         "student/loss",
         "student/rows",
@@ -35,6 +36,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     ),
     "predict": (
         "student/base",
+        "student/limits",
         "student/linear",
         "student/loss",
         "student/rows",

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, load_config, read_text
+from ..config import Config
+from ..config_file import load_config, read_text
 from ..datasets.reader import PATH_REMEDY, LoadedData, load_splits
 from ..errors import ConfigError
 from ..model_files.catalogue import content_hash
-from ..model_files.folder import inspect_folder
+from ..model_files.folder import WeightCounts, count_weights, inspect_folder
 from ..model_files.gguf_file import describe_gguf, read_gguf_header
 from ..model_files.layers import LayerSizes, layer_sizes
 from ..model_files.model import ModelFile
@@ -20,7 +21,8 @@ from ..records import Split
 from ..store.rows import ModelRow
 from ..tasks.base import PromptStyle, Task
 from ..tasks.families import make_task
-from ..teacher.plan import Device
+from ..teacher.plan import Device, can_quantize
+from ..teacher.protocol import KV_BLOCK
 from ..workers.memory import find_device, lora_parameters
 from .fingerprint import run_fields
 
@@ -42,6 +44,7 @@ class Inputs:
     teacher: ModelFile
     teacher_layers: LayerSizes
     student: ModelFile
+    student_weights: WeightCounts
     grammar: str | None
     device: Device
 
@@ -91,7 +94,9 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     header = read_gguf_header(config.teacher.model)
     teacher = describe_gguf(header)
     student = inspect_folder(config.student.model)
+    teacher_layers = layer_sizes(header)
     _check_context(config, teacher)
+    _check_cache(config, teacher, teacher_layers)
     data = load_splits(config.data)
     # The label set comes from the seeds, so rows can be held against the task only now.
     task = make_task(config.task, data.rows[Split.TRAIN])
@@ -107,8 +112,9 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
         task=task,
         labels=tuple(labels),
         teacher=teacher,
-        teacher_layers=layer_sizes(header),
+        teacher_layers=teacher_layers,
         student=student,
+        student_weights=count_weights(student),
         grammar=_grammar(config),
         device=device,
     )
@@ -146,6 +152,23 @@ def _check_context(config: Config, teacher: ModelFile) -> None:
         raise ConfigError(
             f"teacher.max_new_tokens = {config.teacher.max_new_tokens}: leaves no room for a prompt in a context of "
             f"{wanted} tokens"
+        )
+
+
+def _check_cache(config: Config, teacher: ModelFile, sizes: LayerSizes) -> None:
+    wanted = config.teacher
+    if wanted.kv_cache not in ("auto", "f16") and not can_quantize(sizes):
+        heads = f"heads of a multiple of {sizes.head_values} numbers" if sizes.head_values else "no heads"
+        raise ConfigError(
+            f'teacher.kv_cache = "{wanted.kv_cache}": {teacher.path.name} has {heads}, and quantized keys and values '
+            f"need a multiple of {KV_BLOCK}",
+            'Set teacher.kv_cache = "auto" or "f16".',
+        )
+    if wanted.n_parallel != "auto" and wanted.n_batch != "auto" and wanted.n_parallel > wanted.n_batch:
+        raise ConfigError(
+            f"teacher.n_parallel = {wanted.n_parallel}: more than teacher.n_batch = {wanted.n_batch}, and each request "
+            "that is decoded takes a token of every forward pass",
+            'Raise teacher.n_batch, or set one of them to "auto".',
         )
 
 

@@ -13,10 +13,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..byte_size import byte_size
+from ..config import Config
 from ..records import Split
 from ..store.run_store import RunStore
 from ..teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
-from ..workers.memory import MemoryPlan, StudentMemory, free_bytes, plan_memory, student_memory
+from ..teacher.reasons import reasons
+from ..workers.memory import MemoryPlan, StudentMemory, free_bytes, plan_memory, student_memory, with_dequantized
 from .inputs import Inputs
 
 _BYTES_PER_TOKEN = 3
@@ -28,24 +31,30 @@ _FRAME_TOKENS = 200
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """The teacher's plan, what the student needs, and whether both stay loaded."""
+    """The teacher's plan, what the student needs, and whether both stay loaded. `reasons`: of the teacher's figures."""
 
     teacher: TeacherPlan
+    reasons: tuple[str, ...]
     student: StudentMemory
     memory: MemoryPlan
 
     def lines(self) -> list[str]:
         """In words: the teacher, the student, both together."""
-        teacher, student = self.teacher, self.student
-        together = "both stay loaded" if self.memory.keeps_both else "they take turns"
+        teacher, student, memory = self.teacher, self.student, self.memory
+        together = "both stay loaded" if memory.keeps_both else "they take turns"
+        kept = f"; {byte_size(student.dequantized_bytes)} more keep its weights dequantized while there is room"
         return [
-            f"teacher: {plan_words(teacher)}; about {_size(teacher.total_bytes)} with {_size(teacher.weight_bytes)} of "
-            "weights",
-            f"student: about {_size(student.total_bytes)}: {_size(student.weight_bytes)} of weights, "
-            f"{_size(student.lora_bytes)} of adapter and optimizer, {_size(student.activation_bytes)} of activations, "
-            f"{_size(student.logit_bytes)} of scores, {_size(student.process_bytes)} of libraries",
-            f"device: {self.memory.device}, {_size(self.memory.free_bytes)} free; {together}: {self.memory.reason}",
+            f"teacher: {plan_words(teacher)}; about {byte_size(teacher.total_bytes)} with "
+            f"{byte_size(teacher.weight_bytes)} of weights",
+            f"student: about {byte_size(student.needed_bytes)}: {byte_size(student.weight_bytes)} of weights, "
+            f"{byte_size(student.lora_bytes)} of adapter and optimizer, {byte_size(student.activation_bytes)} of "
+            f"activations, {byte_size(student.logit_bytes)} of scores, {byte_size(student.process_bytes)} of libraries"
+            + (kept if student.dequantized_bytes else ""),
+            f"device: {memory.device}, {byte_size(memory.free_bytes)} free; {together}: {memory.reason}",
         ]
+
+    def teacher_record(self) -> dict[str, Any]:
+        return {**self.teacher.record(), "reasons": self.reasons}
 
     def memory_record(self) -> dict[str, Any]:
         return {**self.memory.record(), "student": dataclasses.asdict(self.student)}
@@ -59,12 +68,30 @@ def device_plan(inputs: Inputs, recorded: TeacherPlan | None = None) -> DevicePl
 
 
 def plan_of_run(run: RunStore, inputs: Inputs) -> DevicePlan:
-    """The run's own plan when replies were made under it; stored in any case, for those who see only the store."""
-    record = run.teacher_plan() if run.has_teacher_calls() else None
-    plan = device_plan(inputs, None if record is None else TeacherPlan.from_record(record))
+    """The run's own plan when replies were made under it; stored in any case, for those who see only the store.
+
+    What was measured of its prompts stays true in a new plan, too.
+    """
+    record = run.teacher_plan()
+    known = None if record is None else TeacherPlan.from_record(record)
+    if known is not None and run.has_teacher_calls():
+        plan, reason = device_plan(inputs, known), "as at the start; what is free is as now"
+    else:
+        plan, reason = device_plan(inputs), "planned at the start"
+        if known is not None:
+            teacher = dataclasses.replace(plan.teacher, longest_request=known.longest_request)
+            plan = dataclasses.replace(plan, teacher=teacher)
     with run.transaction():
-        _store(run, plan, "planned at the start" if record is None else "as at the start; what is free is as now")
+        _store(run, plan, reason)
     return plan
+
+
+def complete_plan(run: RunStore, longest_request: int) -> None:
+    """Add to the plan how many tokens the longest prompt has with its reply: no smaller plan has room for less."""
+    record = run.teacher_plan()
+    assert record is not None
+    with run.transaction():
+        run.change_teacher_plan({**record, "longest_request": longest_request})
 
 
 def smaller_plan_of_run(
@@ -78,7 +105,7 @@ def smaller_plan_of_run(
         return None
     plan = _with_teacher(inputs, teacher, free_bytes(inputs.device))
     with run.transaction():
-        _store(run, plan, teacher.reasons[-1])
+        _store(run, plan, f"smaller: memory ran out for the teacher's {what}")
         run.add_event(
             "plan_smaller",
             f"the teacher ran out of memory ({why}) and goes on with less: {plan_words(teacher)}. What is done stays; "
@@ -87,23 +114,30 @@ def smaller_plan_of_run(
     return plan
 
 
+def most_kept(config: Config) -> int:
+    """How many accepted examples of a seed a prompt for its next one shows, at most."""
+    return min(config.teacher.demonstrations, config.loop.augmentations_per_failure * config.loop.iterations - 1)
+
+
 def _with_teacher(inputs: Inputs, teacher: TeacherPlan, free: int) -> DevicePlan:
-    config = inputs.config
-    longest = max(_n_tokens(row.question + row.answer) for row in inputs.data.rows[Split.TRAIN])
+    config, weights, quantization = inputs.config, inputs.student_weights, inputs.config.student.quantization
     student = student_memory(
         inputs.student,
-        training_tokens=config.student.micro_batch_size * min(config.student.max_length, longest),
-        quantization=config.student.quantization,
+        weights,
+        device=inputs.device,
+        training_tokens=config.student.micro_batch_size * min(config.student.max_length, _longest_seed(inputs)),
+        quantization=quantization,
         lora_rank=config.student.lora_rank,
     )
-    return DevicePlan(teacher, student, plan_memory(teacher, student, free, config.hardware.keep_both))
+    memory = plan_memory(teacher, student, free, config.hardware.keep_both)
+    why = reasons(teacher, inputs.teacher_layers, _wishes(inputs))
+    return DevicePlan(teacher, tuple(why), with_dequantized(student, weights, quantization, memory), memory)
 
 
 def _wishes(inputs: Inputs) -> TeacherWishes:
-    teacher, loop = inputs.config.teacher, inputs.config.loop
-    longest = max(_n_tokens(row.question + row.answer) for row in inputs.data.rows[Split.TRAIN])
-    n_kept = min(teacher.demonstrations, loop.augmentations_per_failure * loop.iterations - 1)
+    teacher = inputs.config.teacher
     told = _n_tokens(inputs.config.task.instruction + "".join(inputs.labels)) + _FRAME_TOKENS
+    n_examples = 1 + teacher.demonstrations + most_kept(inputs.config)
     return TeacherWishes(
         n_parallel=None if teacher.n_parallel == "auto" else teacher.n_parallel,
         context_length=None if teacher.context_length == "auto" else teacher.context_length,
@@ -112,17 +146,18 @@ def _wishes(inputs: Inputs) -> TeacherWishes:
         kv_type=None if teacher.kv_cache == "auto" else teacher.kv_cache,
         flash_attention=teacher.flash_attention,
         group_size=teacher.group_size,
-        request_tokens=told + (1 + teacher.demonstrations + n_kept) * longest + teacher.max_new_tokens,
+        request_tokens=told + n_examples * _longest_seed(inputs) + teacher.max_new_tokens,
     )
 
 
 def _store(run: RunStore, plan: DevicePlan, reason: str) -> None:
-    run.add_plan(reason, plan.teacher.record(), plan.memory_record(), plan.lines())
+    run.add_plan(reason, plan.teacher_record(), plan.memory_record(), plan.lines())
+
+
+def _longest_seed(inputs: Inputs) -> int:
+    """In tokens, about."""
+    return max(_n_tokens(row.question + row.answer) for row in inputs.data.rows[Split.TRAIN])
 
 
 def _n_tokens(text: str) -> int:
     return len(text.encode()) // _BYTES_PER_TOKEN + 1
-
-
-def _size(n_bytes: float) -> str:
-    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.1f} GiB"

@@ -6,6 +6,7 @@ from ..records import Failure, NewExample, Split
 from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run
+from .plans import complete_plan, most_kept
 
 _LONGEST = 8
 """Prompts measured, the longest by characters; tokens follow characters closely enough."""
@@ -28,8 +29,7 @@ def check_prompts_fit(run: Run) -> None:
 
 def _check_teacher(run: Run) -> None:
     """With the longest seeds as failures, demonstrations and kept examples: longer prompts hardly come."""
-    teacher, loop = run.config.teacher, run.config.loop
-    n_kept = min(teacher.demonstrations, loop.augmentations_per_failure * loop.iterations - 1)
+    teacher = run.config.teacher
     seeds = sorted(run.store.examples(Split.TRAIN), key=lambda seed: len(seed.question) + len(seed.answer))
     requests = []
     for seed in seeds[-_LONGEST:]:
@@ -37,13 +37,15 @@ def _check_teacher(run: Run) -> None:
         prompt = run.task.teacher_prompt(
             Failure(seed, seed.answer),
             similar[len(similar) - teacher.demonstrations :] if teacher.demonstrations else (),
-            [NewExample(seed.question, seed.answer)] * n_kept,
+            [NewExample(seed.question, seed.answer)] * most_kept(run.config),
             run.prompt_style,
             show_student_answer=teacher.show_student_answer,
         )
         sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
         requests.append(TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens))
     longest = run.teacher.check_prompts(requests, run.watcher.within)
+    complete_plan(run.store, longest + teacher.max_new_tokens)  # before memory can run out
+    run.teacher.check_memory(run.watcher.within)
     plan = run.store.teacher_plan()
     assert plan is not None
     room = plan["context_length"] - teacher.max_new_tokens

@@ -78,7 +78,7 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
         smaller = smaller_plan_of_run(run, inputs, why, what)
         if smaller is None:
             return None
-        watcher.message(f"the teacher ran out of memory and goes on with less: {smaller.teacher.reasons[-1]}")
+        watcher.message(f"the teacher ran out of memory and goes on with less: {smaller.lines()[0]}")
         return smaller.teacher.settings(config.teacher.model, threads(config)), smaller.memory
 
     plan = plan_of_run(run, inputs)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,37 @@ from .model import COPY_AGAIN, ModelFile, incomplete, reading
 _CONTEXT_LENGTH = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
 _N_LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
 _N_EMBD = ("hidden_size", "n_embd", "d_model")
-_N_HEAD = ("num_attention_heads", "n_head", "n_heads")
-_N_HEAD_KV = ("num_key_value_heads", "num_kv_heads")
 
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("spiece.model",), ("vocab.json", "merges.txt"))
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 _SAFETENSORS_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCounts:
+    """How many numbers a folder's weights have. `in_layers`: in the matrices of its layers, which can be quantized;
+    `others`: in embeddings, an output matrix of its own, norms and biases.
+    """
+
+    in_layers: int
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor's entry in a safetensors header; `type_name` as PyTorch calls it ("float16")."""
+
+    type_name: str
+    shape: tuple[int, ...]
+    n_bytes: int
+
+
+def count_weights(model: ModelFile) -> WeightCounts:
+    """Of a model in a folder. Matrices with a row for each token are embeddings or their counterpart at the end."""
+    shapes = [tensor.shape for file in _weight_files(model.path) for tensor in _safetensors_table(file)]
+    in_layers = sum(math.prod(shape) for shape in shapes if len(shape) == 2 and shape[0] != model.vocab_size)
+    return WeightCounts(in_layers, sum(math.prod(shape) for shape in shapes) - in_layers)
 
 
 def inspect_folder(path: Path) -> ModelFile:
@@ -37,12 +63,11 @@ def inspect_folder(path: Path) -> ModelFile:
         types: Counter[str] = Counter()
         weights = _weight_files(path)
         for file in weights:
-            types.update(_safetensors_bytes_by_type(file))
+            for tensor in _safetensors_table(file):
+                types[tensor.type_name] += tensor.n_bytes
         size_bytes = sum(file.stat().st_size for file in weights)
     # Models with more than text keep the language model's numbers in a section of their own.
     text_config = config["text_config"] if isinstance(config.get("text_config"), dict) else config
-    n_head = _number(path, text_config, _N_HEAD)
-    has_kv_heads = any(isinstance(text_config.get(name), int) for name in _N_HEAD_KV)
     return ModelFile(
         path=path,
         kind="folder",
@@ -53,8 +78,6 @@ def inspect_folder(path: Path) -> ModelFile:
         context_length=_number(path, text_config, _CONTEXT_LENGTH),
         n_layers=_number(path, text_config, _N_LAYERS),
         n_embd=_number(path, text_config, _N_EMBD),
-        n_head=n_head,
-        n_head_kv=_number(path, text_config, _N_HEAD_KV) if has_kv_heads else n_head,
         vocab_size=_number(path, text_config, ("vocab_size",)),
         has_chat_template="chat_template" in tokenizer_config
         or any((path / name).is_file() for name in ("chat_template.jinja", "chat_template.json")),
@@ -144,8 +167,8 @@ def _weight_files(path: Path) -> list[Path]:
     )
 
 
-def _safetensors_bytes_by_type(path: Path) -> dict[str, int]:
-    """Bytes of weights of each type ("float16"); ModelError when the file is damaged or cut short.
+def _safetensors_table(path: Path) -> list[_Tensor]:
+    """All tensors of a file; ModelError when it is damaged or cut short.
 
     The format: 8 bytes with the header's length, a JSON header, the data, nothing else
     (https://github.com/huggingface/safetensors#format).
@@ -158,17 +181,18 @@ def _safetensors_bytes_by_type(path: Path) -> dict[str, int]:
             raise incomplete(path, 8 + header_size if len(start) == 8 else 8, size)
         try:
             header = json.loads(file.read(header_size))
-            types: Counter[str] = Counter()
+            tensors = []
             end = 0
             for name, tensor in header.items():
                 if name != "__metadata__":
                     first, after = tensor["data_offsets"]
-                    types[_SAFETENSORS_TYPES.get(tensor["dtype"], tensor["dtype"].lower())] += after - first
+                    type_name = _SAFETENSORS_TYPES.get(tensor["dtype"], tensor["dtype"].lower())
+                    tensors.append(_Tensor(type_name, tuple(tensor["shape"]), after - first))
                     end = max(end, after)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ModelError(f"{path}: damaged: its header can't be read", COPY_AGAIN) from None
     if 8 + header_size + end > size:
         raise incomplete(path, 8 + header_size + end, size)
-    if not types:
+    if not tensors:
         raise ModelError(f"{path}: holds no weights", COPY_AGAIN)
-    return types
+    return tensors

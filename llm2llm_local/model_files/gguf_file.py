@@ -114,9 +114,6 @@ def describe_gguf(header: GgufHeader) -> ModelFile:
         context_length=required("context_length"),
         n_layers=required("block_count"),
         n_embd=required("embedding_length"),
-        n_head=required("attention.head_count"),
-        # Absent means that every head has its own keys and values.
-        n_head_kv=header.integer(f"{architecture}.attention.head_count_kv") or required("attention.head_count"),
         vocab_size=len(tokens),
         has_chat_template=bool(header.text("tokenizer.chat_template")),
     )

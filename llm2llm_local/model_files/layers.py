@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ class LayerSizes:
     a token. `input_bytes`: the embeddings of tokens, which llama.cpp always leaves in the machine's memory.
     `output_bytes`: what turns the last hidden state into scores; on a GPU it counts as one layer more. `is_tied`: it
     shares its matrix with the embeddings, of which a GPU gets a copy.
-    `head_values`: numbers of the smallest head, since a quantized cache needs a multiple of its block.
+    `head_values`: the largest number of which a head's keys and its values are multiples, since a quantized cache has
+    them in blocks; 0 in a model without heads.
     """
 
     layer_bytes: tuple[int, ...]
@@ -78,7 +80,7 @@ def layer_sizes(header: GgufHeader) -> LayerSizes:
         input_bytes=input_bytes,
         output_bytes=output_bytes,
         is_tied=is_tied,
-        head_values=min(key_values, value_values),
+        head_values=math.gcd(key_values, value_values),
         n_embd=n_embd,
         n_head=n_head,
         vocab_size=len(tokens) if isinstance(tokens, tuple) else 0,

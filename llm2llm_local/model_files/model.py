@@ -31,8 +31,6 @@ class ModelFile:
     context_length: int
     n_layers: int
     n_embd: int
-    n_head: int
-    n_head_kv: int
     vocab_size: int
     has_chat_template: bool
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..store.lock import holder
 from .plain import plain
+from .plan import plan_by_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class RunStatus:
 
     `state`: running, paused, stopped, interrupted (its process died), failed, done, starting.
     `done`/`total`: units of work of the current stage, `unit_seconds`: what one of them took on average so far.
-    `test_accuracy`: of the last graded iteration.
+    `test_accuracy`: of the last graded iteration. `device_plan`: how the models of a living run share the device.
     """
 
     run_id: int
@@ -34,6 +35,7 @@ class RunStatus:
     test_accuracy: float | None
     created_at: str
     changed_at: str
+    device_plan: str
 
 
 def run_statuses(connection: sqlite3.Connection, workspace: Path, run_id: int | None) -> list[RunStatus]:
@@ -48,7 +50,7 @@ def run_statuses(connection: sqlite3.Connection, workspace: Path, run_id: int | 
 
 
 def status_lines(statuses: Sequence[RunStatus]) -> list[str]:
-    """A line for each run, and one with the detail where there is one."""
+    """A line for each run, and one with the detail and one with the device's plan where there is one."""
     lines = []
     for status in statuses:
         where = ""
@@ -67,6 +69,8 @@ def status_lines(statuses: Sequence[RunStatus]) -> list[str]:
         lines.append("  ".join(plain(part) for part in parts if part))
         if status.detail:
             lines.append(f"    {plain(status.detail)}")
+        if status.device_plan:
+            lines.append(f"    {plain(status.device_plan)}")
         if status.state in ("stopped", "interrupted", "failed"):
             lines.append(f"    continue it: llm2llm resume {status.run_id}")
     return lines
@@ -99,6 +103,7 @@ def _status(connection: sqlite3.Connection, workspace: Path, run: sqlite3.Row) -
         test_accuracy=accuracy["value"] if accuracy else None,
         created_at=run["created_at"],
         changed_at=changed or run["created_at"],
+        device_plan=plan_by_part(connection, run_id).get("device", "") if pid is not None else "",
     )
 
 

@@ -96,6 +96,13 @@ class RunStore:
             summary=json.dumps(list(summary), ensure_ascii=False),
         )
 
+    def change_teacher_plan(self, teacher: Mapping[str, Any]) -> None:
+        """Of the plan in force. Part of a transaction."""
+        self._store.execute(
+            "UPDATE plans SET teacher = ? WHERE id = (SELECT max(id) FROM plans WHERE run_id = ?)",
+            [json.dumps(teacher), self.run_id],
+        )
+
     # --- iterations and stages ---
 
     def open_iteration(self, iteration: int) -> None:

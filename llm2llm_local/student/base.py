@@ -19,15 +19,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError
+from ..free_memory import available_bytes
 from .checkpoint import ADAPTER_WEIGHTS
-from .free_memory import available_bytes
+from .limits import SHARE_TO_KEEP
 from .linear import DequantizedWeights, share_dropout, use_lean_layers
 from .loss import projects_plainly
 from .protocol import StudentSettings, TrainingExample
 from .rows import Tokens
-
-_SHARE_TO_KEEP = 0.25
-"""Of the memory that is free when a student is loaded: what its dequantized weights may take on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class AdaptedModel:
         for parameter in self.trainable():
             parameter.data = parameter.data.float()
         self.dequantized = DequantizedWeights(self.model, dtype)
-        if self.device == "cpu" and 0 < self.dequantized.n_bytes <= available_bytes() * _SHARE_TO_KEEP:
+        if self.device == "cpu" and 0 < self.dequantized.n_bytes <= available_bytes() * SHARE_TO_KEEP:
             self.dequantized.keep()
             mebibytes = self.dequantized.n_bytes / 2**20
             sys.stderr.write(f"The student's weights are kept dequantized, in {mebibytes:.0f} MiB: the same numbers.\n")

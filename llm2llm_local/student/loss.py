@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from .limits import LOGITS_AT_ONCE
 from .linear import product
 from .rows import Learnt
-
-_LOGITS_AT_ONCE = 2**23
-"""32 MiB in float32."""
 
 
 class SummedCrossEntropy(torch.autograd.Function):
@@ -25,7 +23,7 @@ class SummedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         total = torch.zeros((), device=hidden.device)
         gradient = torch.empty_like(hidden)
-        size = max(1, _LOGITS_AT_ONCE // len(weight))
+        size = max(1, LOGITS_AT_ONCE // len(weight))
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
             logits = product(hidden[part], weight).float()

@@ -44,8 +44,6 @@ class Decoder:
         self.max_cells = settings.kv_bytes // self.bytes_per_cell // CELLS_STEP * CELLS_STEP
         if not kv_values:  # cells that take no memory
             self.max_cells = -(-settings.n_parallel * settings.context_length // CELLS_STEP) * CELLS_STEP
-        self.n_passed_tokens = 0
-        """Rows of all passes so far."""
         self._batch = llama_cpp.llama_batch_init(settings.n_batch, 0, settings.n_parallel + 1)
 
     def close(self) -> None:
@@ -86,7 +84,6 @@ class Decoder:
         batch.n_tokens = len(one.rows)
         with collected_errors() as errors:
             code = llama_cpp.llama_decode(self._context, batch)
-        self.n_passed_tokens += len(one.rows)
         if code == 0:
             return
         what = f"{self._model.path}: llama.cpp could not decode {len(one.rows)} tokens (code {code})"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import llama_cpp
 from jinja2 import TemplateError
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
@@ -33,6 +34,7 @@ class LlamaTeacher:
     def __init__(self, settings: TeacherSettings) -> None:
         self._path = settings.model
         self._context_length = settings.context_length
+        self._context_is_by_hand = settings.context_is_by_hand
         self._model = GgufModel(settings.model, settings.gpu_layers)
         template = self._model.metadata("tokenizer.chat_template")
         self._chat = self._chat_formatter(template) if template else None
@@ -69,9 +71,10 @@ class LlamaTeacher:
         return replies
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
-        longest = max(len(tokens) for tokens in self._prompts(group))
+        return max(len(tokens) for tokens in self._prompts(group))
+
+    def check_memory(self, progress: Progress) -> None:
         self._engine.check_memory()
-        return longest
 
     def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
         scorings: list[Scoring] = []
@@ -100,13 +103,23 @@ class LlamaTeacher:
         return tokens
 
     def _check_fits(self, n_prompt: int, n_reply: int) -> None:
-        if n_prompt + n_reply > self._context_length:
+        needed = n_prompt + n_reply
+        if needed > self._context_length:
+            made_for = llama_cpp.llama_model_n_ctx_train(self._model.handle)
+            shorter = "lower teacher.max_new_tokens or teacher.demonstrations"
+            if needed > made_for:
+                limit, remedy = "", f"Take a teacher that was made for more than {made_for} tokens, or {shorter}."
+            elif self._context_is_by_hand:
+                limit, remedy = "", f"Raise teacher.context_length to {needed} or more, or {shorter}."
+            else:
+                limit = ", which is what its cache holds"
+                remedy = f"Set teacher.context_length = {needed}, if llm2llm doctor finds memory for it, or {shorter}."
             raise ModelError(
                 f"{self._path}: a prompt of {n_prompt} tokens and a reply of up to {n_reply} don't fit "
-                f"into a context of {self._context_length} tokens",
-                "Raise teacher.context_length, or lower teacher.max_new_tokens or teacher.demonstrations.",
+                f"into a context of {self._context_length} tokens{limit}",
+                remedy,
             )
-        self._engine.check_room(n_prompt + n_reply)
+        self._engine.check_room(needed)
 
     def _text(self, prompt: TeacherPrompt) -> str:
         if not prompt.messages:

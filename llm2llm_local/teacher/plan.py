@@ -2,7 +2,8 @@
 
 Pure: a plan is a function of the model's header, of the memory that was measured free, and of what the person set
 by hand, so that it can be tested and printed without a model. What was set by hand is never changed, not even when
-memory runs out. Since batched arithmetic depends on the batch, a plan is made once for a run and stored with it.
+memory runs out. Since batched arithmetic depends on the batch, a plan is made once for a run and stored with it. Why
+its figures are what they are is told in `reasons`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..byte_size import byte_size
 from ..counted import counted
 from ..model_files.layers import LayerSizes
-from .protocol import KV_BYTES, KvType, TeacherSettings
+from .protocol import KV_BLOCK, KV_BYTES, KvType, TeacherSettings
 from .schedule import CELLS_STEP, LEAST_OUTPUTS
 
 Device = Literal["cpu", "cuda"]
@@ -31,16 +33,15 @@ _PROCESS_BYTES = 500 * 2**20
 _HIDDEN_STATES = 16
 """Of each token in a forward pass, kept at once: those of the feed-forward layer are the wide ones."""
 
-_KV_BLOCK = 32
 _DEFAULT_N_BATCH = 512
 _LEAST_N_BATCH = 64
-_LEAST_CONTEXT = 2048
+LEAST_CONTEXT = 2048
 """Room for one prompt with its reply that "auto" gives at least, where the model and memory have it."""
 
 _MANY_SEQUENCES = 8
 """With so many at once most of what batching gains is there; so many are kept before the cache is quantized."""
 
-_USABLE = 0.95
+USABLE_SHARE = 0.95
 """Share of the free memory that a plan may take: what fragments, and what other programs come to need, is beside it."""
 
 
@@ -64,11 +65,14 @@ class TeacherWishes:
 
 @dataclass(frozen=True, slots=True)
 class TeacherPlan:
-    """How the teacher is loaded, and why. Lasts as long as its run; `smaller` gives the next one.
+    """How the teacher is loaded. Lasts as long as its run; `smaller` gives the next one.
 
     `gpu_layers` of `n_layers`, the output counting as one. `kv_bytes` are those of all layers, of which
     `kv_share_on_device` lies on the device; the other figures of bytes are of the device alone.
-    `by_hand`: names of the figures that the person set. `reasons`: a sentence for each figure.
+    `request_tokens`: those of the longest request to be expected, estimated from its text. `free_bytes`: when the
+    plan was made. `by_hand`: names of the figures that the person set, as in the configuration. `lowered`: names of
+    the figures that were lowered since memory ran out. `longest_request`: tokens of the longest prompt, as the model
+    counts them, with its reply; None before any was looked at.
     """
 
     device: Device
@@ -83,14 +87,19 @@ class TeacherPlan:
     kv_bytes_per_token: float
     kv_share_on_device: float
     request_tokens: int
-    head_values: int
     weight_bytes: int
     compute_bytes: int
     process_bytes: int
     free_bytes: int
     fits: bool
     by_hand: tuple[str, ...]
-    reasons: tuple[str, ...]
+    lowered: tuple[str, ...] = ()
+    longest_request: int | None = None
+
+    @property
+    def n_cells(self) -> int:
+        """Tokens whose keys and values may be kept; 0 in a model that keeps none."""
+        return self.kv_bytes // max(1, math.ceil(self.kv_bytes_per_token))
 
     @property
     def total_bytes(self) -> int:
@@ -109,6 +118,7 @@ class TeacherPlan:
             kv_bytes=self.kv_bytes,
             kv_type=self.kv_type,
             flash_attention=self.flash_attention,
+            context_is_by_hand="context_length" in self.by_hand,
         )
 
     def record(self) -> dict[str, Any]:
@@ -117,7 +127,12 @@ class TeacherPlan:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> TeacherPlan:
-        return cls(**{**record, "by_hand": tuple(record["by_hand"]), "reasons": tuple(record["reasons"])})
+        """Also from one that has more (a record in the store has reasons, too) or, of an earlier day, less."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        figures = {name: value for name, value in record.items() if name in names}
+        for name in ("by_hand", "lowered"):
+            figures[name] = tuple(figures.get(name, ()))
+        return cls(**figures)
 
 
 def plan_teacher(sizes: LayerSizes, device: Device, free_bytes: int, wishes: TeacherWishes) -> TeacherPlan:
@@ -131,7 +146,7 @@ def plan_teacher(sizes: LayerSizes, device: Device, free_bytes: int, wishes: Tea
         if plan.fits:
             break
     assert plan is not None
-    return dataclasses.replace(plan, reasons=tuple(_reasons(plan, sizes, wishes)))
+    return plan
 
 
 def smaller(plan: TeacherPlan, sizes: LayerSizes, what: Literal["weights", "context"]) -> TeacherPlan | None:
@@ -141,81 +156,84 @@ def smaller(plan: TeacherPlan, sizes: LayerSizes, what: Literal["weights", "cont
     request needs; a quantized cache; half the tokens in a forward pass; half the layers on the GPU. Each has a limit,
     so this ends.
     """
-    found = _smaller_context(plan) if what == "context" else None
-    changes, why = found or _fewer_layers(plan, sizes)
+    changes = _smaller_context(plan, sizes) if what == "context" else {}
+    if not changes and plan.gpu_layers and "gpu_layers" not in plan.by_hand:
+        changes = {"gpu_layers": plan.gpu_layers // 2}
     if not changes:
         return None
-    reasons = (*plan.reasons, f"smaller after memory ran out: {why}")
-    next_one = dataclasses.replace(plan, **changes, reasons=reasons)
-    return dataclasses.replace(next_one, fits=next_one.total_bytes <= next_one.free_bytes * _USABLE)
+    lowered = [name for name, value in changes.items() if value != getattr(plan, name)]
+    changes["lowered"] = tuple(dict.fromkeys([*plan.lowered, *lowered]))
+    return _measured(dataclasses.replace(plan, **changes), sizes)
 
 
-def _fewer_layers(plan: TeacherPlan, sizes: LayerSizes) -> tuple[dict[str, Any], str]:
-    """What changes; nothing when none may be taken off the device."""
-    if not plan.gpu_layers or "gpu_layers" in plan.by_hand:
-        return {}, ""
-    layers = plan.gpu_layers // 2
-    changes = {
-        "gpu_layers": layers,
-        "weight_bytes": _weight_bytes(sizes, plan.device, layers),
-        "kv_share_on_device": _kv_share(sizes, plan.device, layers),
-    }
-    return changes, f"{layers} of {counted(plan.n_layers, 'layer')} on the GPU"
-
-
-def _smaller_context(plan: TeacherPlan) -> tuple[dict[str, Any], str] | None:
-    one_request = plan.context_length if "context_length" in plan.by_hand else plan.request_tokens
-    cell = max(1, max(1, math.ceil(plan.kv_bytes_per_token)))
-    cells, least = plan.kv_bytes // cell, _padded(one_request)
-    changes: dict[str, Any]
-    if cells > least:
-        cells = max(_padded(cells // 2), least)
-        changes = {"kv_bytes": cells * cell}
+def _smaller_context(plan: TeacherPlan, sizes: LayerSizes) -> dict[str, Any]:
+    """What changes; empty when nothing may."""
+    is_by_hand = "context_length" in plan.by_hand
+    one_request = plan.context_length if is_by_hand else plan.longest_request or plan.request_tokens
+    least, least_batch = _padded(one_request), max(_LEAST_N_BATCH, plan.n_parallel)
+    if plan.n_cells > least:
+        cells = max(_padded(plan.n_cells // 2), least)
+        changes: dict[str, Any] = {"kv_bytes": plan.kv_bytes // plan.n_cells * cells}
         if "n_parallel" not in plan.by_hand:
             changes["n_parallel"] = max(1, plan.n_parallel // 2)
-        if "context_length" not in plan.by_hand:
+        if not is_by_hand:
             changes["context_length"] = min(plan.context_length, cells)
-        why = f"{_size(cells * cell)} for keys and values"
-    elif (
-        plan.kv_type == "f16"
-        and "kv_cache" not in plan.by_hand
-        and _may_quantize(plan.head_values, plan.flash_attention)
-    ):
-        per_token = plan.kv_bytes_per_token * KV_BYTES["q8_0"] / KV_BYTES["f16"]
-        changes = {
+        return changes
+    may_quantize = can_quantize(sizes) and plan.flash_attention != "off" and "kv_cache" not in plan.by_hand
+    if plan.kv_type == "f16" and may_quantize:
+        per_token = sum(sizes.kv_values) * KV_BYTES["q8_0"]
+        return {
             "kv_type": "q8_0",
             "flash_attention": "on",
-            "kv_bytes": cells * math.ceil(per_token),
+            "kv_bytes": plan.n_cells * math.ceil(per_token),
             "kv_bytes_per_token": per_token,
         }
-        why = "keys and values in 8 bits"
-    elif plan.n_batch > _LEAST_N_BATCH and "n_batch" not in plan.by_hand:
-        n_batch = max(_LEAST_N_BATCH, plan.n_batch // 2)
-        changes = {"n_batch": n_batch, "compute_bytes": plan.compute_bytes * n_batch // plan.n_batch}
-        why = f"{n_batch} tokens in a forward pass"
-    else:
-        return None
-    return changes, why
+    if plan.n_batch > least_batch and "n_batch" not in plan.by_hand:
+        return {"n_batch": max(least_batch, plan.n_batch // 2)}
+    return {}
 
 
 def plan_words(plan: TeacherPlan) -> str:
     """The figures on one line."""
     layers = "" if plan.device == "cpu" else f"{plan.gpu_layers} of {plan.n_layers} layers on the GPU, "
     return (
-        f"{layers}{counted(plan.n_parallel, 'sequence')} at once, {_size(plan.kv_bytes)} of keys and values in "
-        f"{plan.kv_type}, {plan.n_batch} tokens in a forward pass, up to {plan.context_length} tokens for a prompt "
-        "with its reply"
+        f"{layers}{counted(plan.n_parallel, 'sequence')} at once, {byte_size(plan.kv_bytes)} of keys and values in "
+        f"{plan.kv_type}, {counted(plan.n_batch, 'token')} in a forward pass, up to "
+        f"{counted(plan.context_length, 'token')} for a prompt with its reply"
     )
+
+
+def numbers_of_sequences(wishes: TeacherWishes) -> list[int]:
+    """How many at once may be tried, from all that could be of use down to one; what is set by hand, alone.
+
+    Each takes a token of every forward pass.
+    """
+    if wishes.n_parallel is not None:
+        return [wishes.n_parallel]
+    found = [min(wishes.group_size, MOST_PARALLEL, wishes.n_batch or _DEFAULT_N_BATCH)]
+    while found[-1] > 1:
+        found.append(found[-1] // 2)
+    return found
+
+
+def enough_sequences(wishes: TeacherWishes) -> int:
+    """The least of those numbers that precision, and then layers on the GPU, give way to."""
+    numbers = numbers_of_sequences(wishes)
+    return min(n for n in numbers if n >= min(numbers[0], _MANY_SEQUENCES))
+
+
+def can_quantize(sizes: LayerSizes) -> bool:
+    """Whether llama.cpp takes a quantized cache of this model: heads are whole blocks."""
+    return sizes.head_values > 0 and sizes.head_values % KV_BLOCK == 0
 
 
 def _candidates(sizes: LayerSizes, device: Device, free_bytes: int, wishes: TeacherWishes) -> Iterator[TeacherPlan]:
     """All that may be tried, the best first."""
-    wanted = wishes.n_parallel or min(wishes.group_size, MOST_PARALLEL)
-    halvings = [wanted] if wishes.n_parallel else _halvings(wanted)
-    many = [n for n in halvings if n >= min(wanted, _MANY_SEQUENCES)]
-    can_quantize = _may_quantize(sizes.head_values, wishes.flash_attention)
+    halvings, enough = numbers_of_sequences(wishes), enough_sequences(wishes)
+    many = [n for n in halvings if n >= enough]
+    may_quantize = can_quantize(sizes) and wishes.flash_attention != "off"
     first: KvType = wishes.kv_type or "f16"
-    last: KvType = first if wishes.kv_type or not can_quantize else "q8_0"
+    last: KvType = first if wishes.kv_type or not may_quantize else "q8_0"
     layers = 0 if device == "cpu" else sizes.n_layers
     if device == "cuda" and wishes.gpu_layers is not None:
         layers = min(wishes.gpu_layers, sizes.n_layers)
@@ -229,7 +247,7 @@ def _candidates(sizes: LayerSizes, device: Device, free_bytes: int, wishes: Teac
         yield plan(last, n_parallel, layers)
     fewer = range(layers - 1, -1, -1) if wishes.gpu_layers is None else ()
     for gpu_layers in fewer:
-        yield plan(last, many[-1], gpu_layers)
+        yield plan(last, enough, gpu_layers)
     for gpu_layers in fewer:
         yield plan(last, halvings[-1], gpu_layers)
 
@@ -245,36 +263,29 @@ def _plan(
 ) -> TeacherPlan:
     per_value = KV_BYTES[kv_type]
     per_token = sum(sizes.kv_values) * per_value
-    one = wishes.context_length or min(max(wishes.request_tokens, _LEAST_CONTEXT), sizes.context_length)
+    one = wishes.context_length or min(max(wishes.request_tokens, LEAST_CONTEXT), sizes.context_length)
     # No request is longer than what it may be, however long the person's rows are.
     request_tokens = min(wishes.request_tokens, wishes.context_length or sizes.context_length)
     tokens = _padded(max(one, n_parallel * request_tokens))
     context_length = wishes.context_length or min(sizes.context_length, tokens)
-    n_batch = wishes.n_batch or _DEFAULT_N_BATCH
-    weights = _weight_bytes(sizes, device, gpu_layers)
-    kv_bytes = tokens * math.ceil(per_token)
-    kv_share = _kv_share(sizes, device, gpu_layers)
-    compute = _compute_bytes(sizes, n_batch, n_parallel, tokens, has_flash=wishes.flash_attention != "off")
-    total = weights + int(kv_bytes * kv_share) + compute + _PROCESS_BYTES
-    return TeacherPlan(
+    unmeasured = TeacherPlan(
         device=device,
         gpu_layers=gpu_layers,
         n_layers=sizes.n_layers,
         n_parallel=n_parallel,
         context_length=context_length,
-        n_batch=n_batch,
+        n_batch=wishes.n_batch or _DEFAULT_N_BATCH,
         kv_type=kv_type,
         flash_attention="on" if kv_type != "f16" else wishes.flash_attention,
-        kv_bytes=kv_bytes,
+        kv_bytes=tokens * math.ceil(per_token),
         kv_bytes_per_token=per_token,
-        kv_share_on_device=kv_share,
+        kv_share_on_device=0.0,
         request_tokens=min(request_tokens, context_length),
-        head_values=sizes.head_values,
-        weight_bytes=weights,
-        compute_bytes=compute,
+        weight_bytes=0,
+        compute_bytes=0,
         process_bytes=_PROCESS_BYTES,
         free_bytes=free_bytes,
-        fits=total <= free_bytes * _USABLE,
+        fits=False,
         by_hand=tuple(
             name
             for name, value in (
@@ -287,8 +298,19 @@ def _plan(
             )
             if value is not None
         ),
-        reasons=(),
     )
+    return _measured(unmeasured, sizes)
+
+
+def _measured(plan: TeacherPlan, sizes: LayerSizes) -> TeacherPlan:
+    """With the figures of bytes that follow from the others."""
+    measured = dataclasses.replace(
+        plan,
+        kv_share_on_device=_kv_share(sizes, plan.device, plan.gpu_layers),
+        weight_bytes=_weight_bytes(sizes, plan.device, plan.gpu_layers),
+        compute_bytes=_compute_bytes(sizes, plan),
+    )
+    return dataclasses.replace(measured, fits=measured.total_bytes <= measured.free_bytes * USABLE_SHARE)
 
 
 def _on_device(sizes: LayerSizes, device: Device, gpu_layers: int) -> slice:
@@ -313,55 +335,15 @@ def _kv_share(sizes: LayerSizes, device: Device, gpu_layers: int) -> float:
     return sum(sizes.kv_values[_on_device(sizes, device, gpu_layers)]) / kept if kept else 0.0
 
 
-def _compute_bytes(sizes: LayerSizes, n_batch: int, n_parallel: int, tokens: int, *, has_flash: bool) -> int:
+def _compute_bytes(sizes: LayerSizes, plan: TeacherPlan) -> int:
     """Buffers of a forward pass: scores of the vocabulary for each row that is sampled from; some hidden states for
     each token of the batch, and who may look at whom; without flash attention the attention of every head, too.
     """
-    for_each = 4 * _HIDDEN_STATES * sizes.n_embd + 6 * tokens
-    if not has_flash:
-        for_each += 4 * sizes.n_head * tokens
-    return n_batch * for_each + 2 * 4 * sizes.vocab_size * max(n_parallel, LEAST_OUTPUTS)
-
-
-def _reasons(plan: TeacherPlan, sizes: LayerSizes, wishes: TeacherWishes) -> Iterator[str]:
-    def why(name: str, otherwise: str) -> str:
-        return "set by hand" if name in plan.by_hand else otherwise
-
-    wanted = min(wishes.group_size, MOST_PARALLEL)
-    free = f"{_size(plan.free_bytes)} are free"
-    if plan.device == "cuda":
-        all_of_them = plan.gpu_layers == plan.n_layers
-        fit = "all fit beside their cache" if all_of_them else f"more don't fit: {free}"
-        yield f"{plan.gpu_layers} of {plan.n_layers} layers on the GPU: {why('gpu_layers', fit)}"
-    fewer = "as many as a unit of work has requests" if plan.n_parallel == wanted else f"more don't fit: {free}"
-    yield f"{counted(plan.n_parallel, 'sequence')} at once: {why('n_parallel', fewer)}"
-    wide = "no loss of precision" if plan.kv_type == "f16" else f"in 16 bits they don't fit: {free}"
-    yield f"keys and values in {plan.kv_type}: {why('kv_cache', wide)}"
-    yield (
-        f"{_size(plan.kv_bytes)} for them: {counted(plan.n_parallel, 'request')} of about "
-        f"{plan.request_tokens} tokens, {plan.kv_bytes_per_token:,.0f} bytes a token"
-    )
-    limit = "what the model was made for" if plan.context_length == sizes.context_length else "what the cache holds"
-    yield f"up to {plan.context_length} tokens for a prompt with its reply: {why('context_length', limit)}"
-    yield f"{plan.n_batch} tokens in a forward pass: {why('n_batch', 'more gains little')}"
-    if not plan.fits:
-        yield f"even so about {_size(plan.total_bytes)} are needed, and {free}"
-
-
-def _halvings(n: int) -> list[int]:
-    found = [n]
-    while found[-1] > 1:
-        found.append(found[-1] // 2)
-    return found
-
-
-def _may_quantize(head_values: int, flash_attention: FlashAttention) -> bool:
-    return head_values > 0 and head_values % _KV_BLOCK == 0 and flash_attention != "off"
+    for_each = 4 * _HIDDEN_STATES * sizes.n_embd + 6 * plan.n_cells
+    if plan.flash_attention == "off":
+        for_each += 4 * sizes.n_head * plan.n_cells
+    return plan.n_batch * for_each + 2 * 4 * sizes.vocab_size * max(plan.n_parallel, LEAST_OUTPUTS)
 
 
 def _padded(tokens: int) -> int:
     return -(-tokens // CELLS_STEP) * CELLS_STEP
-
-
-def _size(n_bytes: float) -> str:
-    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.1f} GiB"

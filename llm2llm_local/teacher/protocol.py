@@ -12,8 +12,11 @@ from ..records import Reply, TeacherPrompt
 
 KvType = Literal["f16", "q8_0", "q4_0"]
 
-KV_BYTES: dict[KvType, float] = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-"""Of each number in keys and values; blocks of 32 share a scale of 16 bits (ggml-common.h: block_q8_0, block_q4_0)."""
+KV_BLOCK = 32
+"""Numbers of quantized keys and values that share a scale of 16 bits (ggml-common.h: block_q8_0, block_q4_0)."""
+
+KV_BYTES: dict[KvType, float] = {"f16": 2.0, "q8_0": 34 / KV_BLOCK, "q4_0": 18 / KV_BLOCK}
+"""Of each number in keys and values."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while long requests are worked on; what is counted is the engine's affair."""
@@ -25,7 +28,8 @@ class TeacherSettings:
 
     `context_length`: most tokens of one prompt with its reply; `gpu_layers`: -1 means all of them.
     `n_parallel`: most sequences decoded at once; `n_batch`: most tokens in one forward pass.
-    `kv_bytes`: most bytes that keys and values may take; `kv_type`: how they are stored.
+    `kv_bytes`: most bytes that keys and values may take; `kv_type`: how they are stored. `context_is_by_hand`: it is
+    what a person wants, else what was planned.
     """
 
     model: Path
@@ -37,6 +41,7 @@ class TeacherSettings:
     kv_bytes: int
     kv_type: KvType
     flash_attention: Literal["auto", "on", "off"]
+    context_is_by_hand: bool = True
 
 
 def kv_bytes_per_cell(kv_values: int, kv_type: KvType) -> int:
@@ -82,10 +87,12 @@ class Teacher(Protocol):
         """
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
-        """Tokens of the longest prompt of the group; raises as `generate` would, but writes nothing.
+        """Tokens of the longest prompt of the group; raises as `generate` would, but writes nothing."""
 
-        Takes the memory that the largest group may need, so that what doesn't fit is found before any work is done:
-        raises OutOfMemoryError then.
+    def check_memory(self, progress: Progress) -> None:
+        """Take the memory that the largest group may need, so that what doesn't fit is found before any work is done.
+
+        Raises OutOfMemoryError then.
         """
 
     def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:

@@ -1,4 +1,4 @@
-"""Whether teacher and student fit into the device together: estimated from the models' own figures."""
+"""Whether teacher and student fit into the device together: estimated from the models' own figures, and measured."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
+from ..byte_size import byte_size
 from ..errors import ConfigError
+from ..free_memory import available_bytes
+from ..model_files.folder import WeightCounts
 from ..model_files.model import ModelFile
+from ..student.limits import LOGITS_AT_ONCE, SHARE_TO_KEEP
 from ..teacher.plan import Device, TeacherPlan
 
 KeepBoth = Literal["auto", "always", "never"]
@@ -18,11 +20,14 @@ KeepBoth = Literal["auto", "always", "never"]
 _PROCESS_BYTES = 800 * 2**20
 """Libraries and buffers of a student's worker (measured: torch with bitsandbytes 450 MiB to 800 MiB)."""
 
-_BYTES_PER_PARAMETER_NF4 = 0.56
-"""4 bits and the doubly quantized block scales."""
+_BYTES_PER_PARAMETER_NF4 = 0.516
+"""4 bits; a scale in 8 bits for each block of 64, and one in 32 bits for each 256 of these."""
 
-_BYTES_PER_PARAMETER_LORA = 16
-"""The weight, its gradient and AdamW's two moments, in 32 bits each."""
+_BYTES_PER_PARAMETER: dict[Device, int] = {"cpu": 4, "cuda": 2}
+"""Of weights that are not quantized, and of those that are once they are dequantized."""
+
+_BYTES_PER_PARAMETER_LORA: dict[Device, int] = {"cpu": 16, "cuda": 10}
+"""The weight and its gradient in 32 bits, and AdamW's two moments, which have 8 bits each on a GPU."""
 
 _BYTES_PER_ACTIVATION = 80
 """Of a training, for each token, layer and hidden unit (measured: 75 with SmolLM2-135M in 32 bits on GSM8K)."""
@@ -30,25 +35,27 @@ _BYTES_PER_ACTIVATION = 80
 _LOGIT_COPIES = 2
 """Scores of the vocabulary and their gradient, in 32 bits."""
 
-_LOGITS_AT_ONCE = 2**23
-"""So many scores at most exist at once: a training's loss is computed in pieces of this size (student/loss.py)."""
-
 _LORA_WIDTHS = 20
 """Rank-r matrices beside the 7 linear layers of a block, with a feed-forward width of about 3 times the hidden one."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudentMemory:
-    """Bytes that training the student takes of the device, term by term."""
+    """Bytes that training the student takes of the device, term by term.
+
+    `dequantized_bytes` are kept as long as there is room, to save time; the student does as well without.
+    """
 
     weight_bytes: int
     lora_bytes: int
     activation_bytes: int
     logit_bytes: int
     process_bytes: int
+    dequantized_bytes: int = 0
 
     @property
-    def total_bytes(self) -> int:
+    def needed_bytes(self) -> int:
+        """All that it can't do without."""
         return self.weight_bytes + self.lora_bytes + self.activation_bytes + self.logit_bytes + self.process_bytes
 
 
@@ -64,7 +71,7 @@ class MemoryPlan:
     student_bytes: int
     free_bytes: int
     keeps_both: bool
-    reason: str = ""
+    reason: str
 
     def needed_bytes(self, role: Literal["teacher", "student"]) -> int:
         return self.teacher_bytes if role == "teacher" else self.student_bytes
@@ -76,29 +83,50 @@ class MemoryPlan:
 
 def plan_memory(teacher: TeacherPlan, student: StudentMemory, free_bytes: int, keep_both: KeepBoth) -> MemoryPlan:
     """What follows from what both need and what is free; a person's word counts before that."""
-    needed = teacher.total_bytes + student.total_bytes
+    needed = teacher.total_bytes + student.needed_bytes
     fits = needed <= free_bytes
     keeps_both = {"auto": fits, "always": True, "never": False}[keep_both]
     if keep_both == "auto":
         compared = "no more" if fits else "more"
-        reason = f"together they need {needed / 2**30:.1f} GiB, {compared} than the {free_bytes / 2**30:.1f} GiB free"
+        reason = f"together they need about {byte_size(needed)}, {compared} than the {byte_size(free_bytes)} free"
     else:
         reason = f'hardware.keep_both = "{keep_both}"'
-    return MemoryPlan(teacher.device, teacher.total_bytes, student.total_bytes, free_bytes, keeps_both, reason)
+    return MemoryPlan(teacher.device, teacher.total_bytes, student.needed_bytes, free_bytes, keeps_both, reason)
 
 
 def student_memory(
-    student: ModelFile, *, training_tokens: int, quantization: Literal["nf4", "none"], lora_rank: int
+    student: ModelFile,
+    weights: WeightCounts,
+    *,
+    device: Device,
+    training_tokens: int,
+    quantization: Literal["nf4", "none"],
+    lora_rank: int,
 ) -> StudentMemory:
-    """`training_tokens`: those of the longest micro-batch."""
-    weights = student.size_bytes // 2 * (_BYTES_PER_PARAMETER_NF4 if quantization == "nf4" else 4)
+    """What it needs. `training_tokens`: those of the longest micro-batch."""
+    whole = _BYTES_PER_PARAMETER[device]
+    matrix = _BYTES_PER_PARAMETER_NF4 if quantization == "nf4" else whole
     return StudentMemory(
-        weight_bytes=int(weights),
-        lora_bytes=_BYTES_PER_PARAMETER_LORA * lora_parameters(student, lora_rank),
+        weight_bytes=int(weights.in_layers * matrix) + weights.others * whole,
+        lora_bytes=_BYTES_PER_PARAMETER_LORA[device] * lora_parameters(student, lora_rank),
         activation_bytes=training_tokens * _BYTES_PER_ACTIVATION * student.n_layers * student.n_embd,
-        logit_bytes=min(training_tokens * student.vocab_size, _LOGITS_AT_ONCE) * 4 * _LOGIT_COPIES,
+        logit_bytes=min(training_tokens * student.vocab_size, LOGITS_AT_ONCE) * 4 * _LOGIT_COPIES,
         process_bytes=_PROCESS_BYTES,
     )
+
+
+def with_dequantized(
+    student: StudentMemory, weights: WeightCounts, quantization: Literal["nf4", "none"], memory: MemoryPlan
+) -> StudentMemory:
+    """With the weights that it keeps dequantized, as it decides itself when it is loaded: on a CPU, if they take no
+    more than their share of what is free then.
+    """
+    if memory.device != "cpu" or quantization == "none":
+        return student
+    taken = student.weight_bytes + student.process_bytes + (memory.teacher_bytes if memory.keeps_both else 0)
+    n_bytes = weights.in_layers * _BYTES_PER_PARAMETER["cpu"]
+    fits = n_bytes <= (memory.free_bytes - taken) * SHARE_TO_KEEP
+    return dataclasses.replace(student, dequantized_bytes=n_bytes if fits else 0)
 
 
 def lora_parameters(student: ModelFile, lora_rank: int) -> int:
@@ -107,9 +135,9 @@ def lora_parameters(student: ModelFile, lora_rank: int) -> int:
 
 
 def free_bytes(device: Device) -> int:
-    """Memory available now: of the first GPU, or of the machine."""
+    """Memory available now: of the first GPU, or to this process and its workers."""
     if device == "cpu":
-        return int(psutil.virtual_memory().available)
+        return available_bytes()
     import pynvml
 
     pynvml.nvmlInit()

@@ -3,7 +3,8 @@
 A worker that dies in a call is replaced and the call repeated, a bounded number of times; that is sound
 because an engine's result depends on the call alone. Teacher and student share one device: both stay
 loaded when both fit, otherwise one ends before the other starts. When memory runs out all the same, they take turns
-from then on, and only a teacher that has the device to itself is loaded smaller. A call may be begun before its
+from then on, even where a person wants both to stay, since the run would stop otherwise; only a teacher that has the
+device to itself is loaded smaller. A call may be begun before its
 result is waited for, so that the worker goes on while the results of the last one are written.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..byte_size import byte_size
 from ..errors import OutOfMemoryError, WorkerError
 from ..records import Reply
 from ..student.protocol import (
@@ -197,7 +199,11 @@ class WorkerPool:
     def _make_room(self, role: Role, why: str, what: ShortOf) -> bool:
         """Whether there may be more room for the role, whose worker has ended: first the other's, then its own."""
         if self._workers:
-            self._report("memory_short", f"memory ran out ({why}): from here on teacher and student take turns")
+            # A person's word that both stay is taken as long as they can: otherwise the run would stop here.
+            self._report(
+                "memory_short",
+                f"memory ran out ({why}): from here on teacher and student take turns, although {self._plan.reason}",
+            )
             # The loading of the one that is wanted ends the other and waits for its memory.
             self._plan = dataclasses.replace(self._plan, keeps_both=False, reason="memory ran out with both loaded")
             return True
@@ -223,7 +229,7 @@ class WorkerPool:
                 self._hand_over.loading = seconds
             self._report(
                 "worker_started",
-                f"{role} loaded in {seconds:.1f} s, process {worker.pid}, {worker.memory_bytes() / 2**20:.0f} MiB",
+                f"{role} loaded in {seconds:.1f} s, process {worker.pid}, {byte_size(worker.memory_bytes())}",
             )
             self._start_imports_of_the_other(role)
         return self._workers[role]
@@ -263,7 +269,7 @@ class WorkerPool:
             if time.monotonic() > deadline:
                 self._report(
                     "memory_short",
-                    f"the {role} waits for {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free "
+                    f"the {role} waits for {byte_size(needed)}, but {byte_size(free)} are free "
                     f"{_FREEING_SECONDS:g} s after the other worker ended; trying all the same",
                 )
                 return
@@ -290,6 +296,9 @@ class RemoteTeacher:
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         return int(self._pool.call("teacher", "check_prompts", tuple(group), progress=progress))
+
+    def check_memory(self, progress: Progress) -> None:
+        self._pool.call("teacher", "check_memory", progress=progress)
 
     def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
         scores: list[tuple[float, ...]] = self._pool.call("teacher", "score", tuple(group), progress=progress)
