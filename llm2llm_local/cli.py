@@ -438,7 +438,8 @@ class _ConfigHelp(click.Command):
 @click.pass_obj
 def config(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
     """Print CONFIG as it is understood, defaults filled in. --help lists every field."""
-    from .config import flatten, load_config
+    from .config import flatten
+    from .config_file import load_config
 
     for name, value in flatten(load_config(_config_path(workspace, config), overrides)).items():
         click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")

@@ -20,7 +20,8 @@ from typing import Any
 from big_run import BigRun, Ids, Row, Size
 from big_texts import LABELS, text_of
 
-from llm2llm_local.config import flatten, parse_config
+from llm2llm_local.config import flatten
+from llm2llm_local.config_file import parse_config
 from llm2llm_local.records import Split
 from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.rows import ModelRow

@@ -11,7 +11,8 @@ from typing import Any
 
 from fakes import FakeStudent, FakeTeacher, stable_number
 
-from llm2llm_local.config import Config, parse_config
+from llm2llm_local.config import Config
+from llm2llm_local.config_file import parse_config
 from llm2llm_local.loop.adapters import adapter_folder, share_adapter
 from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.fingerprint import Fingerprint, run_fields

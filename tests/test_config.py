@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from workspaces import write_config
 
 from llm2llm_local.cli import cli
-from llm2llm_local.config import Config, FieldDoc, affects_results, field_docs, flatten, load_config, parse_config
+from llm2llm_local.config import Config, FieldDoc, affects_results, field_docs, flatten
+from llm2llm_local.config_file import load_config, parse_config
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.loop.fingerprint import run_fields
 from llm2llm_local.scaffold import CONFIG_NAME, TEMPLATES, render_config, write_workspace

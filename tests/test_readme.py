@@ -24,7 +24,7 @@ from rich.console import Console
 from workspaces import PATIENCE_SECONDS, Workspace
 
 from llm2llm_local.cli import cli
-from llm2llm_local.config import parse_config
+from llm2llm_local.config_file import parse_config
 from llm2llm_local.config_reference import BEGINS, ENDS, markdown_reference, with_reference
 from llm2llm_local.datasets.reader import read_rows
 from llm2llm_local.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, EXIT_USER_INPUT

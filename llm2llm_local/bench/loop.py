@@ -18,7 +18,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, load_config
+from ..config import Config
+from ..config_file import load_config
 from ..errors import Llm2LlmError
 from ..loop.fingerprint import threads
 from ..records import Example, Failure, Origin, Split

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import load_config
+from ..config_file import load_config
 from ..default_model import STUDENT, TEACHER
 from ..errors import UserInputError
 from ..loop.fingerprint import threads
