@@ -327,11 +327,11 @@ def test_the_exponent_of_a_power_law_is_found(exponent: float) -> None:
     assert growth.exponent_r_squared == pytest.approx(1.0)
 
 
-def test_the_cost_of_a_million_is_found_beside_a_fixed_one() -> None:
+def test_the_cost_of_each_further_one_is_found_beside_a_fixed_one() -> None:
     growth = fit_growth([(size, 0.25 + 3e-6 * size) for size in (1e4, 1e5, 1e6)])
-    assert growth.per_million == pytest.approx(3.0)
+    assert growth.per_one == pytest.approx(3e-6)
     assert growth.fixed == pytest.approx(0.25)
-    assert growth.per_million_r_squared == pytest.approx(1.0)
+    assert growth.per_one_r_squared == pytest.approx(1.0)
 
 
 def test_a_line_agrees_with_another_ones_arithmetic() -> None:

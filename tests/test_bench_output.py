@@ -90,6 +90,30 @@ def test_a_series_has_a_column_for_each_size_and_the_slopes() -> None:
     assert row(lines, "bytes")[:4] == ["bytes", "50", "50", "0.00"]
 
 
+@pytest.mark.parametrize(
+    ("largest", "size", "heading", "slope"),
+    [
+        (256, "n_requests", "each further request (R²)", "0.5 s"),
+        (20_000, "rows", "each further 1,000 rows (R²)", "500 s"),
+        (10_000_000, "rows", "each further 1,000,000 rows (R²)", "500,000 s"),
+    ],
+)
+def test_a_slope_is_told_for_as_many_as_there_were(largest: int, size: str, heading: str, slope: str) -> None:
+    sizes = (largest // 2, largest)
+    timed = tuple((one, (result("ours", 2 + one / 2),)) for one in sizes)
+    series = MeasuredSeries(dataclasses.replace(SERIES.series, size=size, sizes=sizes), timed, ())
+    lines = list(report_lines(report(series)))
+    (head,) = (line for line in lines if line.startswith("median s by "))
+    assert heading in head and "n_" not in head
+    assert f"{slope} (1.000)" in next(line for line in lines if line.startswith("ours "))
+
+
+def test_a_slope_of_what_isnt_seconds_doesnt_say_seconds() -> None:
+    lines = list(report_lines(report(SERIES)))
+    assert row(lines, "ours")[-3:] == ["0.1", "s", "(1.000)"]
+    assert row(lines, "bytes")[-2:] == ["0", "(1.000)"]
+
+
 def test_a_series_says_at_which_size_something_did_not_run() -> None:
     broken = dataclasses.replace(
         SERIES, at_sizes=(SERIES.at_sizes[0], (100, (Result("ours", not_run="out of memory"),)))
@@ -125,6 +149,7 @@ def test_json_has_every_repeat_and_all_that_the_table_has() -> None:
     (series,) = document["series"]
     assert [one["size"] for one in series["at"]] == [10, 100]
     assert series["growth"]["ours"]["exponent"] == pytest.approx(1.0)
+    assert series["growth"]["ours"]["per_one"] == pytest.approx(0.1)
     assert series["figures"] == [{"size": 10, "bytes": 50.0}, {"size": 100, "bytes": 50.0}]
 
 

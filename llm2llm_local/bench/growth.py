@@ -1,7 +1,7 @@
 """How a cost grows with a size: two fits by least squares, with how well each fits.
 
 The exponent of a power law, seconds = c · size^exponent, is the slope of a line through the logarithms: 1 is
-proportional, 0 doesn't grow. And seconds for each million, the slope of a line through the figures themselves, each
+proportional, 0 doesn't grow. And the cost of each further one, the slope of a line through the figures themselves, each
 point weighing as much as it is relative to its size (so that the largest doesn't decide alone).
 """
 
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]
 """A size and what it costs."""
-
-_MILLION = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +26,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """`exponent` with the fit of its line, and the cost of each million at once with the fit of that one.
+    """`exponent` with the fit of its line, and the cost of each further one with the fit of that one.
 
     `fixed`: the line's cost at size 0.
     """
 
     exponent: float
     exponent_r_squared: float
-    per_million: float
+    per_one: float
     fixed: float
-    per_million_r_squared: float
+    per_one_r_squared: float
 
 
 def fit_line(points: Sequence[Point], weights: Sequence[float]) -> Line:
@@ -62,7 +60,7 @@ def fit_growth(points: Sequence[Point]) -> Growth:
     return Growth(
         exponent=logarithms.slope,
         exponent_r_squared=logarithms.r_squared,
-        per_million=line.slope * _MILLION,
+        per_one=line.slope,
         fixed=line.intercept,
-        per_million_r_squared=line.r_squared,
+        per_one_r_squared=line.r_squared,
     )

@@ -13,12 +13,14 @@ from ..cells import cells, padded, right_aligned
 from ..counted import counted
 from ..report.plain import plain
 from .machine import Machine
-from .measure import Measured, MeasuredSeries, Result, ratio
-from .plan import Comparison
+from .measure import Measured, MeasuredSeries, Ratio, Result, ratio
+from .plan import Comparison, Series
 
 _MIB = 2**20
 _NOT_RUN = "not run: "
 _GAP = "  "
+_STEPS = (1, 1_000, 1_000_000)
+"""Of how many further ones a slope tells the cost: as many as there were at least once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def _lines(part: Measured | MeasuredSeries) -> Iterator[str]:
         for size, results in part.at_sizes:
             for result in results:
                 if result.not_run:
-                    yield f"{part.series.size} {size:,}: {result.name}: {_NOT_RUN}{plain(result.not_run)}"
+                    yield f"{_noun(part.series)} {size:,}: {result.name}: {_NOT_RUN}{plain(result.not_run)}"
 
 
 def _sizes(comparison: Comparison, varied: str) -> str:
@@ -111,27 +113,38 @@ def _ratio(measured: Measured, one: Result) -> str:
     ours = measured.results[0]
     if one is ours or ours.not_run:
         return ""
-    found = ratio(ours, one, measured.comparison.measure)
+    return ratio_text(ratio(ours, one, measured.comparison.measure))
+
+
+def ratio_text(found: Ratio) -> str:
+    """`4× (2–6)`."""
     return f"{figure(found.median)}× ({figure(found.low)}–{figure(found.high)})"
 
 
 def _series_rows(measured: MeasuredSeries) -> list[list[str]]:
     sizes = sorted(measured.series.sizes)
-    unit = measured.series.size
-    rows = [[f"median s by {unit}", *(f"{size:,}" for size in sizes), "exponent (R²)", f"per million {unit} (R²)"]]
-    names = [one.name for one in measured.series.comparison.contenders]
-    names += dict.fromkeys(name for _, figures in measured.figures for name in figures)
-    for name in names:
+    noun = _noun(measured.series)
+    step = max(one for one in _STEPS if one <= sizes[-1])
+    further = noun.removesuffix("s") if step == 1 else f"{step:,} {noun}"
+    rows = [[f"median s by {noun}", *(f"{size:,}" for size in sizes), "exponent (R²)", f"each further {further} (R²)"]]
+    contenders = [one.name for one in measured.series.comparison.contenders]
+    for name in [*contenders, *dict.fromkeys(name for _, figures in measured.figures for name in figures)]:
         values = dict(measured.points(name))
         growth = measured.growth(name)
         fits = ["", ""]
         if growth is not None:
+            unit = " s" if name in contenders else ""
             fits = [
                 f"{growth.exponent:.2f} ({growth.exponent_r_squared:.3f})",
-                f"{figure(growth.per_million)} ({growth.per_million_r_squared:.3f})",
+                f"{figure(step * growth.per_one)}{unit} ({growth.per_one_r_squared:.3f})",
             ]
         rows.append([name, *(figure(values[size]) if size in values else "–" for size in sizes), *fits])
     return rows
+
+
+def _noun(series: Series) -> str:
+    """What is varied, as people say it: the fields of cases are called `predictions` or `n_requests`."""
+    return series.size.removeprefix("n_").replace("_", " ")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:

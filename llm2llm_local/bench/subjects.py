@@ -120,6 +120,8 @@ def _wanted(parts: Sequence[Comparison | Series], request: Request) -> list[Comp
         )
     if request.against:
         comparisons, series = against(comparisons, request.against), []
+    if any(size < 1 for size in request.grow):
+        raise UserInputError("--grow: a size is 1 at least")
     if request.grow and not series:
         raise UserInputError(f"--grow: nothing is measured at several sizes in bench {request.subject}")
     every = resized([*comparisons, *(one.comparison for one in series)], request.sizes)
