@@ -370,7 +370,7 @@ def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
 
 
 @cli.command()
-@click.argument("what", required=False)
+@click.argument("what", nargs=-1)
 @click.option("--against", multiple=True, metavar="NAME", help="Only these alternatives; can be repeated.")
 @_JSON
 @click.option("--repeats", type=click.IntRange(1, 1000), help="Timed repeats of each contender.")
@@ -381,10 +381,13 @@ def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> 
 )
 @click.option("--size", "sizes", multiple=True, metavar="NAME=NUMBER", help="A size of the case; can be repeated.")
 @click.option("--grow", metavar="N,N,…", help="The sizes at which growth is measured.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Draw WHAT: files of --json."
+)
 @click.pass_obj
 def bench(
     workspace: Path,
-    what: str | None,
+    what: tuple[str, ...],
     against: tuple[str, ...],
     as_json: bool,
     repeats: int | None,
@@ -393,19 +396,28 @@ def bench(
     data: Path | None,
     sizes: tuple[str, ...],
     grow: str | None,
+    plot: Path | None,
 ) -> None:
     """Measure this machine on WHAT, beside what one would otherwise use. Without WHAT, say what there is.
 
     Models are those of the configuration, or else the default ones in models. Nothing else should be at work meanwhile.
+    With --plot, what earlier calls printed with --json is drawn instead.
     """
     from .bench.output import report_document, report_lines
+    from .bench.plot import write_plot
     from .bench.subjects import Request, run_benchmark, subject_lines
 
-    if what is None:
+    if plot is not None:
+        write_plot(plot, [Path(name) for name in what])
+        click.echo(plot)
+        return
+    if not what:
         click.echo("\n".join(subject_lines()))
         return
+    if len(what) > 1:
+        raise click.UsageError(f"bench {' '.join(what)}: one at a time, so that each has the machine to itself")
     request = Request(
-        subject=what,
+        subject=what[0],
         workspace=workspace,
         teacher=teacher,
         student=student,
