@@ -72,7 +72,9 @@ def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:
         (["store", "--size", "lines=3"], "There is: predictions, unit_rows, units"),
         (["store", "--size", "units"], "expected NAME=NUMBER"),
         (["store", "--grow", "10,many"], "expected numbers with commas between"),
+        (["store", "--grow", "0,10"], "--grow: a size is 1 at least"),
         (["store", "--repeats", "0"], "0 is not in the range"),
+        (["store", "checks"], "one at a time"),
     ],
 )
 def test_what_there_is_not_is_refused_before_anything_is_measured(
