@@ -233,6 +233,8 @@ def test_a_plan_of_an_earlier_day_comes_back_too() -> None:
     del record["lowered"], record["longest_request"]
     assert TeacherPlan.from_record(json.loads(json.dumps(record))) == found
     assert said(TeacherPlan.from_record(record), n_parallel=4) == said(found, n_parallel=4)
+    more = dataclasses.replace(found, n_parallel=32, n_batch=16, by_hand=("n_batch",))  # today it would be 16
+    assert "32 sequences at once: as many as a unit of work has requests" in said(more, n_batch=16)
 
 
 # --- requests as long as they were measured ---

@@ -70,7 +70,7 @@ def _why_sequences(plan: TeacherPlan, wishes: TeacherWishes) -> str:
     if "n_parallel" in plan.lowered:
         return _RAN_OUT
     numbers, enough = numbers_of_sequences(wishes), enough_sequences(wishes)
-    if plan.n_parallel == numbers[0]:
+    if plan.n_parallel >= numbers[0]:
         if plan.n_parallel == wishes.group_size:
             return "as many as a unit of work has requests"
         if plan.n_parallel == MOST_PARALLEL:
