@@ -7,16 +7,40 @@ KILLS ?= 200
 DEMO := demo
 READY := .venv/ready-cuda-$(CUDA)
 QUICK := -m "not model"
+STARTED := $(shell date +%s)
+JSON ?= build/bench-gpu.json
+
+# Of the machine that `make bench-gpu` is carried to; this one's, unless told otherwise.
+GPU_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+# make bench-gpu takes a .venv that CUDA=1 has set up, or else makes this one of what the machine has.
+GPU := .venv/gpu
+GPU_READY := $(firstword $(wildcard .venv/ready-cuda-1) $(GPU)/ready)
+GPU_BIN := $(if $(wildcard .venv/ready-cuda-1),$(BIN),$(GPU)/bin)
+
+# llama.cpp for this machine's GPU alone, without what the program doesn't use. The toolkit's libraries are found where
+# they lie, which nvcc knows. Where it has no cuBLAS, that of PyTorch is taken (see bench/gpu/setting_up.py); where it has
+# no stub of the driver's library, nothing is linked to that.
+NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_HOME = $(realpath $(shell $(NVCC) --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.. TOP=//p'))
+LIBRARIES = $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/*/lib /usr/lib/x86_64-linux-gnu)
+CUBLAS = $(if $(wildcard $(LIBRARIES:=/libcublas.so)),,$(CURDIR)/$(GPU)/cuda)
+STUBS = $(wildcard $(LIBRARIES:=/stubs/libcuda.so) $(LIBRARIES:=/libcuda.so))
+LLAMA_CUDA = CMAKE_ARGS="-DGGML_CUDA=on -DCMAKE_CUDA_ARCHITECTURES=native -DGGML_CUDA_NCCL=off -DLLAVA_BUILD=off \
+-DLLAMA_OPENSSL=off $(if $(STUBS),,-DGGML_CUDA_NO_VMM=on) \
+$(if $(CUBLAS),-DCMAKE_LIBRARY_PATH=$(CUBLAS)/lib -DCMAKE_CUDA_FLAGS=-I$(CUBLAS)/include) \
+-DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath,$(CUDA_HOME)/lib64$(if $(CUBLAS),:$(CUBLAS)/lib)" \
+CUDACXX=$(NVCC) CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc)
 
 # Packages that `make wheels` has put there are all that is used: nothing is asked of a network then.
 ifneq ($(wildcard wheels/*.whl),)
-ifeq ($(filter wheels,$(MAKECMDGOALS)),)
+ifeq ($(filter wheels wheels-gpu,$(MAKECMDGOALS)),)
 export PIP_NO_INDEX := 1
 export PIP_FIND_LINKS := $(CURDIR)/wheels
 endif
 endif
 
-.PHONY: help setup models wheels demo test check lint torture clean
+.PHONY: help setup models wheels wheels-gpu demo bench-gpu test check lint torture clean
 
 help:
 	@echo "make demo      set up, then run the bundled task: about 12 minutes the first time, 1 afterwards"
@@ -24,6 +48,8 @@ help:
 	@echo "make setup     the virtual environment in .venv (CUDA=1: with llama.cpp for an NVIDIA GPU)"
 	@echo "make models    the default teacher and student in models/"
 	@echo "make wheels    all packages in wheels/, to carry to a machine without a network"
+	@echo "make wheels-gpu  what make bench-gpu lacks in wheels/, to carry there (GPU_PYTHON=3.12: for its Python)"
+	@echo "make bench-gpu   set up on a machine with CUDA, PyTorch, transformers and PEFT, then measure its GPU: 9 minutes"
 	@echo "make lint      format, lint, types and import rules"
 	@echo "make check     the same, and the quick tests"
 	@echo "make torture   kill runs at random moments and compare what they become (KILLS=200)"
@@ -56,7 +82,57 @@ models: setup
 wheels: models
 	$(BIN)/python -m pip wheel -q --wheel-dir wheels -c .constraints.txt ".[dev]" "setuptools>=77"
 	@rm -f wheels/llm2llm_local-*.whl
+	$(SOURCES)
 	@echo "Carry this folder over, without .venv: make demo needs no network there."
+
+# What llama.cpp is compiled from, and with.
+define SOURCES
+	$(BIN)/python -m pip download -q --no-deps --no-binary llama-cpp-python --dest wheels -c .constraints.txt \
+		llama-cpp-python
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --dest wheels scikit-build-core pathspec packaging \
+		cmake ninja
+endef
+
+wheels-gpu: models
+	@mkdir -p wheels
+	$(BIN)/python -m llm2llm_local.bench.gpu.carried > wheels/gpu.txt
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --dest wheels \
+		-r wheels/gpu.txt
+	$(SOURCES)
+	@echo "Carry this folder over, without .venv: make bench-gpu needs no network there."
+
+bench-gpu:
+	@nvidia-smi -L 2>/dev/null | grep -q GPU || { echo "Needs an NVIDIA GPU, and nvidia-smi finds none here." \
+		"Without one there are llm2llm bench teacher and llm2llm bench student"; exit 1; }
+	@$(MAKE) --no-print-directory $(GPU_READY)
+	@mkdir -p $(dir $(JSON))
+	LLM2LLM_BENCH_STARTED=$(STARTED) $(GPU_BIN)/python -m llm2llm_local bench gpu --json > $(JSON).part
+	@mv $(JSON).part $(JSON)
+	@echo "All of it is in $(JSON)"
+	@$(GPU_BIN)/python -m llm2llm_local.bench.gpu.targets $(JSON)
+
+# The machine's own packages stay as they are, and are used; what is missing is put beside them. While llama.cpp is
+# compiled, they are tried, and the default models made.
+$(GPU)/ready: pyproject.toml .constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 bench-gpu"; exit 1; }
+	@test -n "$(NVCC)" || { echo "Needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
+	@$(PYTHON) llm2llm_local/bench/gpu/setting_up.py $(GPU)
+	$(GPU)/bin/python -m pip install -q -c $(GPU)/constraints.txt -r $(GPU)/needs.txt
+	@echo "Compiling llama.cpp for the GPU (a few minutes) …"
+	@isolation=; $(GPU)/bin/python -c 'import scikit_build_core' 2>/dev/null && isolation=--no-build-isolation; \
+		$(LLAMA_CUDA) setsid $(GPU)/bin/python -m pip wheel -q --no-deps --no-cache-dir $$isolation \
+			--no-binary llama-cpp-python -c $(GPU)/constraints.txt --wheel-dir $(GPU)/wheels llama-cpp-python & \
+		compiling=$$!; \
+		$(GPU)/bin/python -c 'import bitsandbytes, peft, torch, transformers; \
+			bitsandbytes.functional.quantize_4bit(torch.ones(64, 64, device="cuda"))' \
+		&& $(GPU)/bin/python -m llm2llm_local.default_model --folder models \
+		|| { kill -- -$$compiling 2>/dev/null; exit 1; }; \
+		wait $$compiling
+	$(GPU)/bin/python -m pip install -q -c $(GPU)/constraints.txt $(GPU)/wheels/llama_cpp_python-*.whl
+	@$(GPU)/bin/python -c 'import llama_cpp, sys; sys.exit(not llama_cpp.llama_supports_gpu_offload())' \
+		|| { echo "llama.cpp was compiled, but without CUDA: see the lines above"; exit 1; }
+	@touch $@
 
 setup: $(READY)
 
@@ -67,7 +143,7 @@ $(READY): pyproject.toml .constraints.txt
 		|| { echo "Needs Python's venv module: install your system's python3-venv package"; exit 1; }
 	@test -n "$$PIP_NO_INDEX" || { command -v c++ || command -v g++ || command -v clang++; } >/dev/null \
 		|| { echo "Needs a C++ compiler: install g++ or clang"; exit 1; }
-	@test $(CUDA) = 0 || command -v nvcc >/dev/null \
+	@test $(CUDA) = 0 || test -n "$(NVCC)" \
 		|| { echo "CUDA=1 needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
 	@echo "Setting up .venv: packages (a few minutes), then compiling llama.cpp (about 10 minutes on 2 cores) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -76,7 +152,7 @@ ifeq ($(CUDA),1)
 	@echo "Compiling llama.cpp again, for the GPU (10 to 30 minutes) …"
 	@! $(BIN)/python -c 'import torch, sys; sys.exit(torch.version.cuda is not None)' || \
 		$(BIN)/python -m pip install -q --force-reinstall --no-deps -c .constraints.txt torch
-	CMAKE_ARGS="-DGGML_CUDA=on" $(BIN)/python -m pip install -q --force-reinstall --no-deps --no-cache-dir \
+	$(LLAMA_CUDA) $(BIN)/python -m pip install -q --force-reinstall --no-deps --no-cache-dir \
 		--no-binary llama-cpp-python -c .constraints.txt llama-cpp-python
 endif
 	@touch $@

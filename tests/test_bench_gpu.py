@@ -8,8 +8,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
+import venv
 from collections.abc import Callable, Mapping
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ from llm2llm_local.bench.gpu.carried import requirement_lines
 from llm2llm_local.bench.gpu.context import CONTEXT, LONGEST, TOO_LONG, ContextCase, largest_context, search
 from llm2llm_local.bench.gpu.hand_over import FIRST_STEP, LEFT, HandOverCase, handed_over
 from llm2llm_local.bench.gpu.limits import STARTED, time_limits
+from llm2llm_local.bench.gpu.setting_up import constraints, link_cublas, needs
 from llm2llm_local.bench.gpu.student import StudentCase, made_student
 from llm2llm_local.bench.gpu.targets import table
 from llm2llm_local.bench.gpu.training import PEAK, PEAK_SHARE, TrainingCase, ours, tera_flop, trainer
@@ -411,6 +415,73 @@ def test_what_is_carried_is_all_but_what_is_there_and_what_is_compiled_there() -
     assert {"bitsandbytes", "pydantic-core", "rapidfuzz", "textual", "linkify-it-py", "gguf"} <= names
     assert not {"torch", "numpy", "transformers", "peft", "pip", "llama-cpp-python", "llm2llm-local"} & names
     assert not {"mypy", "ruff", "pytest", "scipy"} & names
+
+
+def test_what_is_there_is_kept_and_what_is_not_is_pinned() -> None:
+    pinned = "# Exact versions\nclick==8.5.1\nrapidfuzz==3.14.6\nRuamel_YAML==1.0\ntorch==2.13.0\n"
+    present = {"pip": "24.0", "torch": "2.11.0+cu130", "transformers": "5.17.0", "peft": "0.19", "ruamel-yaml": "0.9"}
+    assert list(constraints(pinned, present)) == [
+        "click==8.5.1",
+        "rapidfuzz==3.14.6",
+        "pip==24.0",
+        "torch==2.11.0+cu130",
+        "transformers==5.17.0",
+        "peft==0.19",
+    ]
+
+
+def test_all_but_what_is_compiled_is_installed_as_it_is() -> None:
+    found = needs((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    names = {re.split(r"[<>=]", one)[0] for one in found}
+    assert {"torch", "textual", "click", "rapidfuzz"} <= names
+    assert "llama-cpp-python" not in names
+
+
+@pytest.mark.model
+def test_the_environment_sees_the_packages_of_the_machine(tmp_path: Path) -> None:
+    """Which may be a virtual environment itself, as the one of these tests is."""
+    script = ROOT / "llm2llm_local" / "bench" / "gpu" / "setting_up.py"
+    subprocess.run([sys.executable, script, tmp_path / "gpu"], cwd=tmp_path, check=True)
+    asked = (
+        "import click, llm2llm_local, peft, pip, sys, torch, transformers;"
+        "print(sys.prefix, torch.__file__, llm2llm_local.__file__, sep='\\n')"
+    )
+    python = tmp_path / "gpu" / "bin" / "python"
+    done = subprocess.run([python, "-P", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    prefix, torch, package = done.stdout.splitlines()
+    assert Path(prefix) == tmp_path / "gpu"
+    assert Path(torch).is_relative_to(sys.prefix)
+    assert Path(package).is_relative_to(ROOT)
+    assert "torch==" in (tmp_path / "gpu" / "constraints.txt").read_text()
+    assert "bitsandbytes" in (tmp_path / "gpu" / "needs.txt").read_text()
+
+
+def test_a_python_without_the_packages_is_refused(tmp_path: Path) -> None:
+    script = ROOT / "llm2llm_local" / "bench" / "gpu" / "setting_up.py"
+    venv.create(tmp_path / "bare", symlinks=True)
+    python = tmp_path / "bare" / "bin" / "python"
+    done = subprocess.run([python, script, tmp_path / "gpu"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "torch, transformers, peft not there" in done.stderr
+    assert not (tmp_path / "gpu").exists()
+
+
+def test_cublas_lies_as_a_toolkit_has_it(tmp_path: Path) -> None:
+    package = tmp_path / "packages"
+    for name in ("lib/libcublas.so.13", "lib/libcublasLt.so.13", "lib/libnvblas.so.13", "include/cublas_v2.h"):
+        file = package / "nvidia" / "cu13" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    information = package / "nvidia_cublas-13.1.dist-info"
+    information.mkdir()
+    files = [str(one.relative_to(package)) for one in package.rglob("*") if one.is_file()]
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: nvidia-cublas\nVersion: 13.1\n")
+    (information / "RECORD").write_text("".join(f"{one},,\n" for one in files))
+    link_cublas(Distribution.at(information), tmp_path / "cuda")
+    found = {str(one.relative_to(tmp_path / "cuda")) for one in (tmp_path / "cuda").rglob("*") if one.is_file()}
+    libraries = {"lib/libcublas.so", "lib/libcublas.so.13", "lib/libcublasLt.so", "lib/libcublasLt.so.13"}
+    assert found == {*libraries, "include/cublas_v2.h"}
+    assert (tmp_path / "cuda" / "lib" / "libcublas.so").read_text() == "lib/libcublas.so.13"
 
 
 def test_make_compiles_nothing_without_a_gpu(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def _hand_over(name: str, case: HandOverCase) -> Comparison:
         (Contender("hand-over", handed_over),),
         measure="hand-overs",
         order="one by one",
-        repeats=2,
+        repeats=1,
         warm_ups=0,
         note="The teacher works for a while before, as it does in a run. MiB left: in use after both have ended that "
         "were not before.",

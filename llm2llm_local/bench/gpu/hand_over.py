@@ -55,7 +55,7 @@ class HandOverCase(StudentCase):
     teacher: Path
     batch_size: int = 8
     tokens: int = 256
-    teaching_seconds: float = 20.0
+    teaching_seconds: float = 15.0
 
 
 def handed_over(case: HandOverCase) -> Repeat:
