@@ -32,6 +32,10 @@ $(if $(CUBLAS),-DCMAKE_LIBRARY_PATH=$(CUBLAS)/lib -DCMAKE_CUDA_FLAGS=-I$(CUBLAS)
 -DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath,$(CUDA_HOME)/lib64$(if $(CUBLAS),:$(CUBLAS)/lib)" \
 CUDACXX=$(NVCC) CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc)
 
+# What every compiling of llama.cpp is told, see the header.
+COMPILING = CPATH="$(CURDIR)/llm2llm_local/teacher$(if $(CPATH),:$(CPATH))" CXXFLAGS="$(CXXFLAGS) -include amx_tile.h"
+TRIAL = $(BIN)/python -m llm2llm_local.teacher.trial models/SmolLM2-135M-Instruct.Q4_1.gguf
+
 # Packages that `make wheels` has put there are all that is used: nothing is asked of a network then.
 ifneq ($(wildcard wheels/*.whl),)
 ifeq ($(filter wheels wheels-gpu,$(MAKECMDGOALS)),)
@@ -40,13 +44,14 @@ export PIP_FIND_LINKS := $(CURDIR)/wheels
 endif
 endif
 
-.PHONY: help setup models wheels wheels-gpu demo bench-gpu test check lint torture clean
+.PHONY: help setup models llama wheels wheels-gpu demo bench-gpu test check lint torture clean
 
 help:
 	@echo "make demo      set up, then run the bundled task: about 12 minutes the first time, 1 afterwards"
 	@echo "make test      set up, then run all checks and tests"
 	@echo "make setup     the virtual environment in .venv (CUDA=1: with llama.cpp for an NVIDIA GPU)"
 	@echo "make models    the default teacher and student in models/"
+	@echo "make llama     compile llama.cpp again, for this processor"
 	@echo "make wheels    all packages in wheels/, to carry to a machine without a network"
 	@echo "make wheels-gpu  what make bench-gpu lacks in wheels/, to carry there (GPU_PYTHON=3.12: for its Python)"
 	@echo "make bench-gpu   set up on a machine with CUDA, PyTorch, transformers and PEFT, then measure its GPU: 9 minutes"
@@ -78,9 +83,20 @@ torture: models
 
 models: setup
 	@$(BIN)/python -m llm2llm_local.default_model --folder models
+	@$(TRIAL); case $$? in 0) ;; 132) $(MAKE) --no-print-directory llama ;; *) exit 1 ;; esac
+
+llama: setup
+	@echo "Compiling llama.cpp for this processor (about 10 minutes on 2 cores) …"
+	$(LLAMA)
+	@$(TRIAL)
+
+define LLAMA
+	$(COMPILING) $(if $(filter 1,$(CUDA)),$(LLAMA_CUDA)) $(BIN)/python -m pip install -q --force-reinstall --no-deps \
+		--no-cache-dir --no-binary llama-cpp-python -c .constraints.txt llama-cpp-python
+endef
 
 wheels: models
-	$(BIN)/python -m pip wheel -q --wheel-dir wheels -c .constraints.txt ".[dev]" "setuptools>=77"
+	$(COMPILING) $(BIN)/python -m pip wheel -q --wheel-dir wheels -c .constraints.txt ".[dev]" "setuptools>=77"
 	@rm -f wheels/llm2llm_local-*.whl
 	$(SOURCES)
 	@echo "Carry this folder over, without .venv: make demo needs no network there."
@@ -89,8 +105,8 @@ wheels: models
 define SOURCES
 	$(BIN)/python -m pip download -q --no-deps --no-binary llama-cpp-python --dest wheels -c .constraints.txt \
 		llama-cpp-python
-	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --dest wheels scikit-build-core pathspec packaging \
-		cmake ninja
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --dest wheels -c .constraints.txt \
+		scikit-build-core pathspec packaging cmake ninja
 endef
 
 wheels-gpu: models
@@ -112,8 +128,9 @@ bench-gpu:
 	@$(GPU_BIN)/python -m llm2llm_local.bench.gpu.targets $(JSON)
 
 # The machine's own packages stay as they are, and are used; what is missing is put beside them. While llama.cpp is
-# compiled, they are tried, and the default models made.
-$(GPU)/ready: pyproject.toml .constraints.txt
+# compiled, they are tried, and the default models made. Made once, however young the files of this project are: they may
+# have been copied anew for another call. make clean removes it.
+$(GPU)/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 bench-gpu"; exit 1; }
 	@test -n "$(NVCC)" || { echo "Needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
@@ -121,14 +138,13 @@ $(GPU)/ready: pyproject.toml .constraints.txt
 	$(GPU)/bin/python -m pip install -q -c $(GPU)/constraints.txt -r $(GPU)/needs.txt
 	@echo "Compiling llama.cpp for the GPU (a few minutes) …"
 	@isolation=; $(GPU)/bin/python -c 'import scikit_build_core' 2>/dev/null && isolation=--no-build-isolation; \
-		$(LLAMA_CUDA) setsid $(GPU)/bin/python -m pip wheel -q --no-deps --no-cache-dir $$isolation \
+		$(COMPILING) $(LLAMA_CUDA) setsid $(GPU)/bin/python -m pip wheel -q --no-deps --no-cache-dir $$isolation \
 			--no-binary llama-cpp-python -c $(GPU)/constraints.txt --wheel-dir $(GPU)/wheels llama-cpp-python & \
-		compiling=$$!; \
+		compiling=$$!; trap 'kill -- -$$compiling 2>/dev/null' EXIT INT TERM; \
 		$(GPU)/bin/python -c 'import bitsandbytes, peft, torch, transformers; \
 			bitsandbytes.functional.quantize_4bit(torch.ones(64, 64, device="cuda"))' \
 		&& $(GPU)/bin/python -m llm2llm_local.default_model --folder models \
-		|| { kill -- -$$compiling 2>/dev/null; exit 1; }; \
-		wait $$compiling
+		&& wait $$compiling
 	$(GPU)/bin/python -m pip install -q -c $(GPU)/constraints.txt $(GPU)/wheels/llama_cpp_python-*.whl
 	@$(GPU)/bin/python -c 'import llama_cpp, sys; sys.exit(not llama_cpp.llama_supports_gpu_offload())' \
 		|| { echo "llama.cpp was compiled, but without CUDA: see the lines above"; exit 1; }
@@ -147,13 +163,12 @@ $(READY): pyproject.toml .constraints.txt
 		|| { echo "CUDA=1 needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
 	@echo "Setting up .venv: packages (a few minutes), then compiling llama.cpp (about 10 minutes on 2 cores) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c .constraints.txt -e ".[dev]"
+	$(COMPILING) $(BIN)/python -m pip install -q -c .constraints.txt -e ".[dev]"
 ifeq ($(CUDA),1)
 	@echo "Compiling llama.cpp again, for the GPU (10 to 30 minutes) …"
 	@! $(BIN)/python -c 'import torch, sys; sys.exit(torch.version.cuda is not None)' || \
 		$(BIN)/python -m pip install -q --force-reinstall --no-deps -c .constraints.txt torch
-	$(LLAMA_CUDA) $(BIN)/python -m pip install -q --force-reinstall --no-deps --no-cache-dir \
-		--no-binary llama-cpp-python -c .constraints.txt llama-cpp-python
+	$(LLAMA)
 endif
 	@touch $@
 

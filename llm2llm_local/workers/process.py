@@ -158,6 +158,8 @@ class WorkerProcess:
             how = f"was killed by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += " (out of memory, perhaps)"
+            elif -code == signal.SIGILL and self._role == "teacher":
+                how += " (llama.cpp was compiled for another processor, perhaps: make models compiles it again)"
         else:
             how = f"ended with code {code}"
         with self._log.open("rb") as log:
