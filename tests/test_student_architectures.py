@@ -201,11 +201,11 @@ def test_no_more_logits_than_fit_are_in_memory_at_once(monkeypatch: pytest.Monke
 def test_what_all_prompts_begin_with_does_not_keep_the_rest_from_being_computed_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As long as there is room for the keys and values, which each row has of its own."""
+    """Side by side in a row, as long as there is room for the keys and values, of which each prompt has its own."""
     passes = Passes(monkeypatch, cache)
     model, asked = made("biases and tied embeddings", 0), prompts(*[212] * 8, shared=200)
     with torch.inference_mode():
-        for kept_at_once, groups in ((8192, [(8, 12)]), (3 * 212, [(3, 12), (3, 12), (2, 12)])):
+        for kept_at_once, groups in ((8192, [(1, 96)]), (3 * 212, [(1, 36), (1, 36), (1, 24)])):
             monkeypatch.setattr(scoring, "_KEPT_AT_ONCE", kept_at_once)
             monkeypatch.setattr(scoring, "_TOKENS_AT_ONCE", 100)
             passes.shapes.clear()

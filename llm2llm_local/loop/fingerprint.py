@@ -42,6 +42,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
         "student/rows",
         "student/checkpoint",
         "student/cache",
+        "student/packing",
         "student/prediction",
         "student/scoring",
         "student/generation",

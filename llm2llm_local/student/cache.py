@@ -9,6 +9,7 @@ may stand between two of a row's tokens. See `sees_all`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,14 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from .linear import product
-from .rows import left_padded
+from .packing import Pack, packed
+from .rows import left_padded, shared_length
 
 _WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """The settings of models with windows, in tokens: of most kinds, of Llama 4, and of GPT-Neo."""
+
+_SIDE_BY_SIDE = 128
+"""Tokens of several prompts in one row: attention is computed between all of them."""
 
 Select = Callable[[torch.Tensor], torch.Tensor]
 """Picks from hidden states (rows, tokens, width) those (n, width) whose next token is asked for."""
@@ -68,6 +73,21 @@ class KeyValues:
             mask[:, columns],
         )
 
+    def lines(self, rows: Sequence[int], columns: Sequence[Sequence[int]]) -> KeyValues:
+        """For each of `rows`, which may be named again, some of its columns; padded on the left to the longest."""
+        length, device = max(len(line) for line in columns), self.mask.device
+        chosen = torch.tensor(rows, device=device)[:, None]
+        places = torch.tensor([[0] * (length - len(line)) + list(line) for line in columns], device=device)
+        mask = torch.tensor([[0] * (length - len(line)) + [1] * len(line) for line in columns], device=device)
+        layers = ((keys.transpose(1, 2), values.transpose(1, 2)) for keys, values in self.layers)
+        return KeyValues(
+            tuple(
+                (keys[chosen, places].transpose(1, 2), values[chosen, places].transpose(1, 2))
+                for keys, values in layers
+            ),
+            mask,
+        )
+
     def with_rows(self, other: KeyValues) -> KeyValues:
         """The rows of both, padded on the left to the same length."""
         length = max(self.mask.shape[1], other.mask.shape[1])
@@ -103,9 +123,14 @@ def sees_all(model: Any, n_columns: int) -> bool:
     A window that the model's settings name counts, even if none of its layers has it: rows then are computed in a
     slower way, with the same results.
     """
+    return n_columns <= _window(model)
+
+
+def _window(model: Any) -> int:
+    """The shortest, in columns."""
     config = model.config.get_text_config()
     windows = [getattr(config, name, None) for name in _WINDOWS]
-    return all(n_columns <= window for window in windows if isinstance(window, int))
+    return min((window for window in windows if isinstance(window, int)), default=sys.maxsize)
 
 
 def evaluate_prefix(model: Any, prompts: Sequence[list[int]], device: str, n_more: int) -> SharedPrefix:
@@ -117,11 +142,7 @@ def evaluate_prefix(model: Any, prompts: Sequence[list[int]], device: str, n_mor
     if not sees_all(model, max(len(prompt) for prompt in prompts) + n_more):
         return SharedPrefix(0, None)
     first, last = min(prompts), max(prompts)  # in lexicographic order: what these two share, all between them do
-    n_tokens = min(len(prompt) for prompt in prompts) - 1
-    for position in range(n_tokens):
-        if first[position] != last[position]:
-            n_tokens = position
-            break
+    n_tokens = min(shared_length(first, last), min(len(prompt) for prompt in prompts) - 1)
     if n_tokens < 1 or len(prompts) == 1:
         return SharedPrefix(0, None)
     _, key_values = evaluate(model, [first[:n_tokens]], first[0], device, SharedPrefix(0, None))
@@ -132,13 +153,59 @@ def evaluate(
     model: Any, prompts: Sequence[Sequence[int]], fill: int, device: str, prefix: SharedPrefix
 ) -> tuple[torch.Tensor, KeyValues]:
     """Logits (rows, vocabulary) of the token after each prompt, and the prompts' keys and values."""
-    rows = left_padded([prompt[prefix.n_tokens :] for prompt in prompts], fill, device)
-    mask, cache = rows.mask, DynamicCache()
+    rests = [prompt[prefix.n_tokens :] for prompt in prompts]
+    if sees_all(model, max(len(prompt) for prompt in prompts)):
+        packs = packed(rests, min(_SIDE_BY_SIDE, _window(model) - prefix.n_tokens))
+        return _evaluate_packs(model, packs, fill, device, prefix)
+    rows = left_padded(rests, fill, device)
+    return forward(model, rows.ids, rows.mask, rows.positions, DynamicCache(), rows.mask, lambda hidden: hidden[:, -1])
+
+
+def _evaluate_packs(
+    model: Any, packs: Sequence[Pack], fill: int, device: str, prefix: SharedPrefix
+) -> tuple[torch.Tensor, KeyValues]:
+    """As `evaluate`, in the order of the prompts' numbers in `packs`."""
+    length = max(len(pack.tokens) for pack in packs)
+    places = {
+        index: (row, line)
+        for row, pack in enumerate(packs)
+        for index, line in zip(pack.prompts, pack.lines, strict=True)
+    }
+    lines = [places[index] for index in range(len(places))]
+    ids = torch.tensor([_filled(pack.tokens, length, fill) for pack in packs], device=device)
+    positions = torch.tensor([_filled(pack.depths, length, 0) for pack in packs], device=device) + prefix.n_tokens
+    sees = torch.stack([_sees(pack, length) for pack in packs]).to(device)
+    mask, cache = torch.ones_like(ids), DynamicCache()
     if prefix.key_values is not None:
-        shared = prefix.key_values.expanded(len(prompts))
+        shared = prefix.key_values.expanded(len(packs))
         mask, cache = torch.cat([shared.mask, mask], dim=1), shared.cache()
-    positions = rows.positions + prefix.n_tokens
-    return forward(model, rows.ids, mask, positions, cache, mask, lambda hidden: hidden[:, -1])
+        sees = torch.cat([sees.new_ones(*sees.shape[:2], prefix.n_tokens), sees], dim=2)
+    rows, ends = torch.tensor([(row, line[-1]) for row, line in lines], device=device).unbind(1)
+    logits, key_values = forward(
+        model, ids, score_mask(sees, model.dtype), positions, cache, mask, lambda hidden: hidden[rows, ends]
+    )
+    return logits, key_values.lines(
+        [row for row, _ in lines],
+        [[*range(prefix.n_tokens), *(prefix.n_tokens + place for place in line)] for _, line in lines],
+    )
+
+
+def _filled(values: Sequence[int], length: int, fill: int) -> list[int]:
+    return [*values, *[fill] * (length - len(values))]
+
+
+def _sees(pack: Pack, length: int) -> torch.Tensor:
+    """(length, length): which token sees which; padding sees itself alone."""
+    sees = torch.eye(length, dtype=torch.bool)
+    for line in pack.lines:
+        places = torch.tensor(line)
+        sees[places[:, None], places] = torch.ones(len(line), len(line), dtype=torch.bool).tril()
+    return sees
+
+
+def score_mask(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to attention's scores, (rows, 1, tokens, columns), from who `sees` which column."""
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill_(~sees, torch.finfo(dtype).min)[:, None]
 
 
 def forward(

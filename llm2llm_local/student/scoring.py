@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from ..errors import RunFailedError
-from .cache import KeyValues, evaluate, evaluate_prefix, forward, sees_all
+from .cache import KeyValues, evaluate, evaluate_prefix, forward, score_mask, sees_all
 from .protocol import Progress
 
 _TOKENS_AT_ONCE = 1024
@@ -248,9 +248,7 @@ def _tree_mask(tree: CompletionTree, key_values: KeyValues, nodes: torch.Tensor)
     device, prompt_mask = nodes.device, key_values.mask.bool()
     sees_nodes = tree.sees(str(device))[nodes[:, :, None], nodes[:, None, :]]
     sees = torch.cat([prompt_mask[:, None, :].expand(-1, nodes.shape[1], -1), sees_nodes], dim=2)
-    dtype = key_values.layers[0][0].dtype
-    mask = torch.zeros(sees.shape, dtype=dtype, device=device).masked_fill_(~sees, torch.finfo(dtype).min)
-    return mask[:, None]
+    return score_mask(sees, key_values.layers[0][0].dtype)
 
 
 def _line_mask(tree: CompletionTree, key_values: KeyValues, nodes: torch.Tensor) -> torch.Tensor:
