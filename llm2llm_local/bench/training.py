@@ -92,7 +92,7 @@ class TrainingCase:
 
 def comparison(case: TrainingCase) -> Comparison:
     return Comparison(
-        title="Training",
+        title="the student's training",
         case=case,
         contenders=(Contender("lean", lean), Contender("trainer", trainer), Contender("sft_trainer", sft_trainer)),
         measure="tokens",
@@ -103,7 +103,7 @@ def comparison(case: TrainingCase) -> Comparison:
 
 def growth(case: TrainingCase, sizes: tuple[int, ...] = (32, 64, 128, 256)) -> Series:
     """How the time of a training grows with the number of its examples."""
-    ours = Comparison("Training by examples", case, (Contender("lean", lean),), "tokens", repeats=3)
+    ours = Comparison("the student's training by examples", case, (Contender("lean", lean),), "tokens", repeats=3)
     return Series(ours, "n_examples", sizes)
 
 
