@@ -30,10 +30,11 @@ from ..tasks.families import make_task
 from ..workers.memory import find_device
 from .lifeline import run_module
 from .plan import Comparison, Contender, Repeat, Work
-from .reference import EvaluateTask, Task, TeachRequest, TeachTask, TrainTask, read_counts, write_task
+from .reference import EvaluateTask, Task, TeachRequest, TeachTask, TrainTask, read_done, write_task
 
 REST = "start and load"
-"""What of a run is no stage: starting, loading models, ending."""
+"""What is no stage's work: starting processes, loading models, ending. Where ours has to load a model again within a
+stage, since both don't fit into memory, that is in the stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def llm2llm_run(case: LoopCase) -> Repeat:
         seconds = time.perf_counter() - started
         with open_reader(workspace) as connection:
             stages = connection.execute("SELECT stage, sum(seconds) FROM stages GROUP BY stage").fetchall()
-            parts: defaultdict[str, float] = defaultdict(float)
+            parts = dict.fromkeys(_PARTS.values(), 0.0)
             for stage, spent in stages:
                 parts[_PARTS[stage]] += spent
             counts = _counts(connection)
@@ -132,8 +133,10 @@ def process_per_stage(case: LoopCase) -> Repeat:
                     write_task(path, task)
                     started = time.perf_counter()
                     run_module(folder / "log.txt", "llm2llm_local.bench.reference", stage, str(path))
-                    parts[stage] += time.perf_counter() - started
-                    for name, count_of_stage in read_counts(path).items():
+                    seconds, done = time.perf_counter() - started, read_done(path)
+                    parts[stage] += done.seconds
+                    parts[REST] += seconds - done.seconds
+                    for name, count_of_stage in done.counts.items():
                         counts[name] += count_of_stage
         return Work(dict(counts), dict(parts))
 
@@ -174,6 +177,9 @@ def _tasks(
                 lora_rank=student.lora_rank,
                 lora_alpha=student.lora_alpha,
                 lora_dropout=student.lora_dropout,
+                warmup_ratio=student.warmup_ratio,
+                weight_decay=student.weight_decay,
+                max_grad_norm=student.max_grad_norm,
                 rng_seed=config.loop.rng_seed,
                 adapter=str(adapter),
             ),
@@ -224,6 +230,7 @@ def parts(scratch: Path, teacher: Path, student: Path) -> list[Comparison]:
             order="one by one",
             repeats=1,
             warm_ups=0,
-            note="the same examples, questions and numbers of requests; the reference samples 100 tokens an answer",
+            note="the same examples, questions and numbers of requests; the reference loads a model for each stage and "
+            "samples up to 100 tokens an answer",
         )
     ]

@@ -3,7 +3,7 @@
 `python -m llm2llm_local.bench.reference STAGE TASK`, TASK being a JSON file of what is to be done. Training is
 transformers' Trainer with a collator that pads; evaluation samples up to 100 tokens to each prompt, 16 at once; the
 teacher answers one request after another. Models, examples, hyperparameters and requests are those that it is compared
-with. What a stage did is its result, a JSON file of counts.
+with. What a stage did is its result, a JSON file: counts, and the seconds of the work itself, without loading.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ class TrainTask:
     lora_rank: int
     lora_alpha: int
     lora_dropout: float
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
     rng_seed: int
     adapter: str
 
@@ -80,21 +83,28 @@ class TeachTask:
 Task = TrainTask | EvaluateTask | TeachTask
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a stage did, by what it is counted in, and the seconds of its work after it had loaded its model."""
+
+    counts: dict[str, float]
+    seconds: float
+
+
 def write_task(path: Path, task: Task) -> None:
     path.write_text(json.dumps(dataclasses.asdict(task)), encoding="utf-8")
 
 
-def read_counts(path: Path) -> dict[str, float]:
-    """What the stage of the task in that file did, by what it is counted in."""
-    counts: dict[str, float] = json.loads(_result_path(path).read_text(encoding="utf-8"))
-    return counts
+def read_done(path: Path) -> Done:
+    """What the stage of the task in that file did."""
+    return Done(**json.loads(_result_path(path).read_text(encoding="utf-8")))
 
 
 def _result_path(task: Path) -> Path:
     return task.with_suffix(".done.json")
 
 
-def train(task: TrainTask) -> Mapping[str, float]:
+def train(task: TrainTask) -> Done:
     tokenizer, base = transformers_way.load_in_4_bits(Path(task.model), task.device, task.threads)
     model = transformers_way.with_lora(
         base, rank=task.lora_rank, alpha=task.lora_alpha, dropout=task.lora_dropout, rng_seed=task.rng_seed
@@ -105,22 +115,27 @@ def train(task: TrainTask) -> Mapping[str, float]:
         batch_size=task.batch_size,
         epochs=task.epochs,
         learning_rate=task.learning_rate,
+        warmup_ratio=task.warmup_ratio,
+        weight_decay=task.weight_decay,
+        max_grad_norm=task.max_grad_norm,
         rng_seed=task.rng_seed,
     )
+    started = time.perf_counter()
     rows = transformers_way.learnt_rows(tokenizer, task.examples)
     transformers_way.train(model, tokenizer, rows, arguments)
     model.save_pretrained(task.adapter)
-    return {"trained": len(rows)}
+    return Done({"trained": len(rows)}, time.perf_counter() - started)
 
 
-def evaluate(task: EvaluateTask) -> Mapping[str, float]:
+def evaluate(task: EvaluateTask) -> Done:
     tokenizer, base = transformers_way.load_in_4_bits(Path(task.model), task.device, task.threads)
     model = transformers_way.with_adapter(base, Path(task.adapter))
+    started = time.perf_counter()
     transformers_way.write(model, tokenizer, task.prompts, _SAMPLED_TOKENS)
-    return {"evaluated": len(task.prompts)}
+    return Done({"evaluated": len(task.prompts)}, time.perf_counter() - started)
 
 
-def teach(task: TeachTask) -> Mapping[str, float]:
+def teach(task: TeachTask) -> Done:
     from llama_cpp import Llama
 
     llama = Llama(
@@ -129,6 +144,7 @@ def teach(task: TeachTask) -> Mapping[str, float]:
         n_threads=task.threads,
         n_threads_batch=task.threads,
         n_gpu_layers=_ALL_LAYERS if task.device == "cuda" else 0,
+        flash_attn=True,
         verbose=False,
     )
     how: dict[str, Any] = {
@@ -139,7 +155,7 @@ def teach(task: TeachTask) -> Mapping[str, float]:
         "repeat_penalty": 1.0,
         "max_tokens": task.max_tokens,
     }
-    written = 0
+    started, written = time.perf_counter(), 0
     for request in task.requests:
         if request.is_completion:
             reply: Any = llama.create_completion(request.text, stop=list(request.stop), **how)
@@ -147,7 +163,7 @@ def teach(task: TeachTask) -> Mapping[str, float]:
             messages: Any = [{"role": "user", "content": request.text}]
             reply = llama.create_chat_completion(messages, stop=list(request.stop), **how)
         written += reply["usage"]["completion_tokens"]
-    return {"requests": len(task.requests), "reply tokens": written}
+    return Done({"requests": len(task.requests), "reply tokens": written}, time.perf_counter() - started)
 
 
 def main(stage: str, path: str) -> None:
@@ -155,15 +171,15 @@ def main(stage: str, path: str) -> None:
     fields = json.loads(Path(path).read_text(encoding="utf-8"))
     match stage:
         case "train":
-            counts = train(TrainTask(**fields))
+            done = train(TrainTask(**fields))
         case "evaluate":
-            counts = evaluate(EvaluateTask(**fields))
+            done = evaluate(EvaluateTask(**fields))
         case "teach":
             requests = [TeachRequest(**one) for one in fields.pop("requests")]
-            counts = teach(TeachTask(requests=requests, **fields))
+            done = teach(TeachTask(requests=requests, **fields))
         case _:
             raise ValueError(f"no stage of the reference: {stage}")
-    _result_path(Path(path)).write_text(json.dumps(counts), encoding="utf-8")
+    _result_path(Path(path)).write_text(json.dumps(dataclasses.asdict(done)), encoding="utf-8")
 
 
 if __name__ == "__main__":
