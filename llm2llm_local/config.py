@@ -152,7 +152,8 @@ class TeacherConfig(Section):
     )
     flash_attention: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="llama.cpp's flash attention, which a quantized kv_cache needs; auto: where it is supported.",
+        description="llama.cpp's flash attention, which a quantized kv_cache needs; auto: on a GPU where it is "
+        "supported, on a CPU only to save memory.",
     )
 
 

@@ -112,7 +112,7 @@ def assert_scored_as_plainly(model: Any, asked: Sequence[list[int]], completions
             ):
                 expected = likelihoods(model, prompt, some)
                 assert best == int(expected.argmax())
-                assert confidence == pytest.approx(float(expected.softmax(0).max()), abs=1e-4)
+                assert confidence == pytest.approx(float(expected.softmax(0).max()), abs=2e-4)
 
 
 def test_an_impossible_token_makes_its_own_completions_impossible_and_no_other() -> None:

@@ -70,6 +70,17 @@ def test_with_room_for_all_a_whole_unit_is_decoded_at_once() -> None:
     assert found.flash_attention == "auto"
 
 
+def test_a_cpu_does_without_flash_attention_unless_that_takes_much_memory() -> None:
+    found = plan(24 * GIB, "cpu", group_size=4)
+    assert (found.flash_attention, found.n_cells) == ("off", 4096)
+    assert "flash attention off: on a CPU it is there to save memory" in said(found, group_size=4)
+    assert found.compute_bytes - plan(24 * GIB, "cpu", group_size=4, flash_attention="on").compute_bytes == 256 * MIB
+    many = plan(24 * GIB, "cpu", group_size=5)
+    assert many.flash_attention == "auto"
+    assert "without it, attention would take much memory" in said(many, group_size=5)[-1]
+    assert next(one.flash_attention for one in steps(found) if one.kv_type == "q8_0") == "on"
+
+
 def test_sequences_give_way_first_then_precision_then_layers() -> None:
     found = [plan(free * GIB // 4) for free in range(96, 0, -1)]
     assert [one.n_parallel for one in found if one.kv_type == "f16"] == sorted(

@@ -144,7 +144,7 @@ def teach(task: TeachTask) -> Done:
         n_threads=task.threads,
         n_threads_batch=task.threads,
         n_gpu_layers=_ALL_LAYERS if task.device == "cuda" else 0,
-        flash_attn=True,
+        flash_attn=task.device == "cuda",  # the faster way
         verbose=False,
     )
     how: dict[str, Any] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,11 @@ from ..errors import UserInputError
 from ..loop.fingerprint import threads
 from ..teacher.plan import Device
 from ..workers.memory import find_device
+from .gpu.limits import time_limits
 from .machine import disturbances, this_machine, versions
-from .measure import UNLIMITED, Tell, TimeLimits, measure, measure_series
+from .measure import UNLIMITED, Tell, measure, measure_series
 from .output import Report
 from .plan import Comparison, Series, against, resized
-
-_GPU_BEGIN_SECONDS, _GPU_END_SECONDS = 480.0, 530.0
-"""When `bench gpu` begins nothing new any more, and when it ends what still runs: within nine minutes."""
 
 _ALL_LAYERS = -1
 """As the teacher's settings say it."""
@@ -91,16 +88,11 @@ def run_benchmark(request: Request, tell: Tell) -> Report:
         warnings = tuple(disturbances())
         for warning in warnings:
             tell(f"warning: {warning}")
-        limits = _gpu_limits() if request.subject == "gpu" else UNLIMITED
+        limits = time_limits() if request.subject == "gpu" else UNLIMITED
         measured = tuple(
             measure_series(part, tell) if isinstance(part, Series) else measure(part, tell, limits) for part in parts
         )
     return Report(request.subject, this_machine(), versions(), warnings, measured)
-
-
-def _gpu_limits() -> TimeLimits:
-    now = time.monotonic()
-    return TimeLimits(begin=now + _GPU_BEGIN_SECONDS, end=now + _GPU_END_SECONDS)
 
 
 def _one_by_one(part: Comparison | Series) -> Comparison | Series:

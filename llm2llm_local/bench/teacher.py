@@ -79,7 +79,7 @@ def batched(case: TeacherCase) -> Repeat:
             n_batch=_N_BATCH,
             kv_bytes=8 * 2**30,
             kv_type="f16",
-            flash_attention="auto",
+            flash_attention="auto" if case.gpu_layers else "off",  # as it is planned
         )
     )
     requests = [
@@ -105,7 +105,7 @@ def one_at_a_time(case: TeacherCase) -> Repeat:
         n_threads=case.threads,
         n_threads_batch=case.threads,
         n_gpu_layers=case.gpu_layers,
-        flash_attn=True,
+        flash_attn=case.gpu_layers != 0,  # the faster way
         verbose=False,
     )
     chats = [[{"role": one.role, "content": one.content} for one in chat] for chat in _chats(case)]
@@ -156,6 +156,8 @@ def bare_loop(case: TeacherCase) -> Repeat:
     parameters.n_seq_max = case.n_parallel
     parameters.n_threads = parameters.n_threads_batch = case.threads
     parameters.kv_unified = parameters.no_perf = True
+    if not case.gpu_layers:
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     context = llama_cpp.llama_init_from_model(model.handle, parameters)
     memory = llama_cpp.llama_get_memory(context)
     batch = llama_cpp.llama_batch_init(_N_BATCH, 0, 1)

@@ -30,7 +30,7 @@ _NODES_AT_ONCE = 256
 _KEPT_AT_ONCE = 8192
 """Tokens whose keys and values are in memory at once, each row with all of its own; see `groups`."""
 
-_NEGLIGIBLE = 1e-5
+_NEGLIGIBLE = 1e-4
 """What all completions left out can add up to, as a share of the best one's probability."""
 
 

@@ -132,4 +132,8 @@ def _flash_attention(plan: TeacherPlan) -> str:
         return f"{plan.flash_attention}: {_BY_HAND}"
     if plan.flash_attention == "on":
         return "on: quantized keys and values need it"
+    if plan.flash_attention == "off":
+        return "off: on a CPU it is there to save memory"
+    if plan.device == "cpu":
+        return "where llama.cpp has it for the model: without it, attention would take much memory"
     return "where llama.cpp has it for the model: faster, in less memory"
