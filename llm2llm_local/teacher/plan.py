@@ -41,9 +41,9 @@ LEAST_CONTEXT = 2048
 _MANY_SEQUENCES = 8
 """With so many at once most of what batching gains is there; so many are kept before the cache is quantized."""
 
-_MOST_SCORES = 256 * 2**20
-"""Bytes of attention's scores that "auto" spends on a CPU to do without flash attention. Measured with 32 requests on 2
-cores with AMX: SmolLM2-135M 7.5 s without and 10.8 s with it, Qwen2.5-Coder-1.5B 35.9 s and 35.4 s.
+_SHARE_FOR_SCORES = 0.05
+"""Of the free memory: what attention's scores may take on a CPU, to do without flash attention. Measured with 32
+requests on 2 cores with AMX: SmolLM2-135M 7.5 s without and 10.8 s with it, Qwen2.5-Coder-1.5B 35.9 s and 35.4 s.
 """
 
 USABLE_SHARE = 0.95
@@ -282,7 +282,7 @@ def _plan(
         context_length=context_length,
         n_batch=wishes.n_batch or _DEFAULT_N_BATCH,
         kv_type=kv_type,
-        flash_attention=_flash_attention(sizes, device, wishes, kv_type, tokens),
+        flash_attention=_flash_attention(sizes, device, free_bytes, wishes, kv_type, tokens),
         kv_bytes=tokens * math.ceil(per_token),
         kv_bytes_per_token=per_token,
         kv_share_on_device=0.0,
@@ -309,13 +309,13 @@ def _plan(
 
 
 def _flash_attention(
-    sizes: LayerSizes, device: Device, wishes: TeacherWishes, kv_type: KvType, n_cells: int
+    sizes: LayerSizes, device: Device, free_bytes: int, wishes: TeacherWishes, kv_type: KvType, n_cells: int
 ) -> FlashAttention:
     if kv_type != "f16":
         return "on"
-    n_batch = wishes.n_batch or _DEFAULT_N_BATCH
-    if wishes.flash_attention == "auto" and device == "cpu" and n_batch * _score_bytes(sizes, n_cells) <= _MOST_SCORES:
-        return "off"
+    if wishes.flash_attention == "auto" and device == "cpu":
+        scores = (wishes.n_batch or _DEFAULT_N_BATCH) * _score_bytes(sizes, n_cells)
+        return "off" if scores <= free_bytes * _SHARE_FOR_SCORES else "auto"
     return wishes.flash_attention
 
 
