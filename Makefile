@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CUDA ?= 0
-KILLS ?= 200
+CUDA := 0
+KILLS := 200
 DEMO := demo
 READY := .venv/ready-cuda-$(CUDA)
 QUICK := -m "not model"
 STARTED := $(shell date +%s)
-JSON ?= build/bench-gpu.json
+$(if $(filter 0 1,$(CUDA)),,$(error CUDA=$(CUDA): give 1 for an NVIDIA GPU, or 0))
+BENCH_JSON := build/bench-gpu.json
 
 # Of the machine that `make bench-gpu` is carried to; this one's, unless told otherwise.
 GPU_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -22,27 +23,36 @@ GPU_BIN := $(if $(wildcard .venv/ready-cuda-1),$(BIN),$(GPU)/bin)
 # they lie, which nvcc knows. Where it has no cuBLAS, that of PyTorch is taken (see bench/gpu/setting_up.py); where it has
 # no stub of the driver's library, nothing is linked to that.
 NVCC := $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
-CUDA_HOME = $(realpath $(shell $(NVCC) --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.. TOP=//p'))
-LIBRARIES = $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/targets/*/lib /usr/lib/x86_64-linux-gnu)
+TOOLKIT = $(realpath $(shell $(NVCC) --dryrun -x cu /dev/null 2>&1 | sed -n 's/^.. TOP=//p'))
+LIBRARIES = $(wildcard $(TOOLKIT)/lib64 $(TOOLKIT)/targets/*/lib /usr/lib/x86_64-linux-gnu)
 CUBLAS = $(if $(wildcard $(LIBRARIES:=/libcublas.so)),,$(CURDIR)/$(GPU)/cuda)
 STUBS = $(wildcard $(LIBRARIES:=/stubs/libcuda.so) $(LIBRARIES:=/libcuda.so))
 LLAMA_CUDA = CMAKE_ARGS="-DGGML_CUDA=on -DCMAKE_CUDA_ARCHITECTURES=native -DGGML_CUDA_NCCL=off -DLLAVA_BUILD=off \
 -DLLAMA_OPENSSL=off $(if $(STUBS),,-DGGML_CUDA_NO_VMM=on) \
 $(if $(CUBLAS),-DCMAKE_LIBRARY_PATH=$(CUBLAS)/lib -DCMAKE_CUDA_FLAGS=-I$(CUBLAS)/include) \
--DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath,$(CUDA_HOME)/lib64$(if $(CUBLAS),:$(CUBLAS)/lib)" \
+-DCMAKE_SHARED_LINKER_FLAGS=-Wl,-rpath,$(TOOLKIT)/lib64$(if $(CUBLAS),:$(CUBLAS)/lib)" \
 CUDACXX=$(NVCC) CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc)
 
 # What every compiling of llama.cpp is told, see the header.
 COMPILING = CPATH="$(CURDIR)/llm2llm_local/teacher$(if $(CPATH),:$(CPATH))" CXXFLAGS="$(CXXFLAGS) -include amx_tile.h"
 TRIAL = $(BIN)/python -m llm2llm_local.teacher.trial models/SmolLM2-135M-Instruct.Q4_1.gguf
 
+# One that was compiled for the GPU is compiled for it again. A processor that lacks instructions ends it with 132, SIGILL.
+LLAMA = $(COMPILING) $(if $(filter 1,$(CUDA))$(wildcard .venv/ready-cuda-1),$(LLAMA_CUDA)) $(BIN)/python -m pip install -q \
+	--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python -c .constraints.txt llama-cpp-python
+
 # Packages that `make wheels` has put there are all that is used: nothing is asked of a network then.
-ifneq ($(wildcard wheels/*.whl),)
-ifeq ($(filter wheels wheels-gpu,$(MAKECMDGOALS)),)
+OFFLINE := $(if $(filter wheels wheels-gpu,$(MAKECMDGOALS)),,$(wildcard wheels/complete))
+GPU_OFFLINE := $(wildcard wheels-gpu/complete)
+ifneq ($(OFFLINE),)
 export PIP_NO_INDEX := 1
-export PIP_FIND_LINKS := $(CURDIR)/wheels
+export PIP_FIND_LINKS := wheels
 endif
-endif
+
+define NEEDS_COMPILER
+	@{ command -v c++ || command -v g++ || command -v clang++; } >/dev/null \
+		|| { echo "Needs a C++ compiler: install g++ or clang"; exit 1; }
+endef
 
 .PHONY: help setup models llama wheels wheels-gpu demo bench-gpu test check lint torture clean
 
@@ -53,7 +63,7 @@ help:
 	@echo "make models    the default teacher and student in models/"
 	@echo "make llama     compile llama.cpp again, for this processor"
 	@echo "make wheels    all packages in wheels/, to carry to a machine without a network"
-	@echo "make wheels-gpu  what make bench-gpu lacks in wheels/, to carry there (GPU_PYTHON=3.12: for its Python)"
+	@echo "make wheels-gpu  what make bench-gpu lacks in wheels-gpu/, to carry there (GPU_PYTHON=3.12: for its Python)"
 	@echo "make bench-gpu   set up on a machine with CUDA, PyTorch, transformers and PEFT, then measure its GPU: 9 minutes"
 	@echo "make lint      format, lint, types and import rules"
 	@echo "make check     the same, and the quick tests"
@@ -83,53 +93,56 @@ torture: models
 
 models: setup
 	@$(BIN)/python -m llm2llm_local.default_model --folder models
-	@$(TRIAL); case $$? in 0) ;; 132) $(MAKE) --no-print-directory llama ;; *) exit 1 ;; esac
+	@$(TRIAL); case $$? in 0) ;; 132) echo "llama.cpp was compiled for another processor: compiling it for this one" \
+		"(about 10 minutes on 2 cores) …"; $(LLAMA) && $(TRIAL) || { echo "llama.cpp doesn't run here"; exit 1; } ;; \
+		*) exit 1 ;; esac
 
 llama: setup
+	$(NEEDS_COMPILER)
 	@echo "Compiling llama.cpp for this processor (about 10 minutes on 2 cores) …"
 	$(LLAMA)
-	@$(TRIAL)
-
-define LLAMA
-	$(COMPILING) $(if $(filter 1,$(CUDA)),$(LLAMA_CUDA)) $(BIN)/python -m pip install -q --force-reinstall --no-deps \
-		--no-cache-dir --no-binary llama-cpp-python -c .constraints.txt llama-cpp-python
-endef
 
 wheels: models
+	@rm -f wheels/complete
 	$(COMPILING) $(BIN)/python -m pip wheel -q --wheel-dir wheels -c .constraints.txt ".[dev]" "setuptools>=77"
 	@rm -f wheels/llm2llm_local-*.whl
-	$(SOURCES)
+	$(call SOURCES,wheels)
+	@touch wheels/complete
 	@echo "Carry this folder over, without .venv: make demo needs no network there."
 
 # What llama.cpp is compiled from, and with.
 define SOURCES
-	$(BIN)/python -m pip download -q --no-deps --no-binary llama-cpp-python --dest wheels -c .constraints.txt \
+	$(BIN)/python -m pip download -q --no-deps --no-binary llama-cpp-python --dest $(1) -c .constraints.txt \
 		llama-cpp-python
-	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --dest wheels -c .constraints.txt \
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --dest $(1) -c .constraints.txt \
 		scikit-build-core pathspec packaging cmake ninja
 endef
 
 wheels-gpu: models
-	@mkdir -p wheels
-	$(BIN)/python -m llm2llm_local.bench.gpu.carried > wheels/gpu.txt
-	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --dest wheels \
-		-r wheels/gpu.txt
-	$(SOURCES)
+	@mkdir -p wheels-gpu && rm -f wheels-gpu/complete
+	$(BIN)/python -m llm2llm_local.bench.gpu.carried > wheels-gpu/names.txt
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --dest wheels-gpu \
+		-r wheels-gpu/names.txt
+	$(call SOURCES,wheels-gpu)
+	@touch wheels-gpu/complete
 	@echo "Carry this folder over, without .venv: make bench-gpu needs no network there."
 
 bench-gpu:
 	@nvidia-smi -L 2>/dev/null | grep -q GPU || { echo "Needs an NVIDIA GPU, and nvidia-smi finds none here." \
 		"Without one there are llm2llm bench teacher and llm2llm bench student"; exit 1; }
 	@$(MAKE) --no-print-directory $(GPU_READY)
-	@mkdir -p $(dir $(JSON))
-	LLM2LLM_BENCH_STARTED=$(STARTED) $(GPU_BIN)/python -m llm2llm_local bench gpu --json > $(JSON).part
-	@mv $(JSON).part $(JSON)
-	@echo "All of it is in $(JSON)"
-	@$(GPU_BIN)/python -m llm2llm_local.bench.gpu.targets $(JSON)
+	@$(GPU_BIN)/python -m llm2llm_local.default_model --folder models
+	@mkdir -p $(dir $(BENCH_JSON))
+	LLM2LLM_BENCH_STARTED=$(STARTED) $(GPU_BIN)/python -m llm2llm_local bench gpu --json > $(BENCH_JSON).part
+	@mv $(BENCH_JSON).part $(BENCH_JSON)
+	@echo "All of it is in $(BENCH_JSON)"
+	@$(GPU_BIN)/python -m llm2llm_local.bench.gpu.targets $(BENCH_JSON)
 
 # The machine's own packages stay as they are, and are used; what is missing is put beside them. While llama.cpp is
 # compiled, they are tried, and the default models made. Made once, however young the files of this project are: they may
 # have been copied anew for another call. make clean removes it.
+$(GPU)/ready: export PIP_NO_INDEX := $(if $(GPU_OFFLINE)$(OFFLINE),1)
+$(GPU)/ready: export PIP_FIND_LINKS := $(if $(GPU_OFFLINE),wheels-gpu,$(if $(OFFLINE),wheels))
 $(GPU)/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 bench-gpu"; exit 1; }
@@ -157,12 +170,11 @@ $(READY): pyproject.toml .constraints.txt
 		|| { echo "Needs Python 3.11 or newer: install it, then make PYTHON=/path/to/python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Needs Python's venv module: install your system's python3-venv package"; exit 1; }
-	@test -n "$$PIP_NO_INDEX" || { command -v c++ || command -v g++ || command -v clang++; } >/dev/null \
-		|| { echo "Needs a C++ compiler: install g++ or clang"; exit 1; }
+	$(if $(OFFLINE),,$(NEEDS_COMPILER))
 	@test $(CUDA) = 0 || test -n "$(NVCC)" \
 		|| { echo "CUDA=1 needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
 	@echo "Setting up .venv: packages (a few minutes), then compiling llama.cpp (about 10 minutes on 2 cores) …"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	$(COMPILING) $(BIN)/python -m pip install -q -c .constraints.txt -e ".[dev]"
 ifeq ($(CUDA),1)
 	@echo "Compiling llama.cpp again, for the GPU (10 to 30 minutes) …"

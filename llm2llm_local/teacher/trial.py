@@ -7,6 +7,7 @@ it, and compiles again where it doesn't work.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .. import airgap
@@ -17,6 +18,7 @@ _N_TOKENS = 64
 def main(model: str) -> None:
     """Reads a batch of tokens and one more. Ends the process where llama.cpp can't."""
     airgap.enforce()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the processor is tried, and a GPU may be full
     from llama_cpp import Llama
 
     llama = Llama(model, n_ctx=2 * _N_TOKENS, n_gpu_layers=0, verbose=False)

@@ -84,6 +84,6 @@ def _context(name: str, case: ContextCase) -> Comparison:
         repeats=1,
         warm_ups=0,
         note="One example at a time, to about 5%. What ended it has its figure: the least tokens that memory ran out "
-        "with, or the model's longest.",
+        "with, or the model's longest. The budget is of what PyTorch allocates: CUDA itself takes some on top.",
         before=made_student,
     )

@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 
-from ...errors import UserInputError
 from ...report.plain import plain
 from ..output import figure
 from .context import CONTEXT, LONGEST, TOO_LONG
@@ -44,10 +43,11 @@ class Line:
 
 def main(file: Path) -> None:
     try:
-        document = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserInputError(f"{file}: {error}", "Make it with: llm2llm bench gpu --json > FILE") from None
-    for line in table(document):
+        lines = list(table(json.loads(file.read_text("utf-8"))))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        click.echo(f"error: {file}: not what llm2llm bench gpu --json prints: {error!r}", err=True)
+        raise SystemExit(1) from None
+    for line in lines:
         click.echo(line)
 
 
