@@ -258,6 +258,11 @@ def weights_with_header(header: bytes) -> Callable[[Path], None]:
     return write
 
 
+def tensor_header(**changes: Any) -> bytes:
+    tensor = {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]}
+    return json.dumps({"a": {**tensor, **changes}}).encode()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -283,6 +288,10 @@ def weights_with_header(header: bytes) -> Callable[[Path], None]:
         (weights_with_header(b"no JSON"), "its header can't be read"),
         (weights_with_header(b'{"a": {"dtype": "F16"}}'), "its header can't be read"),
         (weights_with_header(b"[1]"), "its header can't be read"),
+        (weights_with_header(tensor_header(shape=["x", 2])), "its header can't be read"),
+        (weights_with_header(tensor_header(shape=[None])), "its header can't be read"),
+        (weights_with_header(tensor_header(shape="22")), "its header can't be read"),
+        (weights_with_header(tensor_header(data_offsets=[0, 0.5])), "its header can't be read"),
         (weights_with_header(b'{"__metadata__": {}}'), "holds no weights"),
     ],
 )

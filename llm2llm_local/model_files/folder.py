@@ -185,9 +185,9 @@ def _safetensors_table(path: Path) -> list[_Tensor]:
             end = 0
             for name, tensor in header.items():
                 if name != "__metadata__":
-                    first, after = tensor["data_offsets"]
+                    first, after = _integers(tensor["data_offsets"])
                     type_name = _SAFETENSORS_TYPES.get(tensor["dtype"], tensor["dtype"].lower())
-                    tensors.append(_Tensor(type_name, tuple(tensor["shape"]), after - first))
+                    tensors.append(_Tensor(type_name, _integers(tensor["shape"]), after - first))
                     end = max(end, after)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise ModelError(f"{path}: damaged: its header can't be read", COPY_AGAIN) from None
@@ -196,3 +196,10 @@ def _safetensors_table(path: Path) -> list[_Tensor]:
     if not tensors:
         raise ModelError(f"{path}: holds no weights", COPY_AGAIN)
     return tensors
+
+
+def _integers(value: object) -> tuple[int, ...]:
+    """Of a JSON list; TypeError when it is none, or has anything else."""
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise TypeError(f"a list of integers is expected: {value!r}")
+    return tuple(value)
