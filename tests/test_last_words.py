@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workspaces import add_run
 
 from llm2llm_local.launch import process_log
 from llm2llm_local.records import Status
+from llm2llm_local.report.events import Event, worker_deaths
 from llm2llm_local.report.last_words import last_words
 from llm2llm_local.report.status import run_statuses
 from llm2llm_local.store.reader import open_reader
@@ -48,3 +50,26 @@ def test_a_failed_run_has_its_reason(dead: Path) -> None:
     with Store(dead) as store, store.transaction():
         store.of_run(1).set_status(Status.FAILED, "the disk is full")
     assert words_of(dead) == "the disk is full"
+
+
+def test_of_deaths_only_the_newest_is_read(dead: Path) -> None:
+    """There may be thousands, which a screen counts every second."""
+    with Store(dead) as store, store.transaction():
+        run = store.of_run(1)
+        for number in range(5):
+            run.add_event("worker_died", f"death {number}")
+        run.add_event("run_failed", "no more")
+    read: list[Any] = []
+
+    def counted(cursor: object, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        read.append(row)
+        return row
+
+    with open_reader(dead) as connection:
+        connection.row_factory = counted
+        deaths = worker_deaths(connection, 1)
+        assert worker_deaths(connection, 2) is None
+    assert deaths is not None
+    assert (deaths.n, deaths.newest.message, deaths.newest.kind) == (6, "death 4", "worker_died")
+    assert isinstance(deaths.newest, Event)
+    assert len(read) == 1

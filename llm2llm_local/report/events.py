@@ -27,12 +27,14 @@ class WorkerDeaths:
 
 def worker_deaths(connection: sqlite3.Connection, run_id: int) -> WorkerDeaths | None:
     """Since the run was started or resumed last; None where no worker died."""
-    rows = connection.execute(
-        "SELECT id, iteration, kind, message, created_at FROM events WHERE run_id = :run AND kind = 'worker_died' AND "
-        "id > coalesce((SELECT max(id) FROM events WHERE run_id = :run AND kind = 'run_resumed'), 0) ORDER BY id",
+    row = connection.execute(
+        "SELECT deaths.n, id, iteration, kind, message, created_at FROM events JOIN ("
+        "SELECT count(*) AS n, max(id) AS newest FROM events WHERE run_id = :run AND kind = 'worker_died' AND "
+        "id > coalesce((SELECT max(id) FROM events WHERE run_id = :run AND kind = 'run_resumed'), 0)"
+        ") AS deaths ON id = newest",
         {"run": run_id},
-    ).fetchall()
-    return WorkerDeaths(len(rows), Event(*rows[-1])) if rows else None
+    ).fetchone()
+    return None if row is None else WorkerDeaths(row[0], Event(*row[1:]))
 
 
 def events_after(connection: sqlite3.Connection, run_id: int, after_id: int, limit: int) -> list[Event]:
