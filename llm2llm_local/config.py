@@ -153,7 +153,7 @@ class TeacherConfig(Section):
     flash_attention: Literal["auto", "on", "off"] = Field(
         "auto",
         description="llama.cpp's flash attention, which a quantized kv_cache needs; auto: on a GPU where it is "
-        "supported, on a CPU only to save memory.",
+        "supported, on a CPU only where it saves more than 1 GiB.",
     )
 
 
@@ -236,7 +236,7 @@ class HardwareConfig(Section):
     threads: int = Field(0, ge=0, le=1024, description="CPU threads for a model; 0: one for each core.")
     keep_both: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Keep teacher and student loaded at once; auto: when both fit into the free memory.",
+        description="Keep teacher and student loaded at once; auto: when both fit into 95% of the free memory.",
         json_schema_extra=NO_EFFECT_ON_RESULTS,
     )
     worker_timeout_seconds: int = Field(

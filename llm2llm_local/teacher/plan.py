@@ -41,9 +41,12 @@ LEAST_CONTEXT = 2048
 _MANY_SEQUENCES = 8
 """With so many at once most of what batching gains is there; so many are kept before the cache is quantized."""
 
-_SHARE_FOR_SCORES = 0.05
-"""Of the free memory: what attention's scores may take on a CPU, to do without flash attention. Measured with 32
-requests on 2 cores with AMX: SmolLM2-135M 7.5 s without and 10.8 s with it, Qwen2.5-Coder-1.5B 35.9 s and 35.4 s.
+MOST_SCORES = 2**30
+"""Bytes that attention's scores may take on a CPU, to do without flash attention; a share of the free memory would let
+replies depend on what else is open. What that gains depends on the processor, and is more than it may lose. Measured on
+2 cores of an Intel Xeon with AMX (the bare loop; 32 requests of 200 shared tokens, 30 of their own and 48 written):
+SmolLM2-135M 7.5 s without flash attention and 10.8 s with it, Qwen2.5-Coder-1.5B 35.9 s and 35.4 s. On an AMD EPYC
+without AMX (SmolLM2-135M, 32 sequences): 190 tokens/s without it and 210 with it.
 """
 
 USABLE_SHARE = 0.95
@@ -132,7 +135,7 @@ class TeacherPlan:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> TeacherPlan:
-        """Also from one that has more (a record in the store has reasons, too) or, of an earlier day, less."""
+        """Also from one of an earlier day, which had more (its reasons) or less."""
         names = {field.name for field in dataclasses.fields(cls)}
         figures = {name: value for name, value in record.items() if name in names}
         for name in ("by_hand", "lowered"):
@@ -158,8 +161,8 @@ def smaller(plan: TeacherPlan, sizes: LayerSizes, what: Literal["weights", "cont
     """The next plan to try when `what` of this one ran out of memory; None when nothing is left that "auto" may change.
 
     Weights: half the layers on the GPU. Context, in this order: half the sequences and their cache, down to what one
-    request needs; a quantized cache; half the tokens in a forward pass; half the layers on the GPU. Each has a limit,
-    so this ends.
+    request needs (without attention there is no cache: half the sequences, down to one); a quantized cache; half the
+    tokens in a forward pass; half the layers on the GPU. Each has a limit, so this ends.
     """
     changes = _smaller_context(plan, sizes) if what == "context" else {}
     if not changes and plan.gpu_layers and "gpu_layers" not in plan.by_hand:
@@ -184,6 +187,8 @@ def _smaller_context(plan: TeacherPlan, sizes: LayerSizes) -> dict[str, Any]:
         if not is_by_hand:
             changes["context_length"] = min(plan.context_length, cells)
         return changes
+    if not plan.n_cells and plan.n_parallel > 1 and "n_parallel" not in plan.by_hand:
+        return {"n_parallel": plan.n_parallel // 2}  # each has a state, however long it is
     has_flash = plan.flash_attention != "off" or "flash_attention" not in plan.by_hand
     may_quantize = can_quantize(sizes) and has_flash and "kv_cache" not in plan.by_hand
     if plan.kv_type == "f16" and may_quantize:
@@ -282,7 +287,7 @@ def _plan(
         context_length=context_length,
         n_batch=wishes.n_batch or _DEFAULT_N_BATCH,
         kv_type=kv_type,
-        flash_attention=_flash_attention(sizes, device, free_bytes, wishes, kv_type, tokens),
+        flash_attention=_flash_attention(sizes, device, wishes, kv_type, tokens),
         kv_bytes=tokens * math.ceil(per_token),
         kv_bytes_per_token=per_token,
         kv_share_on_device=0.0,
@@ -309,13 +314,13 @@ def _plan(
 
 
 def _flash_attention(
-    sizes: LayerSizes, device: Device, free_bytes: int, wishes: TeacherWishes, kv_type: KvType, n_cells: int
+    sizes: LayerSizes, device: Device, wishes: TeacherWishes, kv_type: KvType, n_cells: int
 ) -> FlashAttention:
     if kv_type != "f16":
         return "on"
     if wishes.flash_attention == "auto" and device == "cpu":
         scores = (wishes.n_batch or _DEFAULT_N_BATCH) * _score_bytes(sizes, n_cells)
-        return "off" if scores <= free_bytes * _SHARE_FOR_SCORES else "auto"
+        return "off" if scores <= MOST_SCORES else "auto"
     return wishes.flash_attention
 
 
@@ -354,7 +359,8 @@ def _kv_share(sizes: LayerSizes, device: Device, gpu_layers: int) -> float:
 
 def _compute_bytes(sizes: LayerSizes, plan: TeacherPlan) -> int:
     """Buffers of a forward pass: scores of the vocabulary for each row that is sampled from; some hidden states for
-    each token of the batch, and who may look at whom; without flash attention the attention of every head, too.
+    each token of the batch, and who may look at whom; without flash attention the attention of every head, too. The
+    state of a recurrent layer, one for each sequence, isn't counted.
     """
     for_each = 4 * _HIDDEN_STATES * sizes.n_embd + 6 * plan.n_cells
     if plan.flash_attention == "off":

@@ -1,6 +1,6 @@
 """Why each figure of a teacher's plan is what it is, in sentences that are true of that plan.
 
-They are made of the plan at hand and never kept with it, so that they can't outlive its figures. What is said in the
+They are made of the plan at hand and never stored with it, so that they can't outlive its figures. What is said in the
 past tense is of the day when it was planned; memory may have run out since.
 """
 
@@ -14,6 +14,7 @@ from ..model_files.layers import LayerSizes
 from .plan import (
     LEAST_CONTEXT,
     MOST_PARALLEL,
+    MOST_SCORES,
     USABLE_SHARE,
     TeacherPlan,
     TeacherWishes,
@@ -23,6 +24,7 @@ from .plan import (
 
 _BY_HAND = "set by hand"
 _RAN_OUT = "memory ran out with more"
+_MOST = byte_size(MOST_SCORES)
 
 
 def reasons(plan: TeacherPlan, sizes: LayerSizes, wishes: TeacherWishes) -> list[str]:
@@ -135,5 +137,5 @@ def _flash_attention(plan: TeacherPlan) -> str:
     if plan.flash_attention == "off":
         return "off: on a CPU it is there to save memory"
     if plan.device == "cpu":
-        return "where llama.cpp has it for the model: without it, attention would take much memory"
+        return f"where llama.cpp has it for the model: without it, attention would have taken over {_MOST}"
     return "where llama.cpp has it for the model: faster, in less memory"
