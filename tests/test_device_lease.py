@@ -308,6 +308,21 @@ def test_a_hand_over_is_told_with_its_first_sign_of_work(
     ]
 
 
+@pytest.mark.parametrize("keeps_both", [True, False])
+def test_a_load_that_ends_nobody_is_no_hand_over(diary: list[str], tmp_path: Path, keeps_both: bool) -> None:
+    """Both stay, or the device was given back in between: the next load takes it from nobody."""
+    reports, settings = Reports(), None
+    plan = MemoryPlan("cpu", 0, 0, 0, keeps_both, FOR_A_TEST)
+    with WorkerPool(settings, settings, plan, tmp_path, 1, 0, reports, never) as pool:  # type: ignore[arg-type]
+        pool.teacher.check_prompts([], quiet)
+        if not keeps_both:
+            pool.close()
+        pool.student.check_lengths((), quiet)
+        pool.student.check_lengths((), quiet)
+    assert len(reports.of("worker_started")) == 2
+    assert not reports.of("hand_over")
+
+
 @pytest.mark.model
 def test_nothing_of_the_former_holder_is_left_in_memory(open_pool: Open) -> None:
     """Measured at the processes: only the new holder's is there, and this one has not grown by a model."""
@@ -345,13 +360,13 @@ class Shrinking:
         self.reasons: list[str] = []
         self.short_of: list[str] = []
 
-    def __call__(self, why: str, what: str) -> tuple[Any, MemoryPlan] | None:
+    def __call__(self, why: str, what: str, plan: MemoryPlan) -> tuple[Any, MemoryPlan] | None:
         if self.n_parallel == 1:
             return None
         self.reasons.append(why)
         self.short_of.append(what)
         self.n_parallel //= 2
-        return self.n_parallel, MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)
+        return self.n_parallel, plan
 
 
 def too_large(monkeypatch: pytest.MonkeyPatch, error: Exception, fits: int) -> None:
@@ -364,10 +379,16 @@ def too_large(monkeypatch: pytest.MonkeyPatch, error: Exception, fits: int) -> N
     monkeypatch.setattr(FakeWorker, "load", load)
 
 
-def shrinking_pool(tmp_path: Path, shrink: Shrinking, reports: Reports, retries: int = 0) -> WorkerPool:
+def shrinking_pool(
+    tmp_path: Path,
+    shrink: Shrinking,
+    reports: Reports,
+    retries: int = 0,
+    take_turns: Callable[[MemoryPlan], None] = lambda plan: None,
+) -> WorkerPool:
     settings: Any = shrink.n_parallel
     plan = MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)
-    return WorkerPool(settings, settings, plan, tmp_path, 1, retries, reports, never, shrink)
+    return WorkerPool(settings, settings, plan, tmp_path, 1, retries, reports, never, shrink, take_turns)
 
 
 def test_what_does_not_fit_is_tried_smaller_until_it_does(
@@ -401,14 +422,14 @@ def test_a_kill_changes_the_plan_only_when_the_kernel_did_it_for_want_of_memory(
 ) -> None:
     """A person may kill a worker, too: then the plan, and with it every reply, stays as it was."""
     deaths = [WorkerDiedError("it was killed", was_killed=True)]
+    before, after = kills_of_the_kernel
 
     def load(worker: FakeWorker, settings: int) -> None:
         if deaths:
             raise deaths.pop()
 
     monkeypatch.setattr(FakeWorker, "load", load)
-    counts = iter([*kills_of_the_kernel, 5])
-    monkeypatch.setattr(pool_module, "out_of_memory_kills", lambda: next(counts))
+    monkeypatch.setattr(pool_module, "out_of_memory_kills", lambda: before if deaths else after)
     shrink, reports = Shrinking(8), Reports()
     with shrinking_pool(tmp_path, shrink, reports, retries=1) as pool:
         assert pool.teacher.check_prompts([], quiet) == 0
@@ -460,14 +481,15 @@ def test_memory_that_runs_out_with_both_loaded_lets_them_take_turns_before_a_pla
     work_fails(monkeypatch, role, error, only_beside_other=True)
     kills = iter(range(100))
     monkeypatch.setattr(pool_module, "out_of_memory_kills", lambda: next(kills))
-    shrink, reports = Shrinking(8), Reports()
-    with shrinking_pool(tmp_path, shrink, reports) as pool:
+    shrink, reports, told = Shrinking(8), Reports(), list[MemoryPlan]()
+    with shrinking_pool(tmp_path, shrink, reports, take_turns=told.append) as pool:
         for _ in range(3):
             pool.teacher.check_prompts([], quiet)
             pool.student.check_lengths((), quiet)
     assert shrink.n_parallel == 8
     (said,) = reports.of("memory_short")
     assert said.endswith(f"from here on teacher and student take turns, although {FOR_A_TEST}")
+    assert [(plan.keeps_both, plan.reason) for plan in told] == [(False, "memory ran out with both loaded")]
     loaded: set[str] = set()
     turns = [line.split() for line in diary[diary.index(f"{role} ends") :]]
     for who, what in turns:
@@ -491,7 +513,10 @@ def test_even_a_persons_word_gives_way_when_memory_runs_out_and_this_is_said_onc
             pool.student.check_lengths((), quiet)
     (said,) = reports.of("memory_short")
     assert said.startswith("memory ran out (no room for it): from here on teacher and student take turns, although ")
-    because = {"always": 'hardware.keep_both = "always"', "auto": "together they need about 1.2 GiB, no more than the"}
+    because = {
+        "always": 'hardware.keep_both = "always"',
+        "auto": "together they need about 1.2 GiB, no more than 95% of the 2.0 GiB free",
+    }
     assert because[keep_both] in said
 
 
@@ -532,3 +557,43 @@ def test_a_kill_by_the_kernel_ahead_of_the_wait_is_seen(
         kills = 1
         wait(quiet)
     assert (shrink.n_parallel, shrink.short_of) == (4, ["context"])
+
+
+@pytest.mark.parametrize(("kills_of_the_kernel", "turns"), [(1, True), (0, False)])
+def test_a_worker_that_the_kernel_killed_while_it_had_nothing_to_do_makes_them_take_turns(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills_of_the_kernel: int, turns: bool
+) -> None:
+    """As when the student's training needs what the teacher holds; the kernel kills whom it likes."""
+    kills = 0
+    monkeypatch.setattr(pool_module, "out_of_memory_kills", lambda: kills)
+    dead: set[str] = set()
+
+    def begin(worker: FakeWorker, method: str, *arguments: Any) -> None:
+        if worker.role in dead:
+            dead.remove(worker.role)
+            raise WorkerDiedError("it was killed", was_killed=True)
+
+    monkeypatch.setattr(FakeWorker, "begin", begin)
+    shrink, reports = Shrinking(8), Reports()
+    with shrinking_pool(tmp_path, shrink, reports, retries=1) as pool:
+        pool.teacher.check_prompts([], quiet)
+        pool.student.check_lengths((), quiet)
+        kills += kills_of_the_kernel
+        dead.add("teacher")
+        pool.student.check_lengths((), quiet)
+        pool.teacher.check_prompts([], quiet)
+        assert len(reports.of("worker_died")) == 1
+        assert bool(reports.of("memory_short")) == turns
+        assert ("student ends" in diary) == turns
+    assert shrink.n_parallel == 8
+
+
+@pytest.mark.parametrize(("free", "keeps_both"), [(1000 * MIB, True), (999 * MIB, False)])
+def test_both_stay_loaded_when_they_take_no_more_than_95_percent_of_what_is_free(free: int, keeps_both: bool) -> None:
+    """As for a teacher alone: what fragments, and what other programs come to need, is beside it."""
+    student = planned_student("cpu", "nf4", WeightCounts(1, 1))
+    teacher: Any = types.SimpleNamespace(device="cpu", total_bytes=950 * MIB - student.needed_bytes)
+    plan = plan_memory(teacher, student, free, "auto")
+    assert plan.keeps_both == keeps_both
+    compared = "no more" if keeps_both else "more"
+    assert f"950 MiB, {compared} than 95% of the {free // MIB} MiB free" in plan.reason

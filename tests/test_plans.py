@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from llm2llm_local.doctor import diagnose
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.loop import plans as plans_module
 from llm2llm_local.loop.inputs import read_inputs
-from llm2llm_local.loop.plans import complete_plan, plan_of_run, smaller_plan_of_run
+from llm2llm_local.loop.plans import complete_plan, plan_of_run, smaller_plan_of_run, turns_of_run
+from llm2llm_local.report.plan import plan_by_part
+from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 
 pytestmark = pytest.mark.model
@@ -41,7 +44,7 @@ def test_a_run_stores_its_plan_and_both_models_stay_loaded_over_all_iterations(f
     assert teacher["n_parallel"] == 2  # all of a unit
     assert teacher["context_length"] == 512
     assert teacher["by_hand"] == ["context_length"]
-    assert teacher["reasons"][0] == "2 sequences at once: as many as a unit of work has requests"
+    assert "reasons" not in teacher  # they would outlive the figures
     longest, replies = finished_run.rows("SELECT max(input_tokens), count(*) FROM teacher_calls")[0]
     assert replies and longest + 24 <= teacher["longest_request"] < teacher["request_tokens"]
     ((memory, summary),) = finished_run.rows("SELECT memory, summary FROM plans")
@@ -101,17 +104,39 @@ def test_a_smaller_plan_is_stored_told_once_and_in_force(workspace: Workspace) -
     with Store(workspace.folder) as store:
         run = store.of_run(1)
         before = plan_of_run(run, inputs)
-        smaller = smaller_plan_of_run(run, inputs, "no room for it", "context")
+        smaller = smaller_plan_of_run(run, inputs, "no room for it", "context", before.memory)
         assert smaller is not None
+        assert smaller.memory.keeps_both
         assert smaller.teacher.total_bytes < before.teacher.total_bytes
         assert plan_of_run(run, inputs).teacher == smaller.teacher
         n = 1
-        while smaller_plan_of_run(run, inputs, "no room for it", "context") is not None:
+        while smaller_plan_of_run(run, inputs, "no room for it", "context", before.memory) is not None:
             n += 1
     messages = workspace.rows("SELECT message FROM events WHERE kind = 'plan_smaller' ORDER BY id")
     assert len(messages) == n
     assert messages[0][0].startswith("the teacher ran out of memory (no room for it) and goes on with less: ")
     assert "may differ" in messages[0][0]
+
+
+def test_what_a_person_sees_says_that_they_take_turns_once_memory_ran_out_and_goes_on_saying_so(
+    workspace: Workspace,
+) -> None:
+    """However small the teacher becomes after that."""
+    inputs = read_inputs(workspace.config, ())
+    with Store(workspace.folder) as store:
+        run = store.of_run(1)
+        before = plan_of_run(run, inputs)
+        assert before.memory.keeps_both
+        turns = dataclasses.replace(before.memory, keeps_both=False, reason="memory ran out with both loaded")
+        turns_of_run(run, inputs, turns)
+        with open_reader(workspace.folder) as reader:
+            assert plan_by_part(reader, 1)["device"].endswith("they take turns: memory ran out with both loaded")
+        assert plans(workspace, 1)[-1] == (turns.reason, json.loads(json.dumps(before.teacher.record())))
+        smaller = smaller_plan_of_run(run, inputs, "no room for it", "context", turns)
+        assert smaller is not None
+        assert not smaller.memory.keeps_both
+        with open_reader(workspace.folder) as reader:
+            assert plan_by_part(reader, 1)["device"].endswith("they take turns: memory ran out before")
 
 
 # --- requests as long as they were measured ---
@@ -123,14 +148,37 @@ def test_what_was_measured_of_the_prompts_bounds_a_smaller_plan_and_stays(worksp
     with Store(workspace.folder) as store:
         run = store.of_run(1)
         workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)
-        plan_of_run(run, inputs)
+        first = plan_of_run(run, inputs)
         complete_plan(run, 1000)
         assert plan_of_run(run, inputs).teacher.longest_request == 1000
         smaller = None
-        while (plan := smaller_plan_of_run(run, inputs, "no room for it", "context")) is not None:
+        while (plan := smaller_plan_of_run(run, inputs, "no room for it", "context", first.memory)) is not None:
             smaller = plan.teacher
     assert smaller is not None
     assert (smaller.n_cells, smaller.context_length, smaller.longest_request) == (1024, 1024, 1000)
+
+
+def test_a_smaller_plan_has_room_for_kept_examples_as_long_as_the_checks_let_them_be(workspace: Workspace) -> None:
+    """They may be longer than any seed, and a prompt that doesn't fit stops the run."""
+
+    def longest(*overrides: str) -> int:
+        sets = [word for override in overrides for word in ("--set", override)]
+        assert workspace.llm2llm("run", "--set", "teacher.context_length=auto", *sets).code == 0
+        (run_id,) = workspace.rows("SELECT max(run_id) FROM runs")[0]
+        return int(plans(workspace, run_id)[-1][1]["longest_request"])
+
+    as_seeds = longest("checks.max_length_ratio=1.0")
+    assert longest("checks.max_length_ratio=1.5") > as_seeds
+    no_longer_than_a_reply = longest("checks.max_length_ratio=50")
+    assert longest("checks.max_length_ratio=100") == no_longer_than_a_reply
+
+
+def test_what_was_stored_with_sentences_of_its_figures_loses_them_with_the_next_figure(workspace: Workspace) -> None:
+    workspace.execute("UPDATE plans SET teacher = json_set(teacher, '$.reasons', json_array(?))", "old")
+    with Store(workspace.folder) as store:
+        complete_plan(store.of_run(1), 300)
+    ((_, teacher),) = plans(workspace, 1)
+    assert (teacher["longest_request"], "reasons" in teacher) == (300, False)
 
 
 # --- what doctor says ---

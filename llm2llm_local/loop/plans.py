@@ -4,7 +4,7 @@ Batched arithmetic depends on the batch, and what fits depends on the memory of 
 a run's teacher is loaded as it was for that one, however much is free when the run goes on. Only when memory runs out
 for a teacher that has the device to itself does that change: what is done stays, and what comes after may differ from
 the replies of a run that had the memory. Whether both models stay loaded changes no result: it is decided anew at every
-start, and given up for the rest of it when memory runs out with both loaded.
+start, and given up for the rest of it when memory runs out with both loaded; the plan that is stored says so then.
 """
 
 from __future__ import annotations
@@ -53,9 +53,6 @@ class DevicePlan:
             f"device: {memory.device}, {byte_size(memory.free_bytes)} free; {together}: {memory.reason}",
         ]
 
-    def teacher_record(self) -> dict[str, Any]:
-        return {**self.teacher.record(), "reasons": self.reasons}
-
     def memory_record(self) -> dict[str, Any]:
         return {**self.memory.record(), "student": dataclasses.asdict(self.student)}
 
@@ -87,23 +84,37 @@ def plan_of_run(run: RunStore, inputs: Inputs) -> DevicePlan:
 
 
 def complete_plan(run: RunStore, longest_request: int) -> None:
-    """Add to the plan how many tokens the longest prompt has with its reply: no smaller plan has room for less."""
-    record = run.teacher_plan()
-    assert record is not None
+    """Add to the plan how many tokens the longest prompt may have with its reply: no smaller plan has room for less.
+
+    Never more than the context, which no request may exceed.
+    """
+    plan = teacher_in_force(run)
+    plan = dataclasses.replace(plan, longest_request=min(longest_request, plan.context_length))
     with run.transaction():
-        run.change_teacher_plan({**record, "longest_request": longest_request})
+        run.change_teacher_plan(plan.record())
+
+
+def turns_of_run(run: RunStore, inputs: Inputs, memory: MemoryPlan) -> None:
+    """Store that teacher and student take turns from here on, as `memory` says; what each is loaded with stays."""
+    plan = _device_plan(inputs, teacher_in_force(run), memory)
+    with run.transaction():
+        _store(run, plan, memory.reason)
 
 
 def smaller_plan_of_run(
-    run: RunStore, inputs: Inputs, why: str, what: Literal["weights", "context"]
+    run: RunStore, inputs: Inputs, why: str, what: Literal["weights", "context"], memory: MemoryPlan
 ) -> DevicePlan | None:
-    """What to try after the teacher ran out of memory for `what`, stored and told as an event; None when nothing is."""
-    record = run.teacher_plan()
-    assert record is not None
-    teacher = smaller(TeacherPlan.from_record(record), inputs.teacher_layers, what)
+    """What to try after the teacher ran out of memory for `what`, stored and told as an event; None when nothing is.
+
+    `memory`: what is in force. Where it has them take turns they do so for good, however small the teacher gets.
+    """
+    teacher = smaller(teacher_in_force(run), inputs.teacher_layers, what)
     if teacher is None:
         return None
     plan = _with_teacher(inputs, teacher, free_bytes(inputs.device))
+    if plan.memory.keeps_both and not memory.keeps_both:
+        turns = dataclasses.replace(plan.memory, keeps_both=False, reason="memory ran out before")
+        plan = _device_plan(inputs, teacher, turns)
     with run.transaction():
         _store(run, plan, f"smaller: memory ran out for the teacher's {what}")
         run.add_event(
@@ -114,29 +125,50 @@ def smaller_plan_of_run(
     return plan
 
 
+def teacher_in_force(run: RunStore) -> TeacherPlan:
+    """The newest that is stored; there is one once `plan_of_run` was asked."""
+    record = run.teacher_plan()
+    assert record is not None
+    return TeacherPlan.from_record(record)
+
+
+def estimated_tokens(text: str) -> int:
+    """About how many a model counts, rather too many than too few."""
+    return len(text.encode()) // _BYTES_PER_TOKEN + 1
+
+
 def most_kept(config: Config) -> int:
     """How many accepted examples of a seed a prompt for its next one shows, at most."""
     return min(config.teacher.demonstrations, config.loop.augmentations_per_failure * config.loop.iterations - 1)
 
 
 def _with_teacher(inputs: Inputs, teacher: TeacherPlan, free: int) -> DevicePlan:
-    config, weights, quantization = inputs.config, inputs.student_weights, inputs.config.student.quantization
-    student = student_memory(
+    memory = plan_memory(teacher, _student(inputs), free, inputs.config.hardware.keep_both)
+    return _device_plan(inputs, teacher, memory)
+
+
+def _device_plan(inputs: Inputs, teacher: TeacherPlan, memory: MemoryPlan) -> DevicePlan:
+    weights, quantization = inputs.student_weights, inputs.config.student.quantization
+    student = with_dequantized(_student(inputs), weights, quantization, memory)
+    return DevicePlan(teacher, tuple(reasons(teacher, inputs.teacher_layers, _wishes(inputs))), student, memory)
+
+
+def _student(inputs: Inputs) -> StudentMemory:
+    """What it can't do without."""
+    student = inputs.config.student
+    return student_memory(
         inputs.student,
-        weights,
+        inputs.student_weights,
         device=inputs.device,
-        training_tokens=config.student.micro_batch_size * min(config.student.max_length, _longest_seed(inputs)),
-        quantization=quantization,
-        lora_rank=config.student.lora_rank,
+        training_tokens=student.micro_batch_size * min(student.max_length, _longest_seed(inputs)),
+        quantization=student.quantization,
+        lora_rank=student.lora_rank,
     )
-    memory = plan_memory(teacher, student, free, config.hardware.keep_both)
-    why = reasons(teacher, inputs.teacher_layers, _wishes(inputs))
-    return DevicePlan(teacher, tuple(why), with_dequantized(student, weights, quantization, memory), memory)
 
 
 def _wishes(inputs: Inputs) -> TeacherWishes:
     teacher = inputs.config.teacher
-    told = _n_tokens(inputs.config.task.instruction + "".join(inputs.labels)) + _FRAME_TOKENS
+    told = estimated_tokens(inputs.config.task.instruction + "".join(inputs.labels)) + _FRAME_TOKENS
     n_examples = 1 + teacher.demonstrations + most_kept(inputs.config)
     return TeacherWishes(
         n_parallel=None if teacher.n_parallel == "auto" else teacher.n_parallel,
@@ -151,13 +183,9 @@ def _wishes(inputs: Inputs) -> TeacherWishes:
 
 
 def _store(run: RunStore, plan: DevicePlan, reason: str) -> None:
-    run.add_plan(reason, plan.teacher_record(), plan.memory_record(), plan.lines())
+    run.add_plan(reason, plan.teacher.record(), plan.memory_record(), plan.lines())
 
 
 def _longest_seed(inputs: Inputs) -> int:
     """In tokens, about."""
-    return max(_n_tokens(row.question + row.answer) for row in inputs.data.rows[Split.TRAIN])
-
-
-def _n_tokens(text: str) -> int:
-    return len(text.encode()) // _BYTES_PER_TOKEN + 1
+    return max(estimated_tokens(row.question + row.answer) for row in inputs.data.rows[Split.TRAIN])

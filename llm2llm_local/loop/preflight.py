@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ..records import Failure, NewExample, Split
+from collections.abc import Sequence
+
+from ..records import Example, Failure, NewExample, Split
 from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run
-from .plans import complete_plan, most_kept
+from .plans import complete_plan, estimated_tokens, most_kept, teacher_in_force
 
 _LONGEST = 8
 """Prompts measured, the longest by characters; tokens follow characters closely enough."""
@@ -44,9 +46,17 @@ def _check_teacher(run: Run) -> None:
         sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
         requests.append(TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens))
     longest = run.teacher.check_prompts(requests, run.watcher.within)
-    complete_plan(run.store, longest + teacher.max_new_tokens)  # before memory can run out
+    grown = longest + most_kept(run.config) * _more_in_kept(run, seeds)
+    complete_plan(run.store, grown + teacher.max_new_tokens)  # before memory can run out
     run.teacher.check_memory(run.watcher.within)
-    plan = run.store.teacher_plan()
-    assert plan is not None
-    room = plan["context_length"] - teacher.max_new_tokens
+    room = teacher_in_force(run.store).context_length - teacher.max_new_tokens
     run.watcher.message(f"longest teacher prompt: about {longest} tokens of {room} beside a reply")
+
+
+def _more_in_kept(run: Run, seeds: Sequence[Example]) -> int:
+    """About how many tokens the question of a kept example may have more than that of a seed, as long as the checks
+    let it be and a reply is.
+    """
+    seed = max(estimated_tokens(seed.question) for seed in seeds)
+    longest = min(int(run.config.checks.max_length_ratio * seed), run.config.teacher.max_new_tokens)
+    return max(0, longest - seed)

@@ -19,7 +19,7 @@ from .control import Control, Interrupts
 from .fingerprint import Fingerprint, threads
 from .inputs import HashedInputs, Inputs
 from .llm2llm import llm2llm
-from .plans import plan_of_run, smaller_plan_of_run
+from .plans import plan_of_run, smaller_plan_of_run, turns_of_run
 from .preflight import check_prompts_fit
 from .pulse import Pulse
 
@@ -74,8 +74,8 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
             run.add_event(kind, message)
         watcher.message(message)
 
-    def shrink(why: str, what: ShortOf) -> tuple[TeacherSettings, MemoryPlan] | None:
-        smaller = smaller_plan_of_run(run, inputs, why, what)
+    def shrink(why: str, what: ShortOf, memory: MemoryPlan) -> tuple[TeacherSettings, MemoryPlan] | None:
+        smaller = smaller_plan_of_run(run, inputs, why, what, memory)
         if smaller is None:
             return None
         watcher.message(f"the teacher ran out of memory and goes on with less: {smaller.lines()[0]}")
@@ -103,6 +103,7 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
         report=report,
         interrupted=control.look,
         shrink=shrink,
+        take_turns=lambda memory: turns_of_run(run, inputs, memory),
     )
 
 

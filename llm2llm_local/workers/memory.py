@@ -13,7 +13,7 @@ from ..free_memory import available_bytes
 from ..model_files.folder import WeightCounts
 from ..model_files.model import ModelFile
 from ..student.limits import LOGITS_AT_ONCE, SHARE_TO_KEEP
-from ..teacher.plan import Device, TeacherPlan
+from ..teacher.plan import USABLE_SHARE, Device, TeacherPlan
 
 KeepBoth = Literal["auto", "always", "never"]
 
@@ -84,11 +84,14 @@ class MemoryPlan:
 def plan_memory(teacher: TeacherPlan, student: StudentMemory, free_bytes: int, keep_both: KeepBoth) -> MemoryPlan:
     """What follows from what both need and what is free; a person's word counts before that."""
     needed = teacher.total_bytes + student.needed_bytes
-    fits = needed <= free_bytes
+    fits = needed <= free_bytes * USABLE_SHARE
     keeps_both = {"auto": fits, "always": True, "never": False}[keep_both]
     if keep_both == "auto":
         compared = "no more" if fits else "more"
-        reason = f"together they need about {byte_size(needed)}, {compared} than the {byte_size(free_bytes)} free"
+        reason = (
+            f"together they need about {byte_size(needed)}, {compared} than {USABLE_SHARE:.0%} of the "
+            f"{byte_size(free_bytes)} free"
+        )
     else:
         reason = f'hardware.keep_both = "{keep_both}"'
     return MemoryPlan(teacher.device, teacher.total_bytes, student.needed_bytes, free_bytes, keeps_both, reason)

@@ -4,8 +4,8 @@ A worker that dies in a call is replaced and the call repeated, a bounded number
 because an engine's result depends on the call alone. Teacher and student share one device: both stay
 loaded when both fit, otherwise one ends before the other starts. When memory runs out all the same, they take turns
 from then on, even where a person wants both to stay, since the run would stop otherwise; only a teacher that has the
-device to itself is loaded smaller. A call may be begun before its
-result is waited for, so that the worker goes on while the results of the last one are written.
+device to itself is loaded smaller. A call may be begun before its result is waited for, so that the worker goes on
+while the results of the last one are written.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ Role = Literal["teacher", "student"]
 ShortOf = Literal["weights", "context"]
 """What of the teacher the device had no memory for, as in OutOfMemoryError."""
 
-Shrink = Callable[[str, ShortOf], tuple[TeacherSettings, MemoryPlan] | None]
-"""Given why, a smaller way to load the teacher, already stored and told; None when there is none."""
+Shrink = Callable[[str, ShortOf, MemoryPlan], tuple[TeacherSettings, MemoryPlan] | None]
+"""Given why and the plan in force, a smaller way to load the teacher, already stored and told; None when there is none.
+
+Teacher and student that take turns in the plan in force do so in the new one.
+"""
 
 _FREEING_SECONDS = 30.0
 """How long the memory of an ended worker may take to be measured free again."""
@@ -63,7 +66,7 @@ class WorkerPool:
     """Starts, shares out and ends the workers of a run. Use as a context manager, or call `close`.
 
     `report(kind, message)` is told what a person should know: starts, deaths, retries, hand-overs. `shrink` is asked
-    when the teacher runs out of memory.
+    when the teacher runs out of memory; `take_turns` is told the plan in force once memory ran out with both loaded.
     """
 
     def __init__(
@@ -76,7 +79,8 @@ class WorkerPool:
         retries: int,
         report: Callable[[str, str], None],
         interrupted: Callable[[], None],
-        shrink: Shrink = lambda why, what: None,
+        shrink: Shrink = lambda why, what, plan: None,
+        take_turns: Callable[[MemoryPlan], None] = lambda plan: None,
     ) -> None:
         self._settings: dict[Role, Any] = {"teacher": teacher, "student": student}
         self._plan = plan
@@ -86,24 +90,27 @@ class WorkerPool:
         self._report = report
         self._interrupted = interrupted
         self._shrink = shrink
+        self._take_turns = take_turns
         self._workers: dict[Role, WorkerProcess] = {}
+        self._kills: dict[Role, int] = {}
+        """The kernel's count when a worker was last known to live: before its loading, or at its last answer. One that
+        has nothing to do may be killed long before its next call.
+        """
         self._spares: dict[Role, WorkerProcess] = {}
         """Started, but nothing loaded: they wait for the device."""
-        self._last_role: Role | None = None
         self._hand_over: _HandOver | None = None
         self.teacher = RemoteTeacher(self)
         self.student = RemoteStudent(self)
 
     def call(self, role: Role, method: str, *arguments: Any, progress: Callable[..., None]) -> Any:
         """Run an engine's method in its worker; raises WorkerError when it keeps dying."""
-        return self._finish(role, None, out_of_memory_kills(), method, arguments, progress)
+        return self._finish(role, None, method, arguments, progress)
 
     def begin(self, role: Role, method: str, *arguments: Any) -> Callable[[Callable[..., None]], Any]:
         """Hand a loaded worker its next call; the function that is returned waits for the result, as `call` does.
 
         Without a worker that is ready nothing happens before the wait.
         """
-        kills = out_of_memory_kills()  # before the call, since its worker may be dead before anyone waits
         worker = self._workers.get(role)
         if worker is not None and worker.is_in_call:
             worker = None
@@ -112,7 +119,7 @@ class WorkerPool:
                 worker.begin(method, *arguments)
             except WorkerDiedError:
                 worker = None  # found dead again, and told, by who waits
-        return lambda progress: self._finish(role, worker, kills, method, arguments, progress)
+        return lambda progress: self._finish(role, worker, method, arguments, progress)
 
     def close(self) -> None:
         """End all workers, at once."""
@@ -131,12 +138,11 @@ class WorkerPool:
         self,
         role: Role,
         begun: WorkerProcess | None,
-        kills: int,
         method: str,
         arguments: tuple[Any, ...],
         progress: Callable[..., None],
     ) -> Any:
-        """The result of a call, which was `begun` in a worker or not yet; `kills` is the kernel's count of before it.
+        """The result of a call, which was `begun` in a worker or not yet.
 
         What memory ran out for is tried again with more room; that ends, since the other worker is ended for good
         and plans only get smaller.
@@ -156,8 +162,8 @@ class WorkerPool:
                 n_deaths += 1
                 self._report("worker_died", f"{error}; attempt {n_deaths} of {self._retries + 1}")
                 # A person may kill a worker, too; that is no reason to change the plan, and with it the replies.
-                kills, before = out_of_memory_kills(), kills
-                ran_out = error.ran_out_of_memory or (error.was_killed and kills > before)
+                by_kernel = error.was_killed and out_of_memory_kills() > self._kills[role]
+                ran_out = error.ran_out_of_memory or by_kernel
                 if ran_out and self._make_room(role, str(error), what):
                     n_deaths = 0
                 elif n_deaths > self._retries:
@@ -193,7 +199,7 @@ class WorkerPool:
 
         result = worker.finish(heard)
         self._complete_hand_over(role)
-        self._last_role = role
+        self._kills[role] = out_of_memory_kills()
         return result
 
     def _make_room(self, role: Role, why: str, what: ShortOf) -> bool:
@@ -206,22 +212,20 @@ class WorkerPool:
             )
             # The loading of the one that is wanted ends the other and waits for its memory.
             self._plan = dataclasses.replace(self._plan, keeps_both=False, reason="memory ran out with both loaded")
+            self._take_turns(self._plan)
             return True
-        found = self._shrink(why, what) if role == "teacher" else None
+        found = self._shrink(why, what, self._plan) if role == "teacher" else None
         if found is not None:
-            settings, plan = found
-            keeps_both = plan.keeps_both and self._plan.keeps_both  # once it was too much, it is for good
-            self._settings["teacher"], self._plan = settings, dataclasses.replace(plan, keeps_both=keeps_both)
+            self._settings["teacher"], self._plan = found
         return found is not None
 
     def _worker(self, role: Role) -> WorkerProcess:
         if role not in self._workers:
-            if self._last_role not in (None, role):
-                self._hand_over = _HandOver(self._last_role, role, time.monotonic())
             if not self._plan.keeps_both:
                 self._free_device_of_all_but(role)
             started = time.monotonic()
             worker = self._spares.pop(role, None) or self._started(role)
+            self._kills[role] = out_of_memory_kills()
             worker.load(self._settings[role])
             self._workers[role] = worker
             seconds = time.monotonic() - started
@@ -258,9 +262,10 @@ class WorkerPool:
         )
 
     def _free_device_of_all_but(self, role: Role) -> None:
-        others = [other for other in self._workers if other != role]
+        others: list[Role] = [other for other in self._workers if other != role]
         if not others:
             return
+        self._hand_over = _HandOver(others[0], role, time.monotonic())
         for other in others:
             self._end(other)
         needed = min(self._plan.needed_bytes(role), int(_FREED_SHARE * self._plan.free_bytes))
