@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from workspaces import Workspace, copied
 from llm2llm_local.doctor import diagnose
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.loop import plans as plans_module
+from llm2llm_local.loop import work as work_module
 from llm2llm_local.loop.inputs import read_inputs
 from llm2llm_local.loop.plans import complete_plan, plan_of_run, smaller_plan_of_run, turns_of_run
 from llm2llm_local.report.plan import plan_by_part
@@ -137,6 +139,24 @@ def test_what_a_person_sees_says_that_they_take_turns_once_memory_ran_out_and_go
         assert not smaller.memory.keeps_both
         with open_reader(workspace.folder) as reader:
             assert plan_by_part(reader, 1)["device"].endswith("they take turns: memory ran out before")
+
+
+def test_a_run_is_told_by_its_workers_that_they_take_turns(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(work_module, "WorkerPool", lambda **keywords: given.update(keywords))
+    watcher: Any = types.SimpleNamespace(message=lambda text: None)
+    control: Any = types.SimpleNamespace(look=lambda: None)
+    inputs = read_inputs(workspace.config, ())
+    with Store(workspace.folder) as store:
+        work_module._pool(store.of_run(1), inputs, watcher, control)
+        turns = dataclasses.replace(given["plan"], keeps_both=False, reason="memory ran out with both loaded")
+        given["take_turns"](turns)
+        _, memory = given["shrink"]("no room for it", "context", turns)
+    assert not memory.keeps_both
+    summaries = workspace.rows("SELECT summary FROM plans ORDER BY id DESC LIMIT 2")
+    assert ["they take turns: memory ran out" in summary for (summary,) in summaries] == [True, True]
 
 
 # --- requests as long as they were measured ---
