@@ -10,6 +10,8 @@ import pytest
 import torch
 from fakes import quiet
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -20,6 +22,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -59,6 +63,12 @@ MODELS: dict[str, Callable[..., Any]] = {
         Gemma3TextConfig(
             **SIZES, head_dim=8, sliding_window=window, layer_types=["sliding_attention", "full_attention"]
         )
+    ),
+    "biased by columns": lambda **_: BloomForCausalLM(
+        BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.4)
+    ),
+    "biased by columns, too": lambda **_: MptForCausalLM(
+        MptConfig(vocab_size=97, d_model=32, n_layers=2, n_heads=4, max_seq_len=256, initializer_range=0.4)
     ),
     "windows that are no part of the mask": lambda window: GPTNeoForCausalLM(
         GPTNeoConfig(

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from fakes import quiet
 from safetensors.torch import load_file, save_file
 from tiny_models import TinyModels
 from trainings import EXAMPLES, settings, training
+from transformers import Lfm2Config, Lfm2ForCausalLM, MambaConfig, MambaForCausalLM
 
 from llm2llm_local.errors import ModelError
 from llm2llm_local.student.lora import LoraStudent
@@ -49,6 +51,32 @@ def test_the_limit_is_exact(tiny_models: TinyModels, student: LoraStudent) -> No
     assert LoraStudent(settings(tiny_models.student, max_length=longest)).check_lengths(EXAMPLES, quiet) == longest
     with pytest.raises(ModelError):
         LoraStudent(settings(tiny_models.student, max_length=longest - 1)).check_lengths(EXAMPLES, quiet)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MambaForCausalLM(MambaConfig(vocab_size=600, hidden_size=32, num_hidden_layers=2)),
+        Lfm2ForCausalLM(
+            Lfm2Config(
+                vocab_size=600,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                layer_types=["conv", "full_attention"],
+            )
+        ),
+    ],
+    ids=["Mamba", "LFM2"],
+)
+def test_layers_that_keep_a_state_are_refused(tiny_models: TinyModels, tmp_path: Path, model: Any) -> None:
+    model.save_pretrained(tmp_path)
+    for file in tiny_models.student.glob("*token*"):
+        shutil.copy(file, tmp_path)
+    with pytest.raises(ModelError, match="keep a state"):
+        LoraStudent(settings(tmp_path))
 
 
 def change_json(file: Path, **changes: object) -> None:

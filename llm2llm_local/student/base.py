@@ -69,6 +69,11 @@ class AdaptedModel:
         if loading["missing_keys"]:  # transformers would go on with random numbers in their place
             names = ", ".join(sorted(loading["missing_keys"]))
             raise ModelError(f"{settings.model}: weights are missing: {names}", "Copy the model again.")
+        if _keeps_states(base):
+            raise ModelError(
+                f"{settings.model}: layers that keep a state instead of keys and values are not supported",
+                "Take a student with attention in every layer, such as Llama, Qwen 2.5 or Gemma.",
+            )
         if self.tokenizer.eos_token_id is None:
             raise ModelError(
                 f"{settings.model}: the tokenizer has no end-of-text token", "Set eos_token in its config."
@@ -153,6 +158,15 @@ class AdaptedModel:
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """On a CPU NumPy, which draws dropout, has an error of its own, and PyTorch has but words for it."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+_ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
+
+
+def _keeps_states(base: Any) -> bool:
+    """Whether a layer is recurrent or a convolution (Mamba, RecurrentGemma, LFM2): its rows can't join and leave."""
+    kinds = getattr(base.config.get_text_config(), "layer_types", None) or ()
+    return bool(getattr(base, "_is_stateful", False)) or any(kind not in _ATTENTION for kind in kinds)
 
 
 def _device(wanted: str) -> str:

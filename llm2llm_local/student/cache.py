@@ -26,8 +26,13 @@ from .rows import left_padded, shared_length
 _WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """The settings of models with windows, in tokens: of most kinds, of Llama 4, and of GPT-Neo."""
 
+_BIASED_BY_COLUMNS = ("bloom", "mpt")
+"""Kinds of models with ALiBi that have no setting for it."""
+
 _SIDE_BY_SIDE = 128
-"""Tokens of several prompts in one row: attention is computed between all of them."""
+"""Tokens of several prompts in one row: attention is computed between all of them. TREC's were no faster with 64, 256
+or 512.
+"""
 
 Select = Callable[[torch.Tensor], torch.Tensor]
 """Picks from hidden states (rows, tokens, width) those (n, width) whose next token is asked for."""
@@ -127,8 +132,10 @@ def sees_all(model: Any, n_columns: int) -> bool:
 
 
 def _window(model: Any) -> int:
-    """The shortest, in columns."""
+    """The shortest, in columns; 0 where attention depends on how many columns lie between two tokens."""
     config = model.config.get_text_config()
+    if getattr(config, "alibi", False) or config.model_type in _BIASED_BY_COLUMNS:
+        return 0
     windows = [getattr(config, name, None) for name in _WINDOWS]
     return min((window for window in windows if isinstance(window, int)), default=sys.maxsize)
 
@@ -156,9 +163,15 @@ def evaluate(
     rests = [prompt[prefix.n_tokens :] for prompt in prompts]
     if sees_all(model, max(len(prompt) for prompt in prompts)):
         packs = packed(rests, min(_SIDE_BY_SIDE, _window(model) - prefix.n_tokens))
-        return _evaluate_packs(model, packs, fill, device, prefix)
+        if len(packs) < len(prompts):
+            return _evaluate_packs(model, packs, fill, device, prefix)
     rows = left_padded(rests, fill, device)
-    return forward(model, rows.ids, rows.mask, rows.positions, DynamicCache(), rows.mask, lambda hidden: hidden[:, -1])
+    mask, cache = rows.mask, DynamicCache()
+    if prefix.key_values is not None:
+        shared = prefix.key_values.expanded(len(prompts))
+        mask, cache = torch.cat([shared.mask, mask], dim=1), shared.cache()
+    positions = rows.positions + prefix.n_tokens
+    return forward(model, rows.ids, mask, positions, cache, mask, lambda hidden: hidden[:, -1])
 
 
 def _evaluate_packs(
