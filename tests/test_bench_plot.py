@@ -111,6 +111,13 @@ def test_the_command_writes_a_file_of_its_owners_alone(tmp_path: Path, files: li
     assert stat.S_IMODE(picture.stat().st_mode) == 0o600
 
 
+def test_a_picture_is_never_written_over_measurements(tmp_path: Path, files: list[Path]) -> None:
+    before = [file.read_bytes() for file in files]
+    ending = Workspace(tmp_path).llm2llm("bench", "--plot", *files)
+    assert ending.code == 2 and "ends in .svg" in ending.err
+    assert [file.read_bytes() for file in files] == before
+
+
 @pytest.mark.parametrize(
     "change",
     [

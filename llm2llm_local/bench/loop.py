@@ -1,9 +1,9 @@
 """`bench loop`: a run of the bundled demo beside the same work done as the method's published code does it.
 
 Both train on the same examples with the same hyperparameters, evaluate the same questions and make the same requests to
-the teacher, with the same sampling and stop strings: those of our run, which is done first and read out of its store.
-What differs is how they work: ours batches and keeps models loaded, the reference starts a process for each stage. Each
-tells what it did itself; replies are sampled, so that their tokens differ.
+the teacher, with the same temperature, top-p, min-p and stop strings: those of our run, which is done first and read
+out of its store. What differs is how they work: ours batches and keeps models loaded, the reference starts a process
+for each stage. Each tells what it did itself; replies are sampled, so that their tokens differ.
 """
 
 from __future__ import annotations
@@ -231,6 +231,6 @@ def parts(scratch: Path, teacher: Path, student: Path) -> list[Comparison]:
             repeats=1,
             warm_ups=0,
             note="the same examples, questions and numbers of requests; the reference loads a model for each stage and "
-            "samples up to 100 tokens an answer",
+            "samples up to 100 tokens an answer; memory is that of the largest process of each",
         )
     ]

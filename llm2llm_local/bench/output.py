@@ -1,4 +1,4 @@
-"""What was measured, as a text for people and as JSON for programs. No figure is in one that isn't in the other."""
+"""What was measured, as a text for people and as JSON for programs, which has each repeat."""
 
 from __future__ import annotations
 

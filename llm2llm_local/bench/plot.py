@@ -74,6 +74,10 @@ class Measurements:
 
 def write_plot(path: Path, files: Sequence[Path]) -> None:
     """Draw what the JSON files have. Raises UserInputError when that isn't what `bench --json` prints."""
+    if path.suffix != ".svg":
+        raise UserInputError(
+            f"--plot {path}: the name of the picture ends in .svg", "The files of --json come after it."
+        )
     path.write_text(drawn(read_measurements(files)), encoding="utf-8")
 
 

@@ -151,8 +151,6 @@ def teach(task: TeachTask) -> Done:
         "temperature": task.temperature,
         "top_p": task.top_p,
         "min_p": task.min_p,
-        "top_k": 0,
-        "repeat_penalty": 1.0,
         "max_tokens": task.max_tokens,
     }
     started, written = time.perf_counter(), 0

@@ -92,6 +92,7 @@ def run_benchmark(request: Request, tell: Tell) -> Report:
         measured = tuple(
             measure_series(part, tell) if isinstance(part, Series) else measure(part, tell, limits) for part in parts
         )
+        warnings = warnings or tuple(disturbances())
     return Report(request.subject, this_machine(), versions(), warnings, measured)
 
 
