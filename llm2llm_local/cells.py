@@ -1,6 +1,6 @@
 """How many cells of a terminal a text takes: a wide character takes two, one that combines with another takes none.
 
-Whatever is cut short for a person is cut by `cut`, in messages, tables and the terminal UI. Standard library only,
+What is cut short for a person to the width of a line or a cell of a table is cut by `cut`. Standard library only,
 since quick commands align their tables with it. It agrees with what rich counts; a test compares them.
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, NoHistoryError
 from .launch import Launched, launch
-from .report.plain import plain
+from .report.plain import visible
 from .report.query import for_terminal
 from .report.status import RunStatus, run_statuses, status_lines
 from .store.reader import open_reader
@@ -37,7 +37,7 @@ def from_here(text: str, workspace: Path) -> str:
     with suppress(OSError):  # one of the folders is gone
         if workspace.samefile(os.curdir):
             return text
-    place = plain(shlex.quote(str(workspace)))
+    place = visible(shlex.quote(str(workspace)))
     return _COMMAND.sub(lambda _: f"llm2llm -C {place} ", text)
 
 
