@@ -490,7 +490,7 @@ def test_make_compiles_nothing_without_a_gpu(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     environment.pop("MAKEFLAGS", None)
     done = subprocess.run(
-        ["make", "bench-gpu", f"BENCH_JSON={tmp_path}/found.json"],
+        ["make", "--no-print-directory", "bench-gpu", f"BENCH_JSON={tmp_path}/found.json"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -13,6 +13,7 @@ from llm2llm_local.loop.fingerprint import _CODE
 
 _PACKAGE = Path(str(resources.files("llm2llm_local")))
 _CHANGES_NO_RESULT = {
+    "airgap",  # what it refuses has no part in a result
     "byte_size",
     "cells",  # how texts are cut for a person
     "config",  # its values are fields of their own

@@ -1,4 +1,4 @@
-"""`python -m llm2llm_local.teacher.trial MODEL`: whether llama.cpp, as it was compiled, computes on this processor.
+"""A program of its own, given a model: whether llama.cpp, as it was compiled, computes on this processor.
 
 pip keeps what it has compiled, and a home folder or an image may be used on more than one kind of machine: what was
 compiled for another processor ends with SIGILL at the first token, or at the first batch of them. `make models` tries
