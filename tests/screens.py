@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from textual.pilot import Pilot
+from textual.widgets import DataTable
 
 from llm2llm_local.launch import Launched
 from llm2llm_local.tui.app import Llm2LlmApp
@@ -62,8 +63,13 @@ async def _still(pilot: AppPilot, is_busy: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline, "it reads and reads"
         await pilot.pause(0.03)
         now = shown(pilot)
-        quiet = 0 if is_busy() or now != before else quiet + 1
+        quiet = 0 if is_busy() or _is_measuring(pilot) or now != before else quiet + 1
         before = now
+
+
+def _is_measuring(pilot: AppPilot) -> bool:
+    """Whether a table has yet to fit its columns to new rows, which it does when it has nothing else to do."""
+    return any(table._require_update_dimensions for table in pilot.app.screen.query(DataTable))
 
 
 async def press(pilot: AppPilot, *keys: str) -> None:
