@@ -11,6 +11,7 @@ from big_run import Size
 from big_store import make_big_store
 from screens import LARGE, SMALL, opened, press
 from snapshots import assert_looks_as_before
+from textual.widgets import TextArea
 
 from llm2llm_local.store.lock import RunLock
 from llm2llm_local.store.rows import run_folder
@@ -49,9 +50,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The same zone, machine and process everywhere; the clock is frozen by `opened`."""
+    """The same zone, machine and process everywhere, and no blinking cursor; the clock is frozen by `opened`."""
     monkeypatch.setattr(Sampler, "sample", lambda self, pid: _SAMPLE)
     monkeypatch.setattr("llm2llm_local.tui.screens.sql.monotonic", lambda: 0.0)
+    monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda self: None)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
