@@ -126,14 +126,9 @@ async def test_another_chosen_run_is_followed_until_a_person_chooses(workspace: 
 
 
 async def test_all_curves_are_on_one_plot(workspace: Path) -> None:
-    from textual_plot import PlotWidget
-
     async with opened(workspace, "compare", run_id=2) as pilot:
-        await until(pilot, lambda: bool(pilot.app.screen.query(PlotWidget)))
-        await settled(pilot)
-        picture = shown(pilot)
-        assert picture.count("●") > 2  # more than the list and the head of the table have
-        assert picture.count("▲") > 2
+        await until(pilot, lambda: shown(pilot).count("●") > 2)  # more than the list and the head of the table have
+        assert shown(pilot).count("▲") > 2
 
 
 async def test_d_shows_the_other_splits(workspace: Path) -> None:
