@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm2llm_local.prefixes import shared_length
 from llm2llm_local.teacher.schedule import (
     Copy,
     Pass,
@@ -17,7 +18,6 @@ from llm2llm_local.teacher.schedule import (
     Work,
     cells_wanted,
     prefix_order,
-    shared_length,
 )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..prefixes import shared_length
 from ..records import Message, TeacherPrompt
 from ..teacher.protocol import Sampling, TeacherRequest, TeacherSettings
 from .plan import Comparison, Contender, Repeat, Series
@@ -133,7 +134,6 @@ def bare_loop(case: TeacherCase) -> Repeat:
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
     from ..teacher.gguf_model import GgufModel
-    from ..teacher.schedule import shared_length
 
     model = GgufModel(case.model, case.gpu_layers)
     template = Jinja2ChatFormatter(

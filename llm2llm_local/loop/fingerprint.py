@@ -43,13 +43,14 @@ _CODE: Mapping[str, tuple[str, ...]] = {
         "student/checkpoint",
         "student/cache",
         "student/packing",
+        "prefixes",
         "student/prediction",
         "student/scoring",
         "student/generation",
         "loop/predict",
     ),
     # The header says how many cells keys and values of a unit may take, which bounds what runs at once.
-    "teacher": ("teacher/*", "model_files/gguf_file", "model_files/layers", "loop/augment"),
+    "teacher": ("teacher/*", "prefixes", "model_files/gguf_file", "model_files/layers", "loop/augment"),
 }
 """Which modules' code can change results, by the part of the fingerprint that tells of it."""
 

@@ -19,9 +19,10 @@ import torch
 from torch.nn import functional
 from transformers import DynamicCache
 
+from ..prefixes import shared_length
 from .linear import product
 from .packing import Pack, packed
-from .rows import left_padded, shared_length
+from .rows import left_padded
 
 _WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 """The settings of models with windows, in tokens: of most kinds, of Llama 4, and of GPT-Neo."""
@@ -68,27 +69,18 @@ class KeyValues:
         columns = mask.any(0).nonzero().squeeze(1)
         if len(columns) == mask.shape[1]:
             return KeyValues(tuple((keys[chosen], values[chosen]) for keys, values in self.layers), mask)
-        chosen = chosen[:, None]
-        layers = ((keys.transpose(1, 2), values.transpose(1, 2)) for keys, values in self.layers)
-        return KeyValues(
-            tuple(
-                (keys[chosen, columns].transpose(1, 2), values[chosen, columns].transpose(1, 2))
-                for keys, values in layers
-            ),
-            mask[:, columns],
-        )
+        return self._picked(chosen[:, None], columns, mask[:, columns])
 
     def lines(self, rows: Sequence[int], columns: Sequence[Sequence[int]]) -> KeyValues:
         """For each of `rows`, which may be named again, some of its columns; padded on the left to the longest."""
-        length, device = max(len(line) for line in columns), self.mask.device
-        chosen = torch.tensor(rows, device=device)[:, None]
-        places = torch.tensor([[0] * (length - len(line)) + list(line) for line in columns], device=device)
-        mask = torch.tensor([[0] * (length - len(line)) + [1] * len(line) for line in columns], device=device)
+        places = left_padded(columns, 0, str(self.mask.device))
+        return self._picked(torch.tensor(rows, device=self.mask.device)[:, None], places.ids, places.mask)
+
+    def _picked(self, rows: torch.Tensor, columns: torch.Tensor, mask: torch.Tensor) -> KeyValues:
         layers = ((keys.transpose(1, 2), values.transpose(1, 2)) for keys, values in self.layers)
         return KeyValues(
             tuple(
-                (keys[chosen, places].transpose(1, 2), values[chosen, places].transpose(1, 2))
-                for keys, values in layers
+                (keys[rows, columns].transpose(1, 2), values[rows, columns].transpose(1, 2)) for keys, values in layers
             ),
             mask,
         )
@@ -120,6 +112,13 @@ class SharedPrefix:
 
     n_tokens: int
     key_values: KeyValues | None
+
+    def before(self, mask: torch.Tensor) -> tuple[torch.Tensor, DynamicCache]:
+        """The mask of rows that follow it, with its own columns, and a cache of it for them."""
+        if self.key_values is None:
+            return mask, DynamicCache()
+        shared = self.key_values.expanded(len(mask))
+        return torch.cat([shared.mask, mask], dim=1), shared.cache()
 
 
 def sees_all(model: Any, n_columns: int) -> bool:
@@ -166,10 +165,7 @@ def evaluate(
         if len(packs) < len(prompts):
             return _evaluate_packs(model, packs, fill, device, prefix)
     rows = left_padded(rests, fill, device)
-    mask, cache = rows.mask, DynamicCache()
-    if prefix.key_values is not None:
-        shared = prefix.key_values.expanded(len(prompts))
-        mask, cache = torch.cat([shared.mask, mask], dim=1), shared.cache()
+    mask, cache = prefix.before(rows.mask)
     positions = rows.positions + prefix.n_tokens
     return forward(model, rows.ids, mask, positions, cache, mask, lambda hidden: hidden[:, -1])
 
@@ -188,11 +184,8 @@ def _evaluate_packs(
     ids = torch.tensor([_filled(pack.tokens, length, fill) for pack in packs], device=device)
     positions = torch.tensor([_filled(pack.depths, length, 0) for pack in packs], device=device) + prefix.n_tokens
     sees = torch.stack([_sees(pack, length) for pack in packs]).to(device)
-    mask, cache = torch.ones_like(ids), DynamicCache()
-    if prefix.key_values is not None:
-        shared = prefix.key_values.expanded(len(packs))
-        mask, cache = torch.cat([shared.mask, mask], dim=1), shared.cache()
-        sees = torch.cat([sees.new_ones(*sees.shape[:2], prefix.n_tokens), sees], dim=2)
+    sees = torch.cat([sees.new_ones(*sees.shape[:2], prefix.n_tokens), sees], dim=2)
+    mask, cache = prefix.before(torch.ones_like(ids))
     rows, ends = torch.tensor([(row, line[-1]) for row, line in lines], device=device).unbind(1)
     logits, key_values = forward(
         model, ids, score_mask(sees, model.dtype), positions, cache, mask, lambda hidden: hidden[rows, ends]

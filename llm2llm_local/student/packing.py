@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .rows import shared_length
+from ..prefixes import shared_length
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,3 @@ def right_padded(rows: Sequence[Tokens], fill: int, device: str) -> Learnt:
     ]
     targets = [token for row in rows for token in row.ids[-row.n_completion :]]
     return Learnt(ids, torch.tensor(positions, device=device), torch.tensor(targets, device=device))
-
-
-def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two rows begin with in common."""
-    for position, (ours, theirs) in enumerate(zip(one, other, strict=False)):
-        if ours != theirs:
-            return position
-    return min(len(one), len(other))

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import ModelError
+from ..prefixes import shared_length
 from ..records import FinishReason
 from .decoder import Decoder
 from .gguf_model import GgufModel
 from .protocol import Progress, Sampling, TeacherSettings
 from .sampler import ReplyText, Sampler
-from .schedule import LEAST_OUTPUTS, Pass, Schedule, Sizes, Work, cells_wanted, prefix_order, shared_length
+from .schedule import LEAST_OUTPUTS, Pass, Schedule, Sizes, Work, cells_wanted, prefix_order
 
 
 @dataclass(frozen=True, slots=True)

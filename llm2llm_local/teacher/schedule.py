@@ -108,14 +108,6 @@ def prefix_order(texts: Sequence[tuple[int, ...]]) -> list[int]:
     return sorted(range(len(texts)), key=lambda index: texts[index])
 
 
-def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two lists begin with in common."""
-    for position, (ours, theirs) in enumerate(zip(one, other, strict=False)):
-        if ours != theirs:
-            return position
-    return min(len(one), len(other))
-
-
 def cells_wanted(works: Sequence[Work], n_parallel: int) -> int:
     """KV cells with which `n_parallel` works that follow each other run at once."""
     wanted = own = 0
