@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from ..errors import UserInputError
 
+ALL_LAYERS = -1
+"""On the GPU, as the teacher's settings and llama-cpp-python say it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:

@@ -19,12 +19,12 @@ from typing import Any
 from .. import airgap
 from ..teacher.plan import Device
 from . import transformers_way
+from .plan import ALL_LAYERS
 
 _SAMPLED_TOKENS = 100
 """Of the published code's evaluation."""
 
 _CONTEXT = 2048
-_ALL_LAYERS = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def teach(task: TeachTask) -> Done:
         n_ctx=_CONTEXT,
         n_threads=task.threads,
         n_threads_batch=task.threads,
-        n_gpu_layers=_ALL_LAYERS if task.device == "cuda" else 0,
+        n_gpu_layers=ALL_LAYERS if task.device == "cuda" else 0,
         flash_attn=task.device == "cuda",  # the faster way
         verbose=False,
     )

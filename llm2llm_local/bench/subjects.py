@@ -19,10 +19,7 @@ from .gpu.limits import time_limits
 from .machine import disturbances, this_machine, versions
 from .measure import UNLIMITED, Tell, measure, measure_series
 from .output import Report
-from .plan import Comparison, Series, against, resized
-
-_ALL_LAYERS = -1
-"""As the teacher's settings say it."""
+from .plan import ALL_LAYERS, Comparison, Series, against, resized
 
 _CONFIG_NAME = "llm2llm.toml"
 
@@ -145,7 +142,7 @@ def _material(request: Request, scratch: Path) -> Material:
 def _teacher(material: Material) -> list[Comparison | Series]:
     from .teacher import parts
 
-    return parts(_model(material.teacher), material.threads, _ALL_LAYERS if material.device == "cuda" else 0)
+    return parts(_model(material.teacher), material.threads, ALL_LAYERS if material.device == "cuda" else 0)
 
 
 def _student(material: Material) -> list[Comparison | Series]:

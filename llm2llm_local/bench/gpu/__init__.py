@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ...teacher.plan import Device
-from ..plan import Comparison, Contender
+from ..plan import ALL_LAYERS, Comparison, Contender
 from ..teacher import parts as teacher_parts
 from .context import ContextCase, largest_context
 from .hand_over import HandOverCase, handed_over
 from .student import made_student
 from .training import TrainingCase, ours, trainer
-
-_ALL_LAYERS = -1
-"""On the GPU, as the teacher's settings say it."""
 
 _SHAPES: dict[str, dict[str, Any]] = {
     "1B": {"hidden": 2048, "layers": 16, "heads": 32, "kv_heads": 8, "feed_forward": 8192},
@@ -33,7 +30,7 @@ with the embeddings; here it is one of its own.)"""
 def parts(scratch: Path, teacher: Path, tokenizer: Path, device: Device, threads: int) -> list[Comparison]:
     """The most wanted first, since the time may be over before the last; what needs the larger student, together."""
     shared: dict[str, Any] = {"scratch": scratch, "tokenizer": tokenizer, "device": device, "threads": threads}
-    requests = [one for one in teacher_parts(teacher, threads, _ALL_LAYERS) if isinstance(one, Comparison)]
+    requests = [one for one in teacher_parts(teacher, threads, ALL_LAYERS) if isinstance(one, Comparison)]
     return [
         *(dataclasses.replace(one, repeats=3) for one in requests),
         _training("8B", TrainingCase(**shared, **_SHAPES["8B"])),
