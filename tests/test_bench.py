@@ -19,7 +19,7 @@ from llm2llm_local.report.lineage import lineage_of
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 
-SMALL = ("--repeats", "1", "--size", "units=2", "--size", "unit_rows=3", "--grow", "10000,20000")
+SMALL = ("--repeats", "1", "--size", "units=2", "--size", "unit_rows=3", "--grow", "10000,20000,10000")
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def test_the_store_is_measured_and_nothing_is_left_behind(
     ending = workspace.llm2llm("bench", "store", "--json", *SMALL)
     assert ending.code == 0, ending.err
     document = ending.json()
+    assert ending.err.count("predictions 10,000\n") == 1  # asked for twice, measured once
     (writing,) = document["comparisons"]
     assert [one["not_run"] for one in writing["contenders"]] == [None, None]
     assert writing["contenders"][0]["repeats"][0]["counts"] == {"predictions": 6.0}
@@ -73,6 +74,10 @@ def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:
         (["store", "--size", "units"], "expected NAME=NUMBER"),
         (["store", "--grow", "10,many"], "expected numbers with commas between"),
         (["store", "--grow", "0,10"], "--grow: a size is 1 at least"),
+        (["store", "--grow", "10000,12345"], "--grow 12345: not a multiple of 10,000, by which predictions grow"),
+        (["store", "--grow", "10000,12345"], "The nearest is 10000."),
+        (["store", "--grow", "1"], "The nearest is 10000."),
+        (["store", "--size", "predictions=20000"], "--size predictions: this is what grows"),
         (["store", "--repeats", "0"], "0 is not in the range"),
         (["store", "checks"], "one at a time"),
     ],
@@ -91,7 +96,7 @@ def test_what_there_is_not_is_refused_before_anything_is_measured(
 def test_a_history_grows_by_whole_runs_and_keeps_what_it_has(tmp_path: Path) -> None:
     grow_history(tmp_path, PREDICTIONS_PER_RUN)
     first = rows(tmp_path, "SELECT * FROM predictions WHERE run_id = 1")
-    grow_history(tmp_path, PREDICTIONS_PER_RUN + 1)
+    grow_history(tmp_path, 2 * PREDICTIONS_PER_RUN)
     assert rows(tmp_path, "SELECT count(*) FROM predictions") == [(2 * PREDICTIONS_PER_RUN,)]
     assert rows(tmp_path, "SELECT * FROM predictions WHERE run_id = 1") == first
     assert rows(tmp_path, "PRAGMA foreign_key_check") == []

@@ -31,10 +31,10 @@ _TEXT = "Message {} of the tenants in house {}: the light on the stairs has been
 
 
 def grow_history(workspace: Path, predictions: int) -> None:
-    """Add runs to the store of `workspace`, which is made when it isn't there, until it has so many predictions.
-
-    Whole runs only: at least `predictions` of them.
+    """Add runs to the store of `workspace`, which is made when it isn't there, until it has so many predictions: a
+    multiple of PREDICTIONS_PER_RUN, since runs are whole.
     """
+    assert predictions % PREDICTIONS_PER_RUN == 0
     with Store(workspace) as store:
         model = store.add_model(ModelRow("0" * 64, "gguf", "model", "/model.gguf", "llama", "Q4_K_M", 1, 2048))
     connection = sqlite3.connect(workspace / STORE_NAME, isolation_level=None)
@@ -43,7 +43,7 @@ def grow_history(workspace: Path, predictions: int) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -400000")
         newest = connection.execute("SELECT coalesce(max(run_id), 0) FROM runs").fetchone()[0]
-        for run_id in range(newest + 1, -(-predictions // PREDICTIONS_PER_RUN) + 1):
+        for run_id in range(newest + 1, predictions // PREDICTIONS_PER_RUN + 1):
             connection.execute("BEGIN")
             _Run(connection, run_id, model).write()
             connection.execute("COMMIT")

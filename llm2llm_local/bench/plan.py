@@ -75,13 +75,14 @@ class Series:
     """How the cost of each contender grows with one number of the case, the field `size`, taking the values `sizes`.
 
     `grow` makes what a case needs, before its contenders are prepared; what it returns (bytes of a file, say) are
-    figures that grow, too. Contenders are not compared with each other.
+    figures that grow, too; it makes multiples of `step` alone. Contenders are not compared with each other.
     """
 
     comparison: Comparison
     size: str
     sizes: tuple[int, ...]
     grow: Callable[[Any], Mapping[str, float]] | None = None
+    step: int = 1
 
     def at(self, size: int) -> Comparison:
         case = dataclasses.replace(self.comparison.case, **{self.size: size})

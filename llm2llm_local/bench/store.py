@@ -22,7 +22,7 @@ from ..store.reader import STORE_NAME, newest_run, open_reader
 from ..store.rows import ModelRow
 from ..store.run_store import RunStore
 from ..store.writer import Store
-from .history import ITERATIONS, grow_history
+from .history import ITERATIONS, PREDICTIONS_PER_RUN, grow_history
 from .plan import Comparison, Contender, Repeat, Series
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ def parts(scratch: Path) -> list[Comparison | Series]:
     )
     reading = Comparison(
         "the store as it grows",
-        HistoryCase(scratch / "history", 10_000),
+        HistoryCase(scratch / "history", PREDICTIONS_PER_RUN),
         tuple(Contender(query.__name__.replace("_", " "), query) for query in QUERIES),
         measure="queries",
-        note="a history grows by runs of 10,000 predictions each",
+        note=f"a history grows by runs of {PREDICTIONS_PER_RUN:,} predictions each",
     )
-    return [writing, Series(reading, "predictions", (10_000, 100_000, 1_000_000), grow)]
+    return [writing, Series(reading, "predictions", (10_000, 100_000, 1_000_000), grow, step=PREDICTIONS_PER_RUN)]

@@ -110,18 +110,31 @@ def _wanted(parts: Sequence[Comparison | Series], request: Request) -> list[Comp
         )
     if request.against:
         comparisons, series = against(comparisons, request.against), []
-    if any(size < 1 for size in request.grow):
-        raise UserInputError("--grow: a size is 1 at least")
     if request.grow and not series:
         raise UserInputError(f"--grow: nothing is measured at several sizes in bench {request.subject}")
+    for one in series:
+        _check_sizes(one, request.grow)
+        if one.size in request.sizes and not any(one.size in other.sizes() for other in comparisons):
+            raise UserInputError(f"--size {one.size}: this is what grows", "Its sizes are told by --grow.")
     every = resized([*comparisons, *(one.comparison for one in series)], request.sizes)
     if request.repeats is not None:
         every = [dataclasses.replace(one, repeats=request.repeats) for one in every]
     changed = [
-        dataclasses.replace(one, comparison=comparison, sizes=request.grow or one.sizes)
+        dataclasses.replace(one, comparison=comparison, sizes=tuple(dict.fromkeys(request.grow)) or one.sizes)
         for one, comparison in zip(series, every[len(comparisons) :], strict=True)
     ]
     return [*every[: len(comparisons)], *changed]
+
+
+def _check_sizes(series: Series, sizes: Sequence[int]) -> None:
+    for size in sizes:
+        if size < 1:
+            raise UserInputError("--grow: a size is 1 at least")
+        if size % series.step:
+            raise UserInputError(
+                f"--grow {size}: not a multiple of {series.step:,}, by which {series.size} grow",
+                f"The nearest is {max(1, round(size / series.step)) * series.step}.",
+            )
 
 
 def _material(request: Request, scratch: Path) -> Material:
