@@ -35,8 +35,10 @@ def measured(title: str, *results: Result) -> Measured:
     return Measured(Comparison(title, FakeCase(Path("journal")), contenders, measure="rows"), results)
 
 
-def written(path: Path, *parts: Measured, machine: Machine = MACHINE) -> Path:
-    report = Report("fakes", machine, {"python": "3.11"}, (), parts, created_at="2026-01-01T00:00:00+00:00")
+def written(
+    path: Path, *parts: Measured, machine: Machine = MACHINE, warnings: tuple[str, ...] = (), subject: str = "fakes"
+) -> Path:
+    report = Report(subject, machine, {"python": "3.11"}, warnings, parts, created_at="2026-01-01T00:00:00+00:00")
     path.write_text(json.dumps(report_document(report)))
     return path
 
@@ -89,6 +91,47 @@ def test_nothing_is_outside_and_no_text_meets_another(files: list[Path]) -> None
     places = [(float(one["x"]), float(one["y"])) for one in elements(files, "text")]
     assert len(set(places)) == len(places)
     assert all(0 < x < width and 0 < y < height for x, y in places)
+
+
+GPU_MACHINE = Machine(
+    "Intel(R) Xeon(R) Platinum 8480C",
+    16,
+    128 * 2**30,
+    "NVIDIA H100 80GB HBM3",
+    80 * 2**30,
+    "550.163.01",
+    "Linux 6.8.0-x",
+)
+PIXELS = {"small": 5.5, "muted": 6.5}
+"""Of a character in a browser's font for interfaces, on the average of a sentence."""
+
+
+def test_long_lines_of_machines_and_warnings_are_wrapped_below_the_bars(tmp_path: Path) -> None:
+    comparison = measured("asking", result("ours", 1.0), result("other", 2.0))
+    busy = "the machine is not quiet: other processes use 1.3 of 2 CPUs " + 10 * "and so on " + "x" * 500
+    loud = [
+        written(
+            tmp_path / f"{name}.json", comparison, machine=GPU_MACHINE, warnings=(busy, "a\x1b[1m run"), subject=name
+        )
+        for name in ("teacher", "student")
+    ]
+    below = [one for one in elements(loud, "text") if one.get("class") in PIXELS and float(one["x"]) == 20.0]
+    for one in below:
+        assert len(one["text"]) * PIXELS[one["class"]] < 860 - 2 * 20, one
+    machine = " ".join(one["text"] for one in below if one["class"] == "muted")
+    assert machine.endswith(GPU_MACHINE.lines()[0])  # the whole of it, once
+    warned = [one for one in below if one["class"] == "small"]
+    said = " ".join(one["text"] for one in warned)
+    assert said.count("warning: bench teacher: the machine is not quiet") == 1
+    assert r"warning: bench student: a\x1b[1m run" in said and said.count("…") == 2  # what can't be broken is cut
+    assert min(float(one["y"]) for one in warned) > max(float(one["y"]) for one in below if one["class"] == "muted")
+    root = ElementTree.fromstring(drawn(read_measurements(loud)))
+    assert max(float(one["y"]) for one in warned) < float(root.attrib["height"])
+
+
+def test_warnings_of_a_file_of_which_nothing_is_drawn_are_left_out(tmp_path: Path, files: list[Path]) -> None:
+    alone = written(tmp_path / "alone.json", measured("alone", result("ours", 1.0)), warnings=("a run is at work",))
+    assert not any("warning" in text for text in texts([*files, alone]))
 
 
 def test_large_ratios_have_ticks_that_can_be_told_apart(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def disturbances() -> Iterator[str]:
     if busy > _MOST_BUSY:
         yield (
             f"the machine is not quiet: other processes use {busy:.1f} of {cpus} CPUs (load {load:.1f}); "
-            "the figures below are those of a busy machine"
+            "the figures are those of a busy machine"
         )
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []

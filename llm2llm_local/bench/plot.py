@@ -2,8 +2,9 @@
 
 It is drawn from what `--json` printed, so that measurements of different calls come into one picture. A bar begins at
 1, where both are as fast, and its axis is logarithmic: twice as fast and half as fast are equally long. The whisker
-spans the least and the most of any two repeats. All figures are there as text as well. The same files give the same
-bytes; colours follow the reader's choice of light or dark, on a ground of their own.
+spans the least and the most of any two repeats. All figures are there as text as well, and below them what disturbed
+the measurements. The same files give the same bytes; colours follow the reader's choice of light or dark, on a ground
+of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ..cells import cells
+from ..cells import cells, cut
 from ..errors import UserInputError
 from ..report.plain import plain, shortened
 from .machine import Machine
@@ -28,6 +29,9 @@ _ROW, _BAR = 26, 14
 _CELL = 7.4
 """Pixels that a character takes at most, on the average of a text in a font of 13."""
 
+_SMALL_ROW, _SMALL_CELL = 18, 6.3
+"""The same of a font of 11."""
+
 _NOT_RUN_CELLS = 50
 _MOST_TICKS = 9
 _STEPS = (1, 2, 5)
@@ -35,10 +39,11 @@ _STEPS = (1, 2, 5)
 _STYLE = """
 svg { font: 13px system-ui, sans-serif; }
 .ground { fill: #ffffff; } text { fill: #1f2328; } .muted { fill: #59636e; } .title { font-weight: 600; }
+.small { fill: #59636e; font-size: 11px; }
 .grid { stroke: #d1d9e0; } .one { stroke: #59636e; } .more { fill: #54aeff; } .less { fill: #fb8f44; }
 .whisker { stroke: #1f2328; }
 @media (prefers-color-scheme: dark) {
-.ground { fill: #0d1117; } text { fill: #f0f6fc; } .muted { fill: #9198a1; }
+.ground { fill: #0d1117; } text { fill: #f0f6fc; } .muted, .small { fill: #9198a1; }
 .grid { stroke: #3d444d; } .one { stroke: #9198a1; } .more { fill: #1f6feb; } .less { fill: #bd561d; }
 .whisker { stroke: #f0f6fc; }
 }
@@ -66,10 +71,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What is drawn; `machines`: a line of each on which something of it was measured."""
+    """What is drawn. `machines`: a line of each where something of it was measured; `warnings`: what disturbed it."""
 
     groups: tuple[Group, ...]
     machines: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def write_plot(path: Path, files: Sequence[Path]) -> None:
@@ -88,11 +94,13 @@ def read_measurements(files: Sequence[Path]) -> Measurements:
     """In the order of the files. Comparisons without an alternative have nothing to draw."""
     groups: list[Group] = []
     machines: dict[str, None] = {}
+    warnings: list[str] = []
     for file in files:
         try:
             document = json.loads(file.read_text(encoding="utf-8"))
             found = [_group(one) for one in document["comparisons"] if len(one["contenders"]) > 1]
             lines = Machine(**document["machine"]).lines()
+            warned = [f"bench {document['benchmark']}: {one}" for one in document["warnings"]]
         except FileNotFoundError:
             raise UserInputError(
                 f"{file}: no such file", "Measure first: llm2llm bench teacher --json > teacher.json"
@@ -105,12 +113,13 @@ def read_measurements(files: Sequence[Path]) -> Measurements:
         groups += found
         if found:
             machines |= dict.fromkeys(lines)
+            warnings += warned
     if not any(bar.ratio for group in groups for bar in group.bars):
         raise UserInputError(
             "nothing to draw: no alternative was measured",
             "Measure first: llm2llm bench teacher --json > teacher.json, and then: llm2llm bench --plot F teacher.json",
         )
-    return Measurements(tuple(groups), tuple(machines))
+    return Measurements(tuple(groups), tuple(machines), tuple(warnings))
 
 
 def _group(comparison: Mapping[str, Any]) -> Group:
@@ -169,7 +178,11 @@ def drawn(measurements: Measurements) -> str:
     )
     top = 2 * _ROW + _MARGIN
     bottom = top + _ROW * sum(1 + len(group.bars) for group in groups) + _GAP
-    height = bottom + _ROW * (1 + len(measurements.machines)) + _MARGIN
+    machines = [line for one in measurements.machines for line in _wrapped(one, _CELL)]
+    warnings = [line for one in measurements.warnings for line in _wrapped(f"warning: {one}", _SMALL_CELL)]
+    first_machine = bottom + 2 * _ROW
+    first_warning = first_machine + _ROW * len(machines)
+    height = first_warning + _SMALL_ROW * len(warnings)
     title = "Work in a second: how many times that of the alternative"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
@@ -185,8 +198,10 @@ def drawn(measurements: Measurements) -> str:
     for group in groups:
         lines += _drawn_group(group, axis, y)
         y += _ROW * (1 + len(group.bars))
-    for number, machine in enumerate(measurements.machines):
-        lines.append(_text(_MARGIN, bottom + _ROW * (2 + number), machine, "muted"))
+    lines += [_text(_MARGIN, first_machine + _ROW * number, line, "muted") for number, line in enumerate(machines)]
+    lines += [
+        _text(_MARGIN, first_warning + _SMALL_ROW * number, line, "small") for number, line in enumerate(warnings)
+    ]
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -215,6 +230,19 @@ def _drawn_group(group: Group, axis: _Axis, y: float) -> Iterator[str]:
             f'M{high:.1f} {middle - 4:.1f}v8"/>'
         )
         yield _text(_WIDTH - _MARGIN, middle + 5, ratio_text(bar.ratio), "", "end")
+
+
+def _wrapped(text: str, cell: float) -> Iterator[str]:
+    """Lines as wide as the picture at most, broken at blanks; a longer word is cut."""
+    width = int((_WIDTH - 2 * _MARGIN) / cell)
+    line = ""
+    for word in plain(text).split():
+        longer = f"{line} {word}" if line else word
+        if line and cells(longer) > width:
+            yield cut(line, width)
+            longer = word
+        line = longer
+    yield cut(line, width)
 
 
 def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> str:
