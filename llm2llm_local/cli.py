@@ -12,14 +12,18 @@ import math
 import os
 import shlex
 import sys
+from contextlib import AbstractContextManager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from . import __version__, airgap, terminal
 from .errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
+
+if TYPE_CHECKING:
+    from .headless import HeadlessWatcher
 
 _LARGEST = 2**63 - 1
 """Of SQLite's integers."""
@@ -72,7 +76,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(context)
         except Llm2LlmError as error:
-            error.remedy = terminal.from_here(error.remedy, context.params["workspace"])
+            error.remedy = terminal.from_here(error.remedy, context.obj)
             raise
 
 
@@ -118,23 +122,22 @@ def init(folder: Path, task: str, models: Path) -> None:
 @_HEADLESS
 @_JSON
 @_SET
-@click.pass_obj
-def run(workspace: Path, config: Path | None, headless: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
+def run(config: Path | None, headless: bool, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Start a run of CONFIG (llm2llm.toml by default) and work it to its end.
 
     In a terminal the run is a process of its own, and the terminal UI shows it; leaving that doesn't stop the run.
     """
-    path = _config_path(workspace, config).resolve()
+    path = _config_path(config)
+    workspace = path.parent
     if _shows_tui(headless, as_json, path):
-        _end_watching(path.parent, terminal.run_and_watch(path.parent, "run", path.name, *_set_again(overrides)))
-    from .headless import headless_watcher, line_watcher
+        _end_watching(workspace, terminal.run_and_watch(workspace, "run", path.name, *_set_again(overrides)))
     from .loop.control import Interrupts
     from .loop.start import start_run
 
     interrupts = Interrupts()
-    with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
+    with interrupts.listening(), _watcher(workspace, headless) as watcher:
         run_id = start_run(path, overrides, watcher, interrupts)
-    _print_report(path.parent, run_id, as_json)
+    _print_report(workspace, run_id, as_json)
 
 
 @cli.command()
@@ -148,12 +151,11 @@ def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> N
 
     if _shows_tui(headless, as_json, workspace / STORE_NAME):
         _end_watching(workspace, terminal.resume_and_watch(workspace, run))
-    from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import resume_run
 
     interrupts = Interrupts()
-    with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
+    with interrupts.listening(), _watcher(workspace, headless) as watcher:
         run_id = resume_run(workspace, run, watcher, interrupts)
     _print_report(workspace, run_id, as_json)
 
@@ -177,12 +179,11 @@ def fork(
     if _shows_tui(headless, as_json, workspace / STORE_NAME):
         words = [str(run), *([] if config is None else [str(config)]), *_set_again(overrides)]
         _end_watching(workspace, terminal.run_and_watch(workspace, "fork", *words))
-    from .headless import headless_watcher, line_watcher
     from .loop.control import Interrupts
     from .loop.start import fork_run
 
     interrupts = Interrupts()
-    with interrupts.listening(), line_watcher() if headless else headless_watcher() as watcher:
+    with interrupts.listening(), _watcher(workspace, headless) as watcher:
         run_id = fork_run(workspace, run, config and workspace / config, overrides, watcher, interrupts)
     _print_report(workspace, run_id, as_json)
 
@@ -357,14 +358,14 @@ def models(workspace: Path, folder: Path | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @_SET
-@click.pass_obj
-def doctor(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
+def doctor(config: Path | None, overrides: tuple[str, ...]) -> None:
     """Whether this machine can run CONFIG; one line a finding, with what to do."""
     from .doctor import diagnose
 
-    findings = diagnose(_config_path(workspace, config), overrides)
+    path = _config_path(config)
+    findings = diagnose(path, overrides)
     for finding in findings:
-        click.echo(terminal.from_here(finding.line(), workspace))
+        click.echo(terminal.from_here(finding.line(), path.parent))
     if any(finding.is_error for finding in findings):
         sys.exit(EXIT_USER_INPUT)
 
@@ -447,13 +448,12 @@ class _ConfigHelp(click.Command):
 @cli.command(cls=_ConfigHelp)
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @_SET
-@click.pass_obj
-def config(workspace: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
+def config(config: Path | None, overrides: tuple[str, ...]) -> None:
     """Print CONFIG as it is understood, defaults filled in. --help lists every field."""
     from .config import flatten
     from .config_file import load_config
 
-    for name, value in flatten(load_config(_config_path(workspace, config), overrides)).items():
+    for name, value in flatten(load_config(_config_path(config), overrides)).items():
         click.echo(f"{name} = {json.dumps(value, ensure_ascii=False)}")
 
 
@@ -472,6 +472,12 @@ def _bring_up_to_date(workspace: Path) -> None:
             from .store.writer import Store
 
             Store(workspace).close()
+
+
+def _watcher(workspace: Path, headless: bool) -> AbstractContextManager[HeadlessWatcher]:
+    from .headless import headless_watcher, line_watcher
+
+    return line_watcher(workspace) if headless else headless_watcher(workspace)
 
 
 def _shows_tui(headless: bool, as_json: bool, needed: Path) -> bool:
@@ -506,8 +512,12 @@ def _integers(text: str | None) -> tuple[int, ...]:
         raise click.BadParameter(f"{text}: expected numbers with commas between", param_hint="--grow") from None
 
 
-def _config_path(workspace: Path, config: Path | None) -> Path:
-    return workspace / (config or "llm2llm.toml")
+def _config_path(config: Path | None) -> Path:
+    """Of CONFIG; its folder is the one that the store is in, so that errors name that from now on."""
+    context = click.get_current_context().find_root()
+    path: Path = context.obj / (config or "llm2llm.toml")
+    context.obj = path.parent
+    return path
 
 
 def _command(workspace: Path, run: int | None, word: str) -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -15,6 +16,7 @@ from rich.text import Text
 from .counted import counted
 from .report.plain import conclusion, plain, shortened
 from .report.work import LEAST_PART_OF_UNIT, ROWS
+from .terminal import from_here
 
 _UNITS = {
     "train": ("segment", "segments"),
@@ -35,11 +37,11 @@ class _Console(Console):
 
 
 @contextmanager
-def headless_watcher() -> Iterator[HeadlessWatcher]:
+def headless_watcher(workspace: Path = Path()) -> Iterator[HeadlessWatcher]:
     """A watcher fit for standard error as it is; restores the terminal at the end."""
     console = _console()
     if not console.is_terminal:
-        yield HeadlessWatcher(console, None)
+        yield HeadlessWatcher(console, None, workspace)
         return
     progress = Progress(
         TextColumn("{task.description}", markup=False),
@@ -54,13 +56,13 @@ def headless_watcher() -> Iterator[HeadlessWatcher]:
         transient=True,
     )
     with progress:
-        yield HeadlessWatcher(console, progress)
+        yield HeadlessWatcher(console, progress, workspace)
 
 
 @contextmanager
-def line_watcher() -> Iterator[HeadlessWatcher]:
+def line_watcher(workspace: Path) -> Iterator[HeadlessWatcher]:
     """A watcher that writes plain lines, in a terminal too."""
-    yield HeadlessWatcher(_console(), None)
+    yield HeadlessWatcher(_console(), None, workspace)
 
 
 def _console() -> Console:
@@ -68,11 +70,15 @@ def _console() -> Console:
 
 
 class HeadlessWatcher:
-    """`loop.context.Watcher` on a console; `progress` is None where lines can't be rewritten."""
+    """`loop.context.Watcher` on a console; `progress` is None where lines can't be rewritten.
 
-    def __init__(self, console: Console, progress: Progress | None) -> None:
+    `workspace`: of the run. Commands that a message advises are told as they are to be typed in the current folder.
+    """
+
+    def __init__(self, console: Console, progress: Progress | None, workspace: Path = Path()) -> None:
         self._console = console
         self._progress = progress
+        self._workspace = workspace
         self._task: TaskID | None = None
         self._stage = ""
         self._where = ""
@@ -120,6 +126,7 @@ class HeadlessWatcher:
         self._accepted = f"+ {shortened(question, 48)} → {shortened(conclusion(answer), 16)}"
 
     def message(self, text: str) -> None:
+        text = from_here(text, self._workspace)
         self._line("\n".join(plain(line) for line in text.splitlines()))
 
     def _line(self, text: str) -> None:

@@ -98,6 +98,25 @@ def test_a_paused_run_frees_its_models_and_goes_on(started: Started, finished_ru
     assert words == [("pause", "done"), ("resume", "done")]
 
 
+@pytest.mark.model
+def test_a_run_of_a_configuration_that_lies_elsewhere_advises_its_folder(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    """The store lies beside the configuration: from where the person is, commands need that folder."""
+    workspace, here = make_workspace(tmp_path / "there", tiny_models), Workspace(tmp_path)
+    with here.start("run", "there/llm2llm.toml") as process:
+        try:
+            workspace.wait_until(is_in_state("running"))
+            with frozen_workers(process):
+                assert here.llm2llm("-C", "there", "pause", "1").code == DONE
+            wait_for(lambda: "paused; go on with: llm2llm -C there resume 1\n" in here.error_output())
+            assert here.llm2llm("-C", "there", "stop", "1").code == DONE
+            assert end_of(process) == RESUMABLE
+        finally:
+            process.kill()
+    assert here.error_output().endswith("Continue: llm2llm -C there resume 1\n")
+
+
 @contextmanager
 def frozen_workers(process: subprocess.Popen[str]) -> Iterator[None]:
     """No unit is finished meanwhile, so that the run can't end before it was told something."""

@@ -21,7 +21,7 @@ from rich.console import Console
 from workspaces import add_run, fill
 
 from llm2llm_local.errors import StoreError
-from llm2llm_local.headless import HeadlessWatcher, headless_watcher
+from llm2llm_local.headless import HeadlessWatcher, headless_watcher, line_watcher
 from llm2llm_local.records import Status
 from llm2llm_local.report.failures import FailureRecord, failure_lines, failures_of
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
@@ -372,6 +372,17 @@ def test_a_long_message_is_one_line_of_a_log(capsys: pytest.CaptureFixture[str])
     with headless_watcher() as watcher:
         watcher.message(message)
     assert capsys.readouterr().err == message + "\n"
+
+
+def test_commands_that_a_message_advises_name_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advice = "paused; go on with: llm2llm resume 1"
+    with line_watcher(tmp_path) as watcher:
+        watcher.message(advice)
+        monkeypatch.chdir(tmp_path)
+        watcher.message(advice)
+    assert capsys.readouterr().err == f"paused; go on with: llm2llm -C {tmp_path} resume 1\n{advice}\n"
 
 
 # --- status ---------------------------------------------------------------------------------------------------------
