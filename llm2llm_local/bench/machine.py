@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from .. import __version__
+from ..visible_gpu import visible_gpu
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "llama-cpp-python", "trl")
 _WORKERS_MODULE = "llm2llm_local.workers.main"
@@ -25,7 +26,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`cpus`: that this process may use. `gpu` and `driver` are empty without an NVIDIA GPU that answers."""
+    """`cpus`: that this process may use. `gpu` and `driver` are empty without an NVIDIA GPU that it may use."""
 
     cpu: str
     cpus: int
@@ -86,7 +87,7 @@ def _cpu() -> str:
 
 
 def _gpu() -> tuple[str, int, str]:
-    """Name, bytes and driver of the first GPU, the one that runs use."""
+    """Name, bytes and driver of the GPU that runs use."""
     try:
         import pynvml
 
@@ -96,7 +97,9 @@ def _gpu() -> tuple[str, int, str]:
     except pynvml.NVMLError:
         return "", 0, ""
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        handle = visible_gpu(pynvml)
+        if handle is None:
+            return "", 0, ""
         name, driver = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlSystemGetDriverVersion()
         # Bytes in older versions of the package.
         name, driver = (one if isinstance(one, str) else one.decode(errors="replace") for one in (name, driver))

@@ -1,4 +1,4 @@
-"""The most memory that this process has held: resident, by Linux's own account, and on the first GPU.
+"""The most memory that this process has held: resident, by Linux's own account, and on the GPU that runs use.
 
 The kernel's high-water mark of the process is read from /proc and not from getrusage, whose maximum is handed on from
 the parent when a process is started. Where it starts processes in its turn, the largest of those that have ended counts
@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..visible_gpu import visible_gpu
 from .plan import Memory
 
 _STATUS = Path("/proc/self/status")
@@ -66,7 +67,7 @@ class _GpuWatch:
 
     def __init__(self) -> None:
         self._peak = self._before = 0
-        self._gpu = _first_gpu()
+        self._gpu = _gpu_in_use()
         if self._gpu is not None:
             self._before = _used_bytes(self._gpu)
             threading.Thread(target=self._watch, daemon=True).start()
@@ -90,13 +91,13 @@ class _GpuWatch:
             self._peak = max(self._peak, _used_bytes(self._gpu) - self._before)
 
 
-def _first_gpu() -> Any:
+def _gpu_in_use() -> Any:
     """As its driver calls it; None when there is none, or the driver doesn't answer."""
     try:
         import pynvml
 
         pynvml.nvmlInit()  # until this process ends
-        return pynvml.nvmlDeviceGetHandleByIndex(0)
+        return visible_gpu(pynvml)
     except ImportError:
         return None
     except pynvml.NVMLError:

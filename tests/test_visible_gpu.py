@@ -1,0 +1,91 @@
+"""Which GPU is looked at where there are several: a driver's library made by hand, with three of them."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from llm2llm_local.bench.machine import this_machine
+from llm2llm_local.bench.memory import _gpu_in_use
+from llm2llm_local.visible_gpu import visible_gpu
+
+GIB = 2**30
+UUIDS = ("GPU-0a11", "GPU-0b22", "GPU-0b33")
+SLICE = "MIG-5c44"
+MEMORY = {0: 16 * GIB, 1: 24 * GIB, 2: 80 * GIB, SLICE: 10 * GIB}
+"""By handle, which is the index or the slice's UUID."""
+
+
+class _NvmlError(Exception):
+    pass
+
+
+def _of_index(index: int) -> int:
+    if index not in range(len(UUIDS)):
+        raise _NvmlError("Invalid Argument")
+    return index
+
+
+def _of_uuid(uuid: str) -> str:
+    if uuid != SLICE:
+        raise _NvmlError("Not Found")
+    return uuid
+
+
+@pytest.fixture(autouse=True)
+def driver(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    nvml = types.ModuleType("pynvml")
+    nvml.__dict__.update(
+        NVMLError=_NvmlError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: len(UUIDS),
+        nvmlDeviceGetHandleByIndex=_of_index,
+        nvmlDeviceGetHandleByUUID=_of_uuid,
+        nvmlDeviceGetUUID=lambda gpu: UUIDS[gpu].encode(),
+        nvmlDeviceGetName=lambda gpu: f"GPU {gpu}",
+        nvmlSystemGetDriverVersion=lambda: "550",
+        nvmlDeviceGetMemoryInfo=lambda gpu: types.SimpleNamespace(total=MEMORY[gpu], used=0, free=MEMORY[gpu]),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    return nvml
+
+
+@pytest.mark.parametrize(
+    ("shown", "gpu"),
+    [
+        (None, 0),
+        ("0", 0),
+        ("2,0", 2),
+        (" 1 , 2", 1),
+        ("1x", 1),
+        ("GPU-0b33,GPU-0a11", 2),
+        ("GPU-0b", 1),
+        ("GPU-ffff", None),
+        (SLICE, SLICE),
+        ("", None),
+        ("-1", None),
+        ("3", None),
+        ("NoDevFiles", None),
+    ],
+)
+def test_the_gpu_is_the_first_that_cuda_shows(
+    shown: str | None, gpu: int | str | None, driver: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert visible_gpu(driver) == gpu
+    assert this_machine().gpu == ("" if gpu is None else f"GPU {gpu}")
+    assert this_machine().gpu_bytes == (0 if gpu is None else MEMORY[gpu])
+    assert _gpu_in_use() == gpu
+
+
+def test_a_slice_that_is_not_there_is_no_gpu(driver: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-gone")
+    with pytest.raises(_NvmlError):
+        visible_gpu(driver)
+    assert this_machine().gpu == ""
+    assert _gpu_in_use() is None
