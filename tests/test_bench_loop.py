@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from workspaces import COMMAND, PATIENCE_SECONDS, Workspace
+from workspaces import COMMAND, PATIENCE_SECONDS, Workspace, add_run
 
-from llm2llm_local.bench.loop import REST, LoopCase, process_per_stage
+from llm2llm_local.bench.lifeline import run_module
+from llm2llm_local.bench.loop import OWN_CPU, OWN_SHARE, REST, LoopCase, _parts, process_per_stage
 from llm2llm_local.errors import Llm2LlmError
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -33,6 +36,31 @@ def test_the_reference_does_what_our_run_did_and_so_needs_one(tmp_path: Path) ->
         process_per_stage(LoopCase(tmp_path, tmp_path, tmp_path))
 
 
+def test_seconds_are_told_by_part_also_those_of_a_stage_that_nobody_has_named(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        run = add_run(store)
+        for stage, seconds in (("train", 1.0), ("predict", 2.0), ("grade", 4.0), ("audit", 8.0)):
+            row = run.open_stage(0, stage, 0, "", {}, units=1)
+            with run.transaction():
+                run.mark_unit_done(row, seconds)
+    with open_reader(tmp_path) as connection:
+        parts = _parts(connection)
+    assert parts == {"train": 1.0, "evaluate": 6.0, "teach": 0.0, "check": 0.0, "audit": 8.0}
+
+
+def test_a_processs_cpu_seconds_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that it starts and waits for computes more than it does itself."""
+    busy = "import time\nwhile time.process_time() < {}: pass\n"
+    (tmp_path / "child.py").write_text(busy.format(0.8))
+    (tmp_path / "parent.py").write_text(
+        busy.format(0.4) + "import subprocess, sys\nsubprocess.run([sys.executable, sys.argv[1]], check=True)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert 0.35 <= run_module(tmp_path / "log", "parent", str(tmp_path / "child.py")) < 0.7
+    with pytest.raises(Llm2LlmError, match=r"parent nowhere ended with code 1: .*CalledProcessError"):
+        run_module(tmp_path / "log", "parent", "nowhere")
+
+
 @pytest.mark.model
 def test_both_ways_do_the_same_work_and_tell_it_by_stage(tmp_path: Path, tiny_models: TinyModels) -> None:
     models = ("--teacher", tiny_models.teacher, "--student", tiny_models.student)
@@ -48,6 +76,11 @@ def test_both_ways_do_the_same_work_and_tell_it_by_stage(tmp_path: Path, tiny_mo
     assert counts["trained"] >= 28 and counts["evaluated"] == 2 * (14 + 28 + 7) and counts["requests"] > 0
     assert set(ours["repeats"][0]["parts"]) == {"train", "evaluate", "teach", "check", REST}
     assert set(reference["repeats"][0]["parts"]) == {"train", "evaluate", "teach", REST}
+    figures = ours["repeats"][0]["figures"]
+    # It starts, hashes and writes; torch, which takes it seconds to import, is the workers'.
+    assert 0.1 < figures[OWN_CPU] < 0.9 * sum(ours["repeats"][0]["parts"].values())
+    assert figures[OWN_SHARE] == pytest.approx(100 * figures[OWN_CPU] / ours["median_seconds"], rel=0.05)
+    assert reference["repeats"][0]["figures"] == {}
     for one in (ours, reference):
         assert sum(one["repeats"][0]["parts"].values()) == pytest.approx(one["median_seconds"], rel=0.2)
         assert one["peak_bytes"] > 250_000_000  # torch alone takes that: processes that were started count

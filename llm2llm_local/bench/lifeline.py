@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 from ..errors import Llm2LlmError
 
@@ -19,20 +22,26 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def run_module(log: Path, module: str, *arguments: str) -> None:
-    """`python -m module arguments`, waited for; what it says goes to the log.
+def run_module(log: Path, module: str, *arguments: str) -> float:
+    """`python -m module arguments`, waited for; what it says goes to the log. Returns its CPU seconds, without those of
+    processes that it started in its turn.
 
     Raises Llm2LlmError with the end of the log when it fails.
     """
-    with log.open("ab") as noise:
-        done = subprocess.run(
+    with (
+        log.open("ab") as noise,
+        subprocess.Popen(
             [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=noise,
             stderr=noise,
             preexec_fn=end_with_parent,
-            check=False,
-        )
-    if done.returncode != 0:
+        ) as process,
+    ):
+        # Its times are known until it is waited for; what is known afterwards has those of its children in it.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        times = psutil.Process(process.pid).cpu_times()
+    if process.returncode != 0:
         said = " ".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
-        raise Llm2LlmError(f"{module} {' '.join(arguments[:1])} ended with code {done.returncode}: {said}")
+        raise Llm2LlmError(f"{module} {' '.join(arguments[:1])} ended with code {process.returncode}: {said}")
+    return float(times.user + times.system)

@@ -21,7 +21,7 @@ from typing import Any
 from ..config import Config
 from ..config_file import load_config
 from ..errors import Llm2LlmError
-from ..loop.fingerprint import threads
+from ..loop.fingerprint import STAGES, threads
 from ..records import Example, Failure, Origin, Split
 from ..scaffold import CONFIG_NAME, write_workspace
 from ..store.reader import STORE_NAME, open_reader
@@ -35,6 +35,9 @@ from .reference import EvaluateTask, Task, TeachRequest, TeachTask, TrainTask, r
 REST = "start and load"
 """What is no stage's work: starting processes, loading models, ending. Where ours has to load a model again within a
 stage, since both don't fit into memory, that is in the stage."""
+
+OWN_CPU, OWN_SHARE = "run process CPU s", "% of wall"
+"""Figures of ours: what the process of the loop, with its store, computes itself. The models' workers aren't in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +64,31 @@ def llm2llm_run(case: LoopCase) -> Repeat:
         workspace = _our_workspace(case, next(numbers))
         write_workspace(workspace, "demo", case.folder)
         started = time.perf_counter()
-        run_module(
+        cpu_seconds = run_module(
             case.folder / "ours.log", "llm2llm_local", "-C", str(workspace), "run", "--headless", *_overrides(case)
         )
         seconds = time.perf_counter() - started
         with open_reader(workspace) as connection:
-            stages = connection.execute("SELECT stage, sum(seconds) FROM stages GROUP BY stage").fetchall()
-            parts = dict.fromkeys(_PARTS.values(), 0.0)
-            for stage, spent in stages:
-                parts[_PARTS[stage]] += spent
-            counts = _counts(connection)
-        return Work(counts, {**parts, REST: seconds - sum(parts.values())})
+            parts, counts = _parts(connection), _counts(connection)
+        own = {OWN_CPU: cpu_seconds, OWN_SHARE: 100 * cpu_seconds / seconds}
+        return Work(counts, {**parts, REST: seconds - sum(parts.values())}, own)
 
     return repeat
 
 
-_PARTS = {"train": "train", "predict": "evaluate", "grade": "evaluate", "augment": "teach", "check": "check"}
-"""Our stages → what they are called in the comparison."""
+def _parts(connection: sqlite3.Connection) -> dict[str, float]:
+    """Seconds of our stages, by what they are called in the comparison; all of them, also where one had nothing to do,
+    so that the repeats have the same.
+    """
+    parts = dict.fromkeys((_part(stage) for stage in STAGES), 0.0)
+    for stage, seconds in connection.execute("SELECT stage, sum(seconds) FROM stages GROUP BY stage"):
+        parts[_part(stage)] = parts.get(_part(stage), 0.0) + seconds
+    return parts
+
+
+def _part(stage: str) -> str:
+    """A stage that the reference doesn't have keeps its name."""
+    return {"predict": "evaluate", "grade": "evaluate", "augment": "teach"}.get(stage, stage)
 
 
 def _our_workspace(case: LoopCase, number: int) -> Path:

@@ -99,6 +99,9 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
 }
 """Which fields a stage reads beside those of the stages before it; by prefix of the name."""
 
+STAGES = tuple(_READ_BY_STAGE)
+"""All that an iteration may have, in their order: one that isn't here has no fingerprint, so it can't be worked."""
+
 _ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
 
 
