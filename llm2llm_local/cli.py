@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from . import __version__, airgap, terminal
 from .errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
 _LARGEST = 2**63 - 1
 """Of SQLite's integers."""
 
-_ID = click.IntRange(1, _LARGEST)
-_ID.name = "integer"  # a word that isn't one is "not a valid integer", instead of "not a valid integer range"
 
+def _whole(least: int, most: int = _LARGEST) -> click.IntRange:
+    """What isn't one is "not a valid integer", instead of "not a valid integer range"."""
+    numbers = click.IntRange(least, most)
+    numbers.name = "integer"
+    return numbers
+
+
+_ID = _whole(1)
 _RUN = click.argument("run", type=_ID, required=False)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 _SET = click.option(
@@ -283,9 +290,7 @@ def report(workspace: Path, run: int | None, as_json: bool) -> None:
 
 @cli.command()
 @_RUN
-@click.option(
-    "--iteration", type=click.IntRange(0, _LARGEST), help="Of which student; by default the newest that is graded."
-)
+@click.option("--iteration", type=_whole(0), help="Of which student; by default the newest that is graded.")
 @_JSON
 @click.pass_obj
 def failures(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
@@ -374,7 +379,7 @@ def doctor(config: Path | None, overrides: tuple[str, ...]) -> None:
 @click.argument("what", nargs=-1)
 @click.option("--against", multiple=True, metavar="NAME", help="Only these alternatives; can be repeated.")
 @_JSON
-@click.option("--repeats", type=click.IntRange(1, 1000), help="Timed repeats of each contender.")
+@click.option("--repeats", type=_whole(1, 1000), help="Timed repeats of each contender.")
 @click.option("--teacher", type=click.Path(path_type=Path), metavar="GGUF", help="Instead of the configured one.")
 @click.option("--student", type=click.Path(path_type=Path), metavar="FOLDER", help="Instead of the configured one.")
 @click.option(
@@ -385,9 +390,9 @@ def doctor(config: Path | None, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Draw WHAT: files of --json."
 )
-@click.pass_obj
+@click.pass_context
 def bench(
-    workspace: Path,
+    context: click.Context,
     what: tuple[str, ...],
     against: tuple[str, ...],
     as_json: bool,
@@ -408,6 +413,8 @@ def bench(
     from .bench.plot import write_plot
     from .bench.subjects import Request, run_benchmark, subject_lines
 
+    if plot is not None or not what:
+        _refuse_options(context, "plot")
     if plot is not None:
         write_plot(plot, [Path(name) for name in what])
         click.echo(plot)
@@ -419,7 +426,7 @@ def bench(
         raise click.UsageError(f"bench {' '.join(what)}: one at a time, so that each has the machine to itself")
     request = Request(
         subject=what[0],
-        workspace=workspace,
+        workspace=context.obj,
         teacher=teacher,
         student=student,
         data=data,
@@ -430,6 +437,8 @@ def bench(
     )
     report = run_benchmark(request, tell=lambda line: click.echo(line, err=True))
     click.echo(_json(report_document(report)) if as_json else "\n".join(report_lines(report)))
+    if not report.has_figures:
+        raise Llm2LlmError("nothing could be measured: see what is told of each as not run")
 
 
 class _ConfigHelp(click.Command):
@@ -495,6 +504,14 @@ def _end_watching(workspace: Path, outcome: tuple[int, int | None]) -> NoReturn:
 
 def _set_again(overrides: tuple[str, ...]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
+
+
+def _refuse_options(context: click.Context, allowed: str) -> None:
+    """Of a call that measures nothing: what isn't read is refused."""
+    for one in context.command.params:
+        is_given = context.get_parameter_source(one.name or "") is ParameterSource.COMMANDLINE
+        if isinstance(one, click.Option) and is_given and one.name != allowed:
+            raise click.UsageError(f"{one.opts[0]}: this call measures nothing")
 
 
 def _named_number(text: str) -> tuple[str, float]:

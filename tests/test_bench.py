@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import sqlite3
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from workspaces import Workspace
@@ -18,6 +21,9 @@ from llm2llm_local.report.failures import failures_of
 from llm2llm_local.report.lineage import lineage_of
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
+
+if TYPE_CHECKING:
+    from tiny_models import TinyModels
 
 SMALL = ("--repeats", "1", "--size", "units=2", "--size", "unit_rows=3", "--grow", "10000,20000,10000")
 
@@ -79,15 +85,55 @@ def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:
         (["store", "--grow", "1"], "The nearest is 10000."),
         (["store", "--size", "predictions=20000"], "--size predictions: this is what grows"),
         (["store", "--repeats", "0"], "0 is not in the range"),
+        (["store", "--repeats", "two"], "'two' is not a valid integer.\n"),
+        (["store", "--size", "units=nan"], "--size units=nan: must be a number above 0"),
+        (["checks", "--size", "threshold=1.5"], "--size threshold=1.5: a similarity is 1 at most"),
+        (["--json"], "--json: this call measures nothing"),
+        (["--plot", "bench.svg", "--repeats", "3", "store.json"], "--repeats: this call measures nothing"),
+        (["teacher", "--teacher", "test_bench.json"], "test_bench.json: no such model"),
+        (["teacher", "--teacher", "not.gguf"], "not.gguf: not a GGUF file"),
+        (["teacher", "--teacher", "."], ".: "),
+        (["student", "--student", "."], "no config.json in this folder"),
         (["store", "checks"], "one at a time"),
     ],
 )
 def test_what_there_is_not_is_refused_before_anything_is_measured(
     workspace: Workspace, arguments: list[str], said: str
 ) -> None:
+    (workspace.folder / "not.gguf").write_text("a text" * 100)
     ending = workspace.llm2llm("bench", *arguments)
-    assert ending.code == 2
-    assert said in ending.err and "warm-up" not in ending.err
+    assert (ending.code, ending.out) == (2, "")
+    assert said in ending.err and "is prepared" not in ending.err and "Traceback" not in ending.err
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("rows", "said"), [(None, "train.jsonl: no such file"), ('{"question": "Who?"}', "train.jsonl:1: no column")]
+)
+def test_data_that_cant_be_used_is_refused_before_anything_is_measured(
+    workspace: Workspace, tiny_models: TinyModels, rows: str | None, said: str
+) -> None:
+    if rows is not None:
+        (workspace.folder / "train.jsonl").write_text(rows)
+    ending = workspace.llm2llm("bench", "student", "--student", tiny_models.student, "--data", ".")
+    assert (ending.code, ending.out) == (2, "")
+    assert said in ending.err and "is prepared" not in ending.err
+
+
+def test_where_the_disk_is_full_what_could_be_measured_is_told(workspace: Workspace) -> None:
+    """A small store can be written, a larger one can't: here, since files may not grow beyond that."""
+    ending = workspace.llm2llm("bench", "store", *SMALL, before_exec=partial(no_file_above, 4_000_000))
+    assert ending.code == 0 and "Traceback" not in ending.err
+    (line,) = {line for line in ending.out.splitlines() if line.startswith("predictions 20,000: status of a run: ")}
+    assert "not run: " in line and "llm2llm.db: " in line and "TMPDIR=FOLDER" in line
+    nothing = workspace.llm2llm("bench", "store", *SMALL, before_exec=partial(no_file_above, 40_000))
+    assert nothing.code == 1 and "Traceback" not in nothing.err
+    assert nothing.err.endswith("llm2llm: nothing could be measured: see what is told of each as not run\n")
+    assert nothing.out.count("not run: ") == 2 + 2 * len(QUERIES)
+
+
+def no_file_above(n_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
 # --- the store --------------------------------------------------------------------------------------------------------

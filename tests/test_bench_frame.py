@@ -316,7 +316,7 @@ def test_sizes_that_there_are_not_are_refused(case: FakeCase) -> None:
     with pytest.raises(UserInputError, match=r"rows=1\.5: must be an integer"):
         resized([one], {"rows": 1.5})
     for size in (0, -5, float("nan"), float("inf")):
-        with pytest.raises(UserInputError, match=r"--size rows=.*: must be more than 0"):
+        with pytest.raises(UserInputError, match=r"--size rows=.*: must be a number above 0"):
             resized([one], {"rows": size})
 
 

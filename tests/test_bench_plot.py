@@ -179,6 +179,7 @@ def test_other_files_are_refused(tmp_path: Path, files: list[Path], change: dict
     ("arguments", "said"),
     [
         (["teacher"], "teacher: no such file"),
+        (["."], ".: can't be read: Is a directory"),
         ([], "nothing to draw"),
         (["broken.json"], "broken.json: not what llm2llm bench --json prints"),
     ],

@@ -20,6 +20,7 @@ from rapidfuzz.distance import Indel
 from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
 from ..checks.similarity import TextIndex, words
+from ..errors import UserInputError
 from ..records import Decision, NewExample
 from ..tasks.base import PromptBuilder
 from ..tasks.classification import ClassificationTask
@@ -36,6 +37,10 @@ class CheckCase:
     threshold: float = 0.95
     words: int = 10
     rng_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.threshold > 1:
+            raise UserInputError(f"--size threshold={self.threshold:g}: a similarity is 1 at most")
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------

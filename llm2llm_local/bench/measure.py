@@ -145,14 +145,22 @@ def ratio(ours: Result, other: Result, measure: str) -> Ratio:
 
 
 def measure_series(series: Series, tell: Tell = lambda _: None) -> MeasuredSeries:
-    """Size by size, the smallest first."""
-    at_sizes, all_figures = [], []
+    """Size by size, the smallest first. When one can't be made, neither it nor a larger one is measured."""
+    at_sizes: list[tuple[int, tuple[Result, ...]]] = []
+    all_figures = []
+    reason = ""
     for size in sorted(series.sizes):
         comparison = series.at(size)
-        if series.grow is not None:
+        if series.grow is not None and not reason:
             tell(f"{comparison.title}: {series.size} {size:,}")
-            all_figures.append((size, dict(series.grow(comparison.case))))
-        at_sizes.append((size, measure(comparison, tell).results))
+            try:
+                all_figures.append((size, dict(series.grow(comparison.case))))
+            except Llm2LlmError as error:
+                reason = _one_line(error)
+        if reason:
+            at_sizes.append((size, tuple(Result(one.name, not_run=reason) for one in comparison.contenders)))
+        else:
+            at_sizes.append((size, measure(comparison, tell).results))
     return MeasuredSeries(series, tuple(at_sizes), tuple(all_figures))
 
 
@@ -217,6 +225,10 @@ def _remove_unless_named(logs: Path, children: Sequence[_Child]) -> None:
     """The message of one that has crashed names its log."""
     if not any(one.has_crashed for one in children):
         shutil.rmtree(logs)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 class _OutOfTimeError(Exception):
@@ -295,7 +307,7 @@ class _Child:
         """Whoever had no time for another repeat keeps those that are done."""
         self.has_crashed = isinstance(error, WorkerDiedError)
         if not isinstance(error, _OutOfTimeError):
-            self.not_run = " ".join(str(error).split())
+            self.not_run = _one_line(error)
         elif not self._repeats:
             self.not_run = _NO_TIME
         self.end()

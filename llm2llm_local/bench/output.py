@@ -34,6 +34,17 @@ class Report:
     parts: tuple[Measured | MeasuredSeries, ...]
     created_at: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
+    @property
+    def has_figures(self) -> bool:
+        """Whether anything could be measured at all."""
+        results = [
+            one
+            for part in self.parts
+            for group in ([part.results] if isinstance(part, Measured) else [at[1] for at in part.at_sizes])
+            for one in group
+        ]
+        return any(not one.not_run for one in results)
+
 
 def report_lines(report: Report) -> Iterator[str]:
     """The whole as lines without control characters."""

@@ -138,7 +138,7 @@ def resized(comparisons: Sequence[Comparison], sizes: Mapping[str, float]) -> li
         if name not in known:
             raise UserInputError(f"--size {name}: there is no such size", f"There is: {', '.join(sorted(known))}")
         if not math.isfinite(size) or size < 0 or (size == 0 and known[name] > 0):
-            raise UserInputError(f"--size {name}={size}: must be more than 0")
+            raise UserInputError(f"--size {name}={size}: must be a number above 0")
         if isinstance(known[name], int) and size != int(size):
             raise UserInputError(f"--size {name}={size}: must be an integer")
     return [_resized(comparison, sizes) for comparison in comparisons]

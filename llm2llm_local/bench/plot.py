@@ -101,9 +101,10 @@ def read_measurements(files: Sequence[Path]) -> Measurements:
             found = [_group(one) for one in document["comparisons"] if len(one["contenders"]) > 1]
             lines = Machine(**document["machine"]).lines()
             warned = [f"bench {document['benchmark']}: {one}" for one in document["warnings"]]
-        except FileNotFoundError:
+        except OSError as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else f"can't be read: {error.strerror}"
             raise UserInputError(
-                f"{file}: no such file", "Measure first: llm2llm bench teacher --json > teacher.json"
+                f"{file}: {reason}", "Measure first: llm2llm bench teacher --json > teacher.json"
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserInputError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from ..errors import DiskError
 from ..records import DataRow, FinishReason, Grade, Outcome, Reply, Split, Status
 from ..report.confusion import confusion
 from ..report.failures import failures_of
@@ -122,9 +123,14 @@ class HistoryCase:
 
 
 def grow(case: HistoryCase) -> dict[str, float]:
-    """Make the store as large as that; its file's bytes."""
+    """Make the store as large as that; its file's bytes. Raises DiskError when there is no room."""
     case.folder.mkdir(exist_ok=True)
-    grow_history(case.folder, case.predictions)
+    try:
+        grow_history(case.folder, case.predictions)
+    except sqlite3.OperationalError as error:
+        raise DiskError(
+            f"{case.folder / STORE_NAME}: {error}", "Make room, or name a folder on another disk: TMPDIR=FOLDER"
+        ) from error
     return {"bytes of the file": (case.folder / STORE_NAME).stat().st_size}
 
 

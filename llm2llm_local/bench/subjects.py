@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config_file import load_config
+from ..datasets.reader import read_rows
 from ..default_model import STUDENT, TEACHER
 from ..errors import UserInputError
 from ..loop.fingerprint import threads
+from ..model_files.folder import inspect_folder
+from ..model_files.gguf_file import inspect_gguf
 from ..teacher.plan import Device
 from ..workers.memory import find_device
 from .gpu.limits import time_limits
@@ -155,14 +158,17 @@ def _material(request: Request, scratch: Path) -> Material:
 def _teacher(material: Material) -> list[Comparison | Series]:
     from .teacher import parts
 
-    return parts(_model(material.teacher), material.threads, ALL_LAYERS if material.device == "cuda" else 0)
+    return parts(_teacher_model(material), material.threads, ALL_LAYERS if material.device == "cuda" else 0)
 
 
 def _student(material: Material) -> list[Comparison | Series]:
     from .prediction import comparisons
     from .training import TrainingCase, comparison, growth
 
-    student = _model(material.student)
+    student = _student_model(material)
+    if material.data is not None:
+        for name in ("train.jsonl", "test.jsonl"):
+            read_rows(material.data / name, "question", "answer")
     seeds = material.data and material.data / "train.jsonl"
     case = TrainingCase(student, material.device, seeds, threads=material.threads)
     predictions = comparisons(student, material.data, material.scratch, material.device, material.threads)
@@ -178,13 +184,25 @@ def _checks(_: Material) -> list[Comparison | Series]:
 def _loop(material: Material) -> list[Comparison]:
     from .loop import parts
 
-    return parts(material.scratch, _model(material.teacher), _model(material.student))
+    return parts(material.scratch, _teacher_model(material), _student_model(material))
 
 
-def _model(path: Path) -> Path:
-    if not path.exists():
-        raise UserInputError(f"{path}: no such model", "Name the models with --teacher and --student, or: make models")
-    return path.resolve()
+def _teacher_model(material: Material) -> Path:
+    """Looked at before anything is measured. Raises UserInputError for what is no GGUF file."""
+    inspect_gguf(_existing(material.teacher))
+    return material.teacher.resolve()
+
+
+def _student_model(material: Material) -> Path:
+    """Likewise, for what is no folder of a model."""
+    inspect_folder(_existing(material.student))
+    return material.student.resolve()
+
+
+def _existing(model: Path) -> Path:
+    if not model.exists():
+        raise UserInputError(f"{model}: no such model", "Name the models with --teacher and --student, or: make models")
+    return model
 
 
 def _gpu(material: Material) -> list[Comparison]:
@@ -194,7 +212,7 @@ def _gpu(material: Material) -> list[Comparison]:
         raise UserInputError(
             "bench gpu: there is no NVIDIA GPU in use here", "Without one: bench teacher, bench student"
         )
-    teacher, tokenizer = _model(material.teacher), _model(material.student)
+    teacher, tokenizer = _teacher_model(material), _student_model(material)
     return parts(material.scratch, teacher, tokenizer, material.device, material.threads)
 
 
