@@ -19,6 +19,7 @@ from llm2llm_local.teacher.schedule import (
     cells_wanted,
     prefix_order,
 )
+from llm2llm_local.teacher.streams import StreamSchedule
 
 
 def works_of(texts: Sequence[tuple[int, ...]], max_tokens: Sequence[int]) -> list[Work]:
@@ -34,19 +35,22 @@ def works_of(texts: Sequence[tuple[int, ...]], max_tokens: Sequence[int]) -> lis
 class Cells:
     """What llama.cpp does with a pass: cells that belong to sequences, each holding the text up to its token."""
 
-    def __init__(self, n_sequences: int) -> None:
+    def __init__(self, n_sequences: int, has_streams: bool = False) -> None:
         self.texts: list[list[tuple[int, int]]] = [[] for _ in range(n_sequences)]  # (cell, token)
+        self.has_streams = has_streams
         self.n_evaluated = 0
         self.most_used = 0
+        self.longest = 0
 
     def run(self, one: Pass) -> dict[int, tuple[int, ...]]:
         """The text that the logits of each output row follow."""
         for change in one.changes:
             match change:
-                case Remove(sequence):
-                    self.texts[sequence] = []
+                case Remove(sequence, start):
+                    del self.texts[sequence][start:]
                 case Copy(source, target, length):
-                    assert self.texts[target] == []
+                    assert self.texts[target] == [] or self.has_streams  # which are overwritten
+                    assert source != target
                     assert len(self.texts[source]) >= length
                     self.texts[target] = self.texts[source][:length]
         seen: dict[int, tuple[int, ...]] = {}
@@ -59,12 +63,14 @@ class Cells:
             seen[index] = tuple(token for _, token in texts.pop())
             self.n_evaluated += 1
         self.most_used = max(self.most_used, len({cell for text in self.texts for cell, _ in text}))
+        self.longest = max(self.longest, *map(len, self.texts))
         return seen
 
 
 def run(works: Sequence[Work], sizes: Sizes, lengths: Sequence[int]) -> tuple[Cells, list[Pass], int]:
     """Writes `lengths[work]` tokens of its own for each work. Returns the cells, the passes, the most at once."""
-    schedule, cells, passes = Schedule(works, sizes), Cells(sizes.n_sequences), []
+    schedule = StreamSchedule(works, sizes) if sizes.has_streams else Schedule(works, sizes)
+    cells, passes = Cells(sizes.n_sequences, sizes.has_streams), list[Pass]()
     written = [0] * len(works)
     outputs = 0
     while (one := schedule.next_pass()) is not None:
@@ -154,6 +160,74 @@ def test_cells_wanted_let_neighbours_run_at_once() -> None:
         n_cells = cells_wanted(works, n_parallel)
         assert n_cells == 50 + min(n_parallel, 9) * (2 + 3)
         assert run(works, Sizes(n_parallel, 512, 64, n_cells), [4] * 9)[2] == min(n_parallel, 9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, st.integers(1, 5), st.integers(0, 9), st.integers(0, 2**16))
+def test_every_work_is_read_and_written_in_a_stream_of_its_own(
+    texts: list[tuple[int, ...]], n_parallel: int, more_batch: int, rng_seed: int
+) -> None:
+    rng = random.Random(rng_seed)
+    works = works_of(texts, [rng.randint(1, 5) for _ in texts])
+    lengths = [rng.randint(1, work.max_tokens) for work in works]
+    longest = max(work.n_cells for work in works)
+    sizes = Sizes(n_parallel, n_parallel + more_batch, n_parallel, n_parallel * longest, has_streams=True)
+    cells, passes, at_once = run(works, sizes, lengths)
+    assert cells.longest <= longest
+    assert at_once <= n_parallel
+    for one in passes:
+        assert all(len(row.sequences) == 1 for row in one.rows)
+        assert [row.sequences for row in one.rows] == sorted(row.sequences for row in one.rows)
+    assert passes == run(works, sizes, lengths)[1]
+
+
+def streams_of(one: Pass) -> list[int]:
+    return sorted({row.sequences[0] for row in one.rows})
+
+
+def test_streams_read_a_shared_prefix_once_and_begin_together() -> None:
+    texts = [(*range(200), *range(1000 * number, 1000 * number + 30)) for number in range(1, 9)]
+    works = works_of(texts, [3] * 8)
+    cells, passes, at_once = run(works, Sizes(8, 512, 8, 8 * 256, has_streams=True), [3] * 8)
+    assert [len(one.rows) for one in passes] == [230, 1 + 7 * 30, 8, 7]
+    assert at_once == 8
+    assert cells.n_evaluated == 200 + 8 * 30 + 8 * 2
+
+
+def test_streams_wait_for_a_long_prefix_but_not_for_a_few_tokens() -> None:
+    sizes = Sizes(2, 512, 8, 1000, has_streams=True)
+    for n_shared, expected in ((16, [60, 2]), (17, [30, 1 + 13, 1])):
+        texts = [tuple(range(30)), (*range(n_shared), *range(100, 130 - n_shared))]
+        passes = run(works_of(texts, [2, 2]), sizes, [2, 2])[1]
+        assert [len(one.rows) for one in passes] == expected
+
+
+def test_a_prompt_that_does_not_fit_beside_others_waits_whole() -> None:
+    works = works_of([tuple(range(first, first + 30)) for first in (0, 100, 200)], [9] * 3)
+    _, passes, _ = run(works, Sizes(3, 50, 8, 300, has_streams=True), [9] * 3)
+    assert [len(one.rows) for one in passes[:4]] == [30, 1 + 30, 2 + 30, 3]
+    long = works_of([(0,), tuple(range(1, 131))], [9, 1])
+    _, passes, _ = run(long, Sizes(2, 50, 8, 400, has_streams=True), [9, 1])
+    assert [len(one.rows) for one in passes[:5]] == [1, 1 + 49, 1 + 49, 1 + 32, 1]
+
+
+def test_streams_that_are_left_stay_neighbours() -> None:
+    """Where none waits for it, an ended one's place is taken by the last."""
+    works = works_of([(number, 5) for number in range(4)], [9] * 4)
+    _, passes, _ = run(works, Sizes(4, 64, 64, 400, has_streams=True), [2, 9, 3, 9])
+    assert [streams_of(one) for one in passes[:4]] == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2], [0, 1]]
+    assert [one.changes for one in passes[1:4]] == [(), (Copy(3, 0, 3),), ()]
+    works = works_of([(number, 5) for number in range(5)], [9] * 5)
+    _, passes, _ = run(works, Sizes(4, 64, 64, 400, has_streams=True), [2, 9, 3, 9, 9])
+    assert [streams_of(one) for one in passes[:4]] == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2]]
+    assert passes[2].changes == (Remove(0),)
+
+
+def test_a_prompt_takes_the_stream_of_the_ended_one_that_it_goes_on_from() -> None:
+    works = works_of([(*range(50), 60 + number) for number in range(2)], [1, 1])
+    _, passes, _ = run(works, Sizes(4, 64, 64, 400, has_streams=True), [1, 1])
+    assert [one.changes for one in passes] == [(Remove(0),), (Remove(0, 50),)]
+    assert [len(one.rows) for one in passes] == [51, 1]
 
 
 def test_shared_length_of_lists() -> None:

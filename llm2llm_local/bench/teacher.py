@@ -148,14 +148,17 @@ def bare_loop(case: TeacherCase) -> Repeat:
     n_shared = min(shared_length(prompts[0], prompt) for prompt in prompts[1:]) if len(prompts) > 1 else 0
     rounds = [prompts[start : start + case.n_parallel] for start in range(0, len(prompts), case.n_parallel)]
     parameters = llama_cpp.llama_context_default_params()
-    n_cells = n_shared + max(sum(len(one) - n_shared + case.new_tokens for one in batch) for batch in rounds)
-    parameters.n_ctx = -(-n_cells // 256) * 256
+    if case.gpu_layers:
+        n_cells = n_shared + max(sum(len(one) - n_shared + case.new_tokens for one in batch) for batch in rounds)
+        parameters.kv_unified = True
+    else:  # what is fastest there: see Engine
+        n_cells = case.n_parallel * (max(map(len, prompts)) + case.new_tokens)
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.n_ctx = n_cells  # rounded up by llama.cpp
     parameters.n_batch = parameters.n_ubatch = _N_BATCH
     parameters.n_seq_max = case.n_parallel
     parameters.n_threads = parameters.n_threads_batch = case.threads
-    parameters.kv_unified = parameters.no_perf = True
-    if not case.gpu_layers:
-        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    parameters.no_perf = True
     context = llama_cpp.llama_init_from_model(model.handle, parameters)
     memory = llama_cpp.llama_get_memory(context)
     batch = llama_cpp.llama_batch_init(_N_BATCH, 0, 1)

@@ -1,12 +1,7 @@
 """llama.cpp's context: forward passes over many sequences, and the keys and values that they leave behind.
 
-All sequences share one pool of KV cells (`kv_unified`), so that a prefix is shared by marking its cells instead of
-copying them, as scoring does for each continuation of a prompt. What that costs depends on model and processor, always
-on 2 cores. On an AMD EPYC without AMX, SmolLM2-135M with 32 sequences is as fast as with a buffer for each (both 210
-tokens/s with flash attention). On an Intel Xeon with AMX the same model takes 7.5 s for 32 requests and would take
-4.75 s with a buffer for each, while Qwen2.5-Coder-1.5B takes as long either way (32.0 to 35.4 s). But then scoring
-would have to copy a prompt's buffer for each continuation, and the sequences of a pass would have to be neighbours.
-What flash attention gains or loses depends on the processor, too: see MOST_SCORES in `plan`.
+They lie in one pool of cells, where a prefix is shared by marking its cells, or in a stream for each sequence, where it
+is copied (see `streams`). What flash attention gains or loses depends on the processor: see MOST_SCORES in `plan`.
 """
 
 from __future__ import annotations
@@ -69,10 +64,14 @@ class Decoder:
 
     def decode(self, one: Pass) -> None:
         """Raises OutOfMemoryError when llama.cpp finds no memory for it."""
+        assert self._sizes is not None, "start comes first"
         for change in one.changes:
             match change:
-                case Remove(sequence):
-                    llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+                case Remove(sequence, start):
+                    llama_cpp.llama_memory_seq_rm(self._memory, sequence, start, -1)
+                case Copy(source, target, length) if self._sizes.has_streams:  # llama.cpp copies whole ones
+                    llama_cpp.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+                    llama_cpp.llama_memory_seq_rm(self._memory, target, length, -1)
                 case Copy(source, target, length):
                     llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
         batch = self._batch
@@ -116,7 +115,7 @@ class Decoder:
         parameters.n_threads = parameters.n_threads_batch = settings.threads
         parameters.type_k = parameters.type_v = _GGML_TYPES[settings.kv_type]
         parameters.flash_attn_type = _FLASH_ATTENTION[settings.flash_attention]
-        parameters.kv_unified = True
+        parameters.kv_unified = not sizes.has_streams
         parameters.swa_full = True  # a prefix is whole even where a model looks back through a window only
         parameters.offload_kqv = settings.gpu_layers != 0
         parameters.no_perf = True

@@ -275,8 +275,10 @@ def _plan(
     per_value = KV_BYTES[kv_type]
     per_token = sum(sizes.kv_values) * per_value
     one = wishes.context_length or min(max(wishes.request_tokens, LEAST_CONTEXT), sizes.context_length)
-    # No request is longer than what it may be, however long the person's rows are.
-    request_tokens = min(wishes.request_tokens, wishes.context_length or sizes.context_length)
+    # On a CPU each may have a stream of its own, which llama.cpp rounds up. No request is longer than what it may be,
+    # however long the person's rows are.
+    request_tokens = _padded(wishes.request_tokens) if device == "cpu" else wishes.request_tokens
+    request_tokens = min(request_tokens, wishes.context_length or sizes.context_length)
     tokens = _padded(max(one, n_parallel * request_tokens))
     context_length = wishes.context_length or min(sizes.context_length, tokens)
     unmeasured = TeacherPlan(

@@ -36,9 +36,14 @@ class Work:
     max_tokens: int
 
     @property
+    def n_cells(self) -> int:
+        """KV cells of the whole sequence; the last token written is never evaluated."""
+        return len(self.tokens) + max(self.max_tokens - 1, 0)
+
+    @property
     def own_cells(self) -> int:
-        """KV cells beside those of the shared prefix; the last token written is never evaluated."""
-        return len(self.tokens) - self.shared + max(self.max_tokens - 1, 0)
+        """KV cells beside those of the shared prefix."""
+        return self.n_cells - self.shared
 
 
 @dataclass(slots=True)
@@ -53,14 +58,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Before the pass: forget the sequence."""
+    """Before the pass: forget the sequence, from position `start` on."""
 
     sequence: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Before the pass: the first `length` tokens of `source` belong to `target`, too."""
+    """Before the pass: the first `length` tokens of `source` belong to `target`, too, and no others do."""
 
     source: int
     target: int
@@ -89,18 +95,19 @@ class Pass:
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """`n_parallel`: most works at once; `n_batch`: most rows of a pass; `n_outputs`: most of them with logits;
-    `n_cells`: KV cells, enough for each work alone.
+    `n_cells`: KV cells, in one pool with enough for each work alone or in equal streams (see `streams`).
     """
 
     n_parallel: int
     n_batch: int
     n_outputs: int
     n_cells: int
+    has_streams: bool = False
 
     @property
     def n_sequences(self) -> int:
-        """The trunk's number is the last."""
-        return self.n_parallel + 1
+        """The trunk's number is the last; streams do without."""
+        return self.n_parallel + (not self.has_streams)
 
 
 def prefix_order(texts: Sequence[tuple[int, ...]]) -> list[int]:
@@ -263,6 +270,6 @@ class Schedule:
         cells, before = 0, None
         for work in [*sorted(self._sequence_of), index]:
             common = 0 if before is None else min(self.works[later].shared for later in range(before + 1, work + 1))
-            cells += self.works[work].shared + self.works[work].own_cells - common
+            cells += self.works[work].n_cells - common
             before = work
         return cells <= self.sizes.n_cells
