@@ -1,0 +1,197 @@
+"""The command line: parse, call, map errors to exit codes.
+
+Exit codes: 0 done, 1 failed, 2 the user's input, 3 stopped and resumable. Everything heavy is imported inside the
+command that needs it, so that `--help` and `status` start at once. The commands are in modules by purpose. Here is what
+all go through, and `bench`: this module alone may reach what measures models (see the import rules).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from .. import __version__, airgap, terminal
+from ..errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
+from .arguments import JSON, whole_number
+from .history import failures, lineage, query, report, status
+from .preparing import config, doctor, init, models
+from .printing import printed_json
+from .runs import delete, fork, pause, resume, run, stop, tui
+
+
+def main() -> None:
+    """Entry point: no user's mistake ends in a traceback."""
+    airgap.enforce()
+    os.umask(0o077)  # what we write is the owner's alone
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character is no reason to fail
+    try:
+        cli.main(standalone_mode=False)
+    except Llm2LlmError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USER_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", EXIT_FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
+    except OSError as error:
+        _fail(f"{error.filename or 'standard output'}: {error.strerror}", EXIT_FAILED)
+
+
+def _fail(message: str, code: int) -> None:
+    from ..report.plain import plain
+
+    print("llm2llm: " + "\n  ".join(plain(line) for line in message.splitlines()), file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+class _Commands(click.Group):
+    """What helps after an error is said as it is to be typed where the person is."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except Llm2LlmError as error:
+            error.remedy = terminal.from_here(error.remedy, context.obj)
+            raise
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-C",
+    "workspace",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Folder of the configuration and the store; the current one by default.",
+)
+@click.version_option(__version__)
+@click.pass_context
+def cli(context: click.Context, workspace: Path) -> None:
+    """LLM2LLM on one machine: a local teacher writes examples like those that a student gets wrong."""
+    context.obj = workspace
+    _bring_up_to_date(workspace)
+
+
+def _bring_up_to_date(workspace: Path) -> None:
+    """Migrate a store of an earlier version. What else is wrong with one is said by the commands that need it."""
+    from contextlib import suppress
+
+    from ..errors import OutdatedStoreError, StoreError
+    from ..store.reader import open_reader
+
+    with suppress(StoreError):
+        try:
+            with open_reader(workspace):
+                pass
+        except OutdatedStoreError:
+            from ..store.writer import Store
+
+            Store(workspace).close()
+
+
+for _commands in (
+    (init, models, doctor, config),
+    (run, resume, fork, tui, pause, stop, delete),
+    (status, report, failures, lineage, query),
+):
+    for _command in _commands:
+        cli.add_command(_command)
+
+
+@cli.command()
+@click.argument("what", nargs=-1)
+@click.option("--against", multiple=True, metavar="NAME", help="Only these alternatives; can be repeated.")
+@JSON
+@click.option("--repeats", type=whole_number(1, 1000), help="Timed repeats of each contender.")
+@click.option("--teacher", type=click.Path(path_type=Path), metavar="GGUF", help="Instead of the configured one.")
+@click.option("--student", type=click.Path(path_type=Path), metavar="FOLDER", help="Instead of the configured one.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="FOLDER", help="train.jsonl and test.jsonl; else the demo's."
+)
+@click.option("--size", "sizes", multiple=True, metavar="NAME=NUMBER", help="A size of the case; can be repeated.")
+@click.option("--grow", metavar="N,N,…", help="The sizes at which growth is measured.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Draw WHAT: files of --json."
+)
+@click.pass_context
+def bench(
+    context: click.Context,
+    what: tuple[str, ...],
+    against: tuple[str, ...],
+    as_json: bool,
+    repeats: int | None,
+    teacher: Path | None,
+    student: Path | None,
+    data: Path | None,
+    sizes: tuple[str, ...],
+    grow: str | None,
+    plot: Path | None,
+) -> None:
+    """Measure this machine on WHAT, beside what one would otherwise use. Without WHAT, say what there is.
+
+    Models are those of the configuration, or else the default ones in models. Nothing else should be at work meanwhile.
+    With --plot, what earlier calls printed with --json is drawn instead.
+    """
+    from ..bench.output import report_document, report_lines
+    from ..bench.plot import write_plot
+    from ..bench.subjects import Request, run_benchmark, subject_lines
+
+    if plot is not None or not what:
+        _refuse_options(context, "plot")
+    if plot is not None:
+        write_plot(plot, [Path(name) for name in what])
+        click.echo(plot)
+        return
+    if not what:
+        click.echo("\n".join(subject_lines()))
+        return
+    if len(what) > 1:
+        raise click.UsageError(f"bench {' '.join(what)}: one at a time, so that each has the machine to itself")
+    request = Request(
+        subject=what[0],
+        workspace=context.obj,
+        teacher=teacher,
+        student=student,
+        data=data,
+        against=against,
+        sizes=dict(_named_number(size) for size in sizes),
+        grow=_integers(grow),
+        repeats=repeats,
+    )
+    report = run_benchmark(request, tell=lambda line: click.echo(line, err=True))
+    click.echo(printed_json(report_document(report)) if as_json else "\n".join(report_lines(report)))
+    if not report.has_figures:
+        raise Llm2LlmError("nothing could be measured: see what is told of each as not run")
+
+
+def _refuse_options(context: click.Context, allowed: str) -> None:
+    """Of a call that measures nothing: what isn't read is refused."""
+    for one in context.command.params:
+        is_given = context.get_parameter_source(one.name or "") is ParameterSource.COMMANDLINE
+        if isinstance(one, click.Option) and is_given and one.name != allowed:
+            raise click.UsageError(f"{one.opts[0]}: this call measures nothing")
+
+
+def _named_number(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise click.BadParameter(f"{text}: expected NAME=NUMBER", param_hint="--size") from None
+
+
+def _integers(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(",")) if text else ()
+    except ValueError:
+        raise click.BadParameter(f"{text}: expected numbers with commas between", param_hint="--grow") from None

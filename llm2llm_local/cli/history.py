@@ -1,0 +1,108 @@
+"""Commands that look into the store and change nothing."""
+
+from __future__ import annotations
+
+import math
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+
+import click
+
+from .. import terminal
+from .arguments import ID, JSON, RUN, whole_number
+from .printing import print_report, printed_json, writable_json
+
+
+@click.command()
+@RUN
+@JSON
+@click.pass_obj
+def status(workspace: Path, run: int | None, as_json: bool) -> None:
+    """Where RUN, or every run, stands."""
+    from ..report.status import run_statuses, status_lines
+    from ..store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        if run is not None:
+            require_run(connection, run)
+        statuses = run_statuses(connection, workspace, run)
+    if as_json:
+        import dataclasses
+
+        click.echo(printed_json([dataclasses.asdict(item) for item in statuses]))
+    else:
+        click.echo(terminal.from_here("\n".join(status_lines(statuses)), workspace) or "no runs yet")
+
+
+@click.command()
+@RUN
+@JSON
+@click.pass_obj
+def report(workspace: Path, run: int | None, as_json: bool) -> None:
+    """The figures of RUN, by default the newest, iteration by iteration."""
+    from ..store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        run = require_run(connection, run)
+    print_report(workspace, run, as_json)
+
+
+@click.command()
+@RUN
+@click.option("--iteration", type=whole_number(0), help="Of which student; by default the newest that is graded.")
+@JSON
+@click.pass_obj
+def failures(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
+    """The training examples that the student gets wrong."""
+    from ..report.failures import failure_lines, failures_of
+    from ..store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        listing = failures_of(connection, require_run(connection, run), iteration)
+    click.echo(printed_json(listing) if as_json else "\n".join(failure_lines(listing)))
+
+
+@click.command()
+@click.argument("example", type=ID)
+@JSON
+@click.pass_obj
+def lineage(workspace: Path, example: int, as_json: bool) -> None:
+    """Where EXAMPLE (an id) came from: checks, teacher's reply and prompt, the failure, the seed."""
+    from ..report.lineage import lineage_lines, lineage_of
+    from ..store.reader import open_reader
+
+    with open_reader(workspace) as connection:
+        chain = lineage_of(connection, example)
+    click.echo(printed_json(chain) if as_json else "\n".join(lineage_lines(chain)))
+
+
+@click.command()
+@click.argument("sql")
+@JSON
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds allowed.")
+@click.pass_obj
+def query(workspace: Path, sql: str, as_json: bool, as_csv: bool, timeout: float) -> None:
+    """Run a SELECT on the history; it can't change anything.
+
+    A BLOB is shown as X'00FF'. JSON has no infinite numbers: they are the texts "Infinity" and "-Infinity". CSV that
+    goes to a file or a program is UTF-8.
+    """
+    from ..report.query import csv_text, for_terminal, json_text, table_text
+    from ..store.reader import open_reader, run_query
+
+    if not math.isfinite(timeout):
+        raise click.BadParameter(f"{timeout} is no number of seconds", param_hint="--timeout")
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    with open_reader(workspace) as connection:
+        result = run_query(connection, sql, timeout)
+    render = json_text if as_json else csv_text if as_csv else table_text
+    text = writable_json(render(result)) if as_json else render(result)
+    if sys.stdout.isatty():
+        click.echo(for_terminal(text), nl=False, color=True)
+        return
+    if as_csv and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # CSV has no escapes: in another encoding characters would be lost
+    click.echo(text, nl=False, color=True)

@@ -1,0 +1,43 @@
+"""What commands print: JSON, and the report of a run."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def print_report(workspace: Path, run_id: int, as_json: bool) -> None:
+    import dataclasses
+
+    from ..report.summary import summarize
+    from ..store.reader import open_reader
+
+    with open_reader(workspace) as connection:
+        summary = summarize(connection, run_id)
+    if as_json:
+        click.echo(printed_json(dataclasses.asdict(summary)))
+        return
+    from rich.console import Console
+
+    from ..report.tables import print_summary
+
+    print_summary(summary, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
+
+
+def printed_json(value: Any) -> str:
+    from ..report.query import for_terminal
+
+    text = writable_json(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    return for_terminal(text) if sys.stdout.isatty() else text
+
+
+def writable_json(text: str) -> str:
+    """JSON in ASCII, by its own escapes, where standard output isn't UTF-8: readers expect that; nothing is lost."""
+    if text.isascii() or codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8":
+        return text
+    return "".join(one if one.isascii() else json.dumps(one)[1:-1] for one in text)
