@@ -11,7 +11,7 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.widget import Widget
-from textual.widgets import DataTable, Static, TabbedContent, TabPane
+from textual.widgets import Static, TabbedContent, TabPane
 
 from ...records import Split
 from ...report.compare import Comparison, RunFigures, compare
@@ -19,6 +19,7 @@ from ...report.overview import RunOverview, run_overviews
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line
+from ..widgets.fitted_table import FittedTable
 from ..widgets.run_list import RunList
 from ..widgets.run_marks import MOST_RUNS, marks
 
@@ -57,10 +58,10 @@ class CompareScreen(HistoryScreen):
                 with TabPane("Accuracy", id="accuracy-tab"):
                     yield Container(id="plot")
                     yield Static(id="figures-caption", classes="muted", markup=False)
-                    yield DataTable[Text](id="figures", cursor_type="row")
+                    yield FittedTable(id="figures", cursor_type="row")
                 with TabPane("Differences", id="differences-tab"):
                     yield Static(id="differences-caption", classes="muted", markup=False)
-                    yield DataTable[Text](id="differences", cursor_type="row")
+                    yield FittedTable(id="differences", cursor_type="row")
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, lambda _: self._paint())
@@ -103,7 +104,7 @@ class CompareScreen(HistoryScreen):
         self.query_one(RunsPlot).show(RunCurves(split, curves))
 
     def _paint_figures(self, comparison: Comparison, split: Split) -> None:
-        table = self.query_one("#figures", DataTable)
+        table = self.query_one("#figures", FittedTable)
         of_run = marks([run.run_id for run in comparison.runs])
         iterations = sorted({iteration for run in comparison.runs for iteration in run.training_sizes})
         with self.app.batch_update():
@@ -120,7 +121,7 @@ class CompareScreen(HistoryScreen):
         self.query_one("#figures-caption", Static).update(caption)
 
     def _paint_differences(self, comparison: Comparison) -> None:
-        table = self.query_one("#differences", DataTable)
+        table = self.query_one("#differences", FittedTable)
         of_run = marks([run.run_id for run in comparison.runs])
         with self.app.batch_update():
             row = table.cursor_row

@@ -12,6 +12,7 @@ from ...records import Outcome
 from ...report.confusion import Confusion, Group, Pair
 from ..ink import ink
 from ..text import one_line
+from .fitted_table import FittedTable
 from .outcomes import SIGNS, WORDS
 
 MOST_LABELS = 20
@@ -24,7 +25,7 @@ _SHARE_CELLS = 6
 _NOTHING_READABLE = "…"
 
 
-class ConfusionTable(DataTable[Text]):
+class ConfusionTable(FittedTable):
     """A matrix of labels (rows: gold, columns: predicted), a list of pairs, or a list of outcomes."""
 
     class GroupSeen(Message):

@@ -12,6 +12,8 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import DataTable, Static
 
+from .fitted_table import FittedTable
+
 PAGE_ROWS = 100
 
 _FEWEST_CELLS = 8
@@ -35,7 +37,7 @@ class _Asked:
     row: Literal["first", "last"]
 
 
-class EdgeTable(DataTable[Text]):
+class EdgeTable(FittedTable):
     """Tells when the cursor would leave it, and when it is to go to an end of the whole list.
 
     Home and End go there, too, unless the cursor is on a cell: then they go to the first and the last column.

@@ -12,10 +12,11 @@ from textual.widgets import DataTable
 
 from ...report.overview import RunOverview
 from .bars import SIGNS
+from .fitted_table import FittedTable
 from .run_marks import Mark
 
 
-class RunList(DataTable[Text]):
+class RunList(FittedTable):
     """Space or return chooses a run, or leaves it out again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "select_cursor", "Choose run")]
