@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from textual.message_pump import MessagePump
 from textual.pilot import Pilot
+from textual.widget import Widget
 from textual.widgets import DataTable
 
 from llm2llm_local.launch import Launched
@@ -60,16 +62,41 @@ async def _still(pilot: AppPilot, is_busy: Callable[[], bool]) -> None:
     """Wait until it isn't busy, and what is shown stays the same for some looks: a layout comes after its texts."""
     deadline, quiet, before = time.monotonic() + _PATIENCE_SECONDS, 0, ""
     while quiet < _QUIET_LOOKS:
-        assert time.monotonic() < deadline, "it reads and reads"
+        assert time.monotonic() < deadline, f"it reads and reads; the screen says:\n{shown(pilot)}"
         await pilot.pause(0.03)
         now = shown(pilot)
-        quiet = 0 if is_busy() or _is_measuring(pilot) or now != before else quiet + 1
+        quiet = 0 if is_busy() or _has_more_to_do(pilot) or now != before else quiet + 1
         before = now
 
 
-def _is_measuring(pilot: AppPilot) -> bool:
-    """Whether a table has yet to fit its columns to new rows, which it does when it has nothing else to do."""
-    return any(table._require_update_dimensions for table in pilot.app.screen.query(DataTable))
+def _has_more_to_do(pilot: AppPilot) -> bool:
+    """Whether a part of the screen will yet change by itself: it is being made, laid out, fitted, styled or moved.
+
+    On a busy machine any of it may come long after the reading, and the screen stays the same meanwhile.
+    """
+    app, screen = pilot.app, pilot.app.screen
+    animator = app.animator
+    return bool(
+        screen._callbacks
+        or screen._dirty_widgets
+        or animator._animations
+        or animator._scheduled
+        or any(_is_pending(pump) for pump in (app, *screen.walk_children(with_self=True)))
+    )
+
+
+def _is_pending(pump: MessagePump) -> bool:
+    if not pump._is_mounted or not pump._message_queue.empty() or pump._next_callbacks:
+        return True
+    if isinstance(pump, DataTable) and pump._require_update_dimensions:
+        return True
+    return isinstance(pump, Widget) and (
+        pump._layout_required
+        or pump._repaint_required
+        or pump._scroll_required
+        or pump._recompose_required
+        or pump._refresh_styles_required
+    )
 
 
 async def press(pilot: AppPilot, *keys: str) -> None:

@@ -66,11 +66,24 @@ def _frozen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def test_a_screen_looks_as_before(store: Path, mode: str, size: tuple[int, int]) -> None:
     async with opened(store, mode, size=size) as pilot:
         await press(pilot, *SCREENS[mode])
-        assert_looks_as_before(pilot, f"{mode}-{size[0]}x{size[1]}")
+        await assert_looks_as_before(pilot, f"{mode}-{size[0]}x{size[1]}")
 
 
 async def test_the_light_theme_looks_as_before(store: Path) -> None:
     async with opened(store, "dashboard", size=LARGE) as pilot:
         await press(pilot, "t")
         assert pilot.app.theme == LIGHT.name
-        assert_looks_as_before(pilot, "dashboard-light-140x45")
+        await assert_looks_as_before(pilot, "dashboard-light-140x45")
+
+
+async def test_a_screen_that_looks_otherwise_is_told(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snapshots._FOLDER", tmp_path)
+    monkeypatch.setattr("snapshots._PATIENCE_SECONDS", 0.2)
+    (tmp_path / "runs.svg").write_text("<svg/>", encoding="utf-8")
+    async with opened(store, "runs", size=SMALL) as pilot:
+        for name in ("runs", "no-picture-yet"):
+            with pytest.raises(AssertionError, match=f"{name} looks otherwise"):
+                await assert_looks_as_before(pilot, name)
+            assert (tmp_path / "actual" / f"{name}.svg").read_text(encoding="utf-8").startswith("<svg")
