@@ -16,7 +16,7 @@ from tiny_models import TinyModels
 from trainings import EXAMPLES, LABELS, UNEVEN_LABELS, predict, settings, training
 
 from llm2llm_local.errors import ModelError
-from llm2llm_local.student import prediction, scoring
+from llm2llm_local.student import cache, prediction, scoring
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.protocol import StudentAnswer
 
@@ -140,6 +140,29 @@ def test_out_of_memory_drops_dequantized_weights_before_it_halves_the_rows(
         assert answers(student, undecided, completions) == expected
     assert sizes == [12, 12]
     assert not weights.drop()
+
+
+def test_out_of_memory_halves_what_was_computed_at_once(
+    student: LoraStudent, undecided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of long prompts that is less than the rows that may be: half of these would be tried in vain."""
+    monkeypatch.setattr(scoring, "_TOKENS_AT_ONCE", 60)
+    real, together = cache.evaluate, []
+
+    def limited(model: Any, prompts: Sequence[Sequence[int]], *others: Any) -> Any:
+        together.append(len(prompts))
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError
+        return real(model, prompts, *others)
+
+    expected = answers(student, undecided, UNEVEN_LABELS)
+    sizes = only_with(monkeypatch, "score_completions", rows=12)
+    monkeypatch.setattr(scoring, "evaluate", limited)
+    with pytest.warns(ResourceWarning):
+        found = answers(student, undecided, UNEVEN_LABELS)
+    assert 2 < sizes[0] < 12 and sizes[1] == sizes[0] // 2
+    assert sizes[-1] in (1, 2) and max(together) == sizes[0]
+    assert [one.reply.text for one in found] == [one.reply.text for one in expected]
 
 
 def test_out_of_memory_with_one_row_says_what_to_do(

@@ -139,19 +139,25 @@ def _window(model: Any) -> int:
     return min((window for window in windows if isinstance(window, int)), default=sys.maxsize)
 
 
-def evaluate_prefix(model: Any, prompts: Sequence[list[int]], device: str, n_more: int) -> SharedPrefix:
-    """Every prompt keeps a last token of its own, whose logits are asked for; up to `n_more` columns will follow it.
+def prefix_length(model: Any, prompts: Sequence[list[int]], n_more: int) -> int:
+    """Tokens that all prompts begin with and that are worth evaluating once.
 
+    Every prompt keeps a last token of its own, whose logits are asked for; up to `n_more` columns will follow it.
     Nothing is shared by prompts longer than a window: there would be masked columns between the prefix and the rest of
     the shorter ones.
     """
-    if not sees_all(model, max(len(prompt) for prompt in prompts) + n_more):
-        return SharedPrefix(0, None)
+    if len(prompts) == 1 or not sees_all(model, max(len(prompt) for prompt in prompts) + n_more):
+        return 0
     first, last = min(prompts), max(prompts)  # in lexicographic order: what these two share, all between them do
-    n_tokens = min(shared_length(first, last), min(len(prompt) for prompt in prompts) - 1)
-    if n_tokens < 1 or len(prompts) == 1:
+    return max(0, min(shared_length(first, last), min(len(prompt) for prompt in prompts) - 1))
+
+
+def evaluate_prefix(model: Any, prompts: Sequence[list[int]], device: str, n_more: int) -> SharedPrefix:
+    """As many tokens as `prefix_length` says."""
+    n_tokens = prefix_length(model, prompts, n_more)
+    if not n_tokens:
         return SharedPrefix(0, None)
-    _, key_values = evaluate(model, [first[:n_tokens]], first[0], device, SharedPrefix(0, None))
+    _, key_values = evaluate(model, [prompts[0][:n_tokens]], prompts[0][0], device, SharedPrefix(0, None))
     return SharedPrefix(n_tokens, key_values)
 
 

@@ -1,10 +1,13 @@
 """Linear layers with LoRA on them: y = W x + s · B A drop(x), forward and backward written out.
 
 PEFT's own layers stay what is on disk and what is merged; here is only what they compute, with less work: what a
-backward pass needs is the layer's input and a byte an element of dropout, and products in float32 go to oneDNN, which
+backward pass needs is the layer's input and a byte an element of dropout, and products go to oneDNN, which in float32
 is twice as fast as PyTorch's default on CPUs that its BLAS doesn't know (measured: 420 against 190 GFLOP/s on two
 AVX-512 cores of an AMD processor). W is dequantized for each product or, where memory allows, once: the same numbers,
 so that results don't depend on it.
+
+Predictions on a CPU multiply with W + s · B A, added in float32 and rounded once (measured on TREC in bfloat16: 47
+instead of 33 rows/s, in float32 29 instead of 27; in bfloat16 confidences differ by 0.007 on average, answers by none).
 """
 
 from __future__ import annotations
@@ -26,11 +29,14 @@ _DEQUANTIZED = "dequantized_weight"
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
     torch.ops.mkldnn, "_linear_pointwise"
 )
+_ONEDNN_DTYPES = {torch.float32} if _HAS_ONEDNN else set()
+if _HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    _ONEDNN_DTYPES.add(torch.bfloat16)
 
 
 def product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """`rows` (n, k) times `weight` (m, k) transposed: (n, m). Neither needs to be contiguous."""
-    if _HAS_ONEDNN and rows.device.type == "cpu" and rows.dtype == torch.float32:
+    if rows.device.type == "cpu" and rows.dtype in _ONEDNN_DTYPES:
         result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")
         return result
     return functional.linear(rows, weight)
@@ -102,8 +108,10 @@ class LoraLinear(torch.autograd.Function):
 def base_weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     """The weight (out, in) of a layer below an adapter."""
     kept: torch.Tensor | None = getattr(layer, _DEQUANTIZED, None)
-    if kept is not None:
-        return kept
+    return _dequantized(layer, dtype) if kept is None else kept
+
+
+def _dequantized(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     state = getattr(layer.weight, "quant_state", None)
     return (layer.weight if state is None else dequantize_4bit(layer.weight, state)).to(dtype)  # type: ignore[no-any-return]
 
@@ -113,11 +121,17 @@ class _LeanForward:
 
     dropout: Dropout
     number: int
+    joined = False
 
     def forward(self: Any, rows: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.disable_adapters or self.merged or args or kwargs:
             return super().forward(rows, *args, **kwargs)  # type: ignore[misc, no-any-return]
         flat = rows.reshape(-1, rows.shape[-1])
+        if self.joined:
+            joined = product(flat, self.joined_weight(rows.dtype))
+            if self.base_layer.bias is not None:
+                joined += self.base_layer.bias.to(rows.dtype)
+            return joined.view(*rows.shape[:-1], -1)
         kept = self.dropout.kept_elements(flat, self.number) if self.training else None
         scale = self.scaling[_ADAPTER] / (1.0 if kept is None else self.dropout.kept_share)
         result: torch.Tensor = LoraLinear.apply(  # type: ignore[no-untyped-call]
@@ -127,7 +141,19 @@ class _LeanForward:
 
 
 class LeanLinear4bit(_LeanForward, PeftLinear4bit):  # type: ignore[misc]
-    """PEFT's layer over a quantized weight."""
+    """PEFT's layer over a quantized weight. While `joined`, W + s · B A is one matrix and has no gradient."""
+
+    def joined_weight(self: Any, dtype: torch.dtype) -> torch.Tensor:
+        kept: torch.Tensor | None = getattr(self.base_layer, _DEQUANTIZED, None)
+        return self.made_weight(dtype) if kept is None else kept
+
+    def made_weight(self: Any, dtype: torch.dtype) -> torch.Tensor:
+        """As it is multiplied with: dequantized, and with what the adapter adds while it is joined."""
+        weight = _dequantized(self.base_layer, dtype)
+        if not self.joined:
+            return weight
+        a, b = (matrices[_ADAPTER].weight.detach() for matrices in (self.lora_A, self.lora_B))
+        return torch.addmm(weight.float(), b, a, alpha=self.scaling[_ADAPTER]).to(dtype)
 
 
 class LeanLinear(_LeanForward, PeftLinear):  # type: ignore[misc]
@@ -149,20 +175,41 @@ def share_dropout(model: torch.nn.Module, rate: float) -> Dropout:
 
 
 class DequantizedWeights:
-    """The quantized weights below the adapters of `model`, dequantized once and kept. `n_bytes`: of all of them."""
+    """The quantized weights below the adapters of `model`: dequantized once and kept, or for each product, and joined
+    with the adapter or not. Whether they are kept changes no number. `n_bytes`: of all of them.
+    """
 
     def __init__(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._layers: list[Any] = [layer.base_layer for layer in model.modules() if isinstance(layer, LeanLinear4bit)]
-        self.n_bytes = sum(math.prod(layer.weight.quant_state.shape) for layer in self._layers) * dtype.itemsize
+        self._layers: list[Any] = [layer for layer in model.modules() if isinstance(layer, LeanLinear4bit)]
+        weights = [layer.base_layer.weight for layer in self._layers]
+        self.n_bytes = sum(math.prod(weight.quant_state.shape) for weight in weights) * dtype.itemsize
+        self._are_kept = False
 
     def keep(self) -> None:
+        self._are_kept = True
         for layer in self._layers:
-            setattr(layer, _DEQUANTIZED, base_weight(layer, self._dtype))
+            setattr(layer.base_layer, _DEQUANTIZED, layer.made_weight(self._dtype))
 
     def drop(self) -> bool:
         """Whether there was anything to drop."""
-        kept = [layer for layer in self._layers if hasattr(layer, _DEQUANTIZED)]
-        for layer in kept:
-            delattr(layer, _DEQUANTIZED)
-        return bool(kept)
+        were_kept, self._are_kept = self._are_kept, False
+        if were_kept:
+            for layer in self._layers:
+                delattr(layer.base_layer, _DEQUANTIZED)
+        return were_kept
+
+    def join(self) -> None:
+        """Add the adapter as it is now, for predictions, until `part`."""
+        self._set_joined(True)
+
+    def part(self) -> None:
+        """W and the adapter are matrices of their own again, for trainings."""
+        if any(layer.joined for layer in self._layers):
+            self._set_joined(False)
+
+    def _set_joined(self, joined: bool) -> None:
+        for layer in self._layers:
+            layer.joined = joined
+        if self._are_kept:
+            self.keep()

@@ -19,7 +19,7 @@ from ..records import FinishReason, Reply
 from .base import AdaptedModel, Position, is_out_of_memory
 from .generation import generate
 from .protocol import PredictionBatch, Progress, StudentAnswer
-from .scoring import score_completions
+from .scoring import most_rows, score_completions
 
 _ROWS_AT_ONCE = 64
 """Rows that are scored, or written, at once."""
@@ -38,18 +38,25 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
     started = time.monotonic()
     position = Position(batch.adapter, 0)
     if adapted.position != position:
+        adapted.position = None  # until all of the adapter is there
         adapted.load_adapter(batch.adapter)
+        if adapted.device == "cpu":
+            adapted.dequantized.join()
         adapted.position = position
     adapted.model.eval()
     prompts = [adapted.prompt_ids(prompt) for prompt in batch.prompts]
     told = _never_back(progress)
+    ids = [adapted.completion_ids(text) for text in batch.completions]
+    rows_at_once = min(_ROWS_AT_ONCE, len(prompts))
+    if ids:
+        rows_at_once = most_rows(adapted.model, prompts, ids, rows_at_once)  # so that half of it is less
 
     def work(rows_at_once: int) -> list[_Answer]:
-        if batch.completions:
-            return _scored(adapted, prompts, batch.completions, rows_at_once, told)
+        if ids:
+            return _scored(adapted, prompts, batch.completions, ids, rows_at_once, told)
         return _written(adapted, prompts, batch.max_new_tokens, rows_at_once, told)
 
-    answers = _fitting(adapted, work, min(_ROWS_AT_ONCE, len(prompts)))
+    answers = _fitting(adapted, work, rows_at_once)
     seconds = (time.monotonic() - started) / len(prompts)
     return [
         StudentAnswer(Reply(answer.text, answer.finish_reason, len(ids), answer.n_tokens, seconds), answer.confidence)
@@ -97,9 +104,13 @@ def _never_back(progress: Progress) -> Progress:
 
 
 def _scored(
-    adapted: AdaptedModel, prompts: list[list[int]], completions: tuple[str, ...], rows_at_once: int, progress: Progress
+    adapted: AdaptedModel,
+    prompts: list[list[int]],
+    completions: tuple[str, ...],
+    ids: list[list[int]],
+    rows_at_once: int,
+    progress: Progress,
 ) -> list[_Answer]:
-    ids = [adapted.completion_ids(text) for text in completions]
     scored = score_completions(adapted.model, prompts, ids, adapted.device, rows_at_once, progress)
     return [_Answer(completions[best].strip(), FinishReason.SCORED, 0, confidence) for best, confidence in scored]
 

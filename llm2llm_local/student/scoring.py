@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from ..errors import RunFailedError
-from .cache import KeyValues, evaluate, evaluate_prefix, forward, score_mask, sees_all
+from .cache import KeyValues, evaluate, evaluate_prefix, forward, prefix_length, score_mask, sees_all
 from .protocol import Progress
 
 _TOKENS_AT_ONCE = 1024
@@ -89,6 +89,16 @@ class CompletionTree:
         return sees.to(device)
 
 
+def most_rows(model: Any, prompts: Sequence[list[int]], completions: Sequence[Sequence[int]], rows_at_once: int) -> int:
+    """How many of `rows_at_once` `score_completions` computes together where prompts are long."""
+    n_shared = prefix_length(model, prompts, len(CompletionTree.of(completions).tokens))
+    return max(len(group) for group in _prompt_groups(prompts, n_shared, rows_at_once))
+
+
+def _prompt_groups(prompts: Sequence[list[int]], n_shared: int, rows_at_once: int) -> Iterator[list[int]]:
+    return groups([len(prompt) - n_shared for prompt in prompts], rows_at_once, _TOKENS_AT_ONCE, n_shared)
+
+
 def score_completions(
     model: Any,
     prompts: Sequence[list[int]],
@@ -107,8 +117,7 @@ def score_completions(
     prefix = evaluate_prefix(model, prompts, device, len(tree.tokens))
     scores = torch.empty(len(prompts), len(completions), device=device)
     done = 0
-    lengths = [len(prompt) - prefix.n_tokens for prompt in prompts]
-    for group in groups(lengths, rows_at_once, _TOKENS_AT_ONCE, prefix.n_tokens):
+    for group in _prompt_groups(prompts, prefix.n_tokens, rows_at_once):
         logits, key_values = evaluate(model, [prompts[index] for index in group], completions[0][0], device, prefix)
         scores[group] = _group_scores(model, tree, logits, key_values)
         done += len(group)

@@ -37,6 +37,7 @@ class Training:
         if segment.examples != self._examples:  # the segments of a training have them in common
             self._rows = [self._adapted.tokens(example) for example in segment.examples]
             self._examples = segment.examples
+        self._adapted.dequantized.part()
         self._prepare(segment)
         assert self._optimizer is not None
         self._adapted.position = None  # not the weights of any checkpoint until this segment is complete
