@@ -162,6 +162,11 @@ class StudentConfig(Section):
 
     model: PathField = Field(description="Folder with config.json, tokenizer and safetensors weights.")
     quantization: Literal["nf4", "none"] = Field("nf4", description="Precision of the frozen base weights.")
+    compute_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Precision of the arithmetic; auto: bfloat16 where the GPU or the CPU (AMX, AVX512-BF16) has "
+        "instructions for it, else float32.",
+    )
     lora_rank: int = Field(16, ge=1, le=1024, description="Rank of the LoRA matrices on every linear layer.")
     lora_alpha: int = Field(32, ge=1, le=4096, description="LoRA scale: updates count alpha / rank.")
     lora_dropout: float = Field(0.05, ge=0.0, lt=1.0, description="Dropout before the LoRA matrices.")

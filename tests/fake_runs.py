@@ -86,7 +86,7 @@ class Crash(Exception):
 def fingerprint_of(config: Config) -> Fingerprint:
     """Of a run with fake engines."""
     return Fingerprint(
-        run_fields(config, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu")
+        run_fields(config, LABELS, {"data.train": "d", "teacher.model": "t", "student.model": "s"}, "cpu", "float32")
     )
 
 

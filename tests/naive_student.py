@@ -17,16 +17,22 @@ from llm2llm_local.student.protocol import TrainingExample, TrainingSegment
 class NaiveStudent:
     """The same model the plain way: transformers and peft alone, one unpadded row at a time, no cache."""
 
-    def __init__(self, model: Path, adapter: Path | None, quantization: str = "none") -> None:
+    def __init__(
+        self,
+        model: Path,
+        adapter: Path | None,
+        quantization: str = "none",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         nf4 = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.float32,
+            bnb_4bit_compute_dtype=dtype,
         )
         base = AutoModelForCausalLM.from_pretrained(
-            model, dtype=torch.float32, quantization_config=nf4 if quantization == "nf4" else None
+            model, dtype=dtype, quantization_config=nf4 if quantization == "nf4" else None
         )
         self.model: Any = base if adapter is None else PeftModel.from_pretrained(base, adapter)
         self.model.eval()
@@ -45,7 +51,7 @@ class NaiveStudent:
         """Of the completion and the end token after the prompt."""
         before, after = self.ids(prompt), self.completion_ids(completion)
         with torch.inference_mode():
-            log_probabilities = self.model(torch.tensor([before + after])).logits[0].log_softmax(-1)
+            log_probabilities = self.model(torch.tensor([before + after])).logits[0].float().log_softmax(-1)
         return sum(
             float(log_probabilities[position - 1, token]) for position, token in enumerate(after, start=len(before))
         )

@@ -472,7 +472,7 @@ def test_config_prints_every_field_as_understood(smallest: Path) -> None:
 def test_fields_without_effect_on_results_are_marked_and_in_no_fingerprint() -> None:
     assert {name for name in DOCS if not affects_results(name)} == NO_EFFECT
     assert {name for name, doc in DOCS.items() if not doc.affects_results} == NO_EFFECT
-    fingerprinted = set(run_fields(parse(), (), {}, "cpu"))
+    fingerprinted = set(run_fields(parse(), (), {}, "cpu", "float32"))
     assert DOCS.keys() - fingerprinted == NO_EFFECT
 
 

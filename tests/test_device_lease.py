@@ -167,9 +167,17 @@ SMALL: Any = types.SimpleNamespace(size_bytes=1, n_layers=2, n_embd=8, vocab_siz
 MIB = 2**20
 
 
-def planned_student(device: Any, quantization: Any, weights: WeightCounts, n_tokens: int = 1) -> StudentMemory:
+def planned_student(
+    device: Any, quantization: Any, weights: WeightCounts, n_tokens: int = 1, compute_dtype: Any = "float32"
+) -> StudentMemory:
     return student_memory(
-        SMALL, weights, device=device, training_tokens=n_tokens, quantization=quantization, lora_rank=1
+        SMALL,
+        weights,
+        device=device,
+        training_tokens=n_tokens,
+        quantization=quantization,
+        compute_dtype=compute_dtype,
+        lora_rank=1,
     )
 
 
@@ -179,44 +187,67 @@ def test_a_students_scores_are_planned_as_its_loss_makes_them() -> None:
     assert (few, many) == (10 * 1000 * 4 * 2, LOGITS_AT_ONCE * 4 * 2)
 
 
+def test_a_projection_in_float32_is_planned_beside_embeddings_that_were_tied_to_it() -> None:
+    tied, untied = (
+        planned_student("cpu", "none", WeightCounts(10**6, n * 8000), compute_dtype="bfloat16").weight_bytes
+        for n in (1, 2)
+    )
+    assert (tied, untied) == (2 * 10**6 + 8000 * (2 + 4), 2 * 10**6 + 8000 * (2 + 4))
+
+
 @pytest.mark.model
-def test_a_students_weights_are_planned_as_they_are_loaded(tiny_models: TinyModels) -> None:
-    """Matrices of layers in 4 bits, all else whole; dequantized, the matrices are as large as on paper."""
+@pytest.mark.parametrize(("compute_dtype", "n_bytes"), [("float32", 4), ("bfloat16", 2)])
+def test_a_students_weights_are_planned_as_they_are_loaded(
+    tiny_models: TinyModels, compute_dtype: Any, n_bytes: int
+) -> None:
+    """Matrices of layers in 4 bits, all else whole; dequantized, the matrices are as large as on paper. In bfloat16
+    the vocabulary projection is whole still.
+    """
     from trainings import settings
 
     from llm2llm_local.student.lora import LoraStudent
 
     file = inspect_folder(tiny_models.student)
     weights = count_weights(file)
-    loaded = LoraStudent(settings(tiny_models.student, quantization="nf4"))._adapted
+    loaded = LoraStudent(settings(tiny_models.student, quantization="nf4", compute_dtype=compute_dtype))._adapted
     base = [parameter for parameter in loaded.model.parameters() if not parameter.requires_grad]
-    assert weights.in_layers * 4 == loaded.dequantized.n_bytes
-    assert weights.others * 4 == sum(one.nbytes for one in base if one.dtype == torch.float32)
-    planned = student_memory(file, weights, device="cpu", training_tokens=1, quantization="nf4", lora_rank=8)
-    assert planned.weight_bytes == pytest.approx(weights.others * 4 + weights.in_layers * 0.516, abs=1)
+    assert weights.in_layers * n_bytes == loaded.dequantized.n_bytes
+    others = sum(one.nbytes for one in base if one.dtype != torch.uint8)
+    assert others == weights.others * n_bytes + file.vocab_size * file.n_embd * (4 - n_bytes)
+    planned = student_memory(
+        file,
+        weights,
+        device="cpu",
+        training_tokens=1,
+        quantization="nf4",
+        compute_dtype=compute_dtype,
+        lora_rank=8,
+    )
+    assert planned.weight_bytes == pytest.approx(others + weights.in_layers * 0.516, abs=1)
     matrices = sum(one.nbytes for one in base if one.dtype == torch.uint8)
-    assert planned.weight_bytes - weights.others * 4 == pytest.approx(matrices, rel=0.04)
+    assert planned.weight_bytes - others == pytest.approx(matrices, rel=0.04)
 
 
 @pytest.mark.parametrize(
-    ("device", "quantization", "free", "keeps_both", "kept"),
+    ("device", "quantization", "compute_dtype", "free", "keeps_both", "kept"),
     [
-        ("cpu", "nf4", 2000 * MIB, "never", 200 * MIB),
-        ("cpu", "nf4", 1600 * MIB, "never", 0),  # with 850 MiB taken, a quarter of the rest is too little
-        ("cpu", "nf4", 2000 * MIB, "always", 0),  # the teacher has 400 MiB of it
-        ("cpu", "nf4", 2400 * MIB, "always", 200 * MIB),
-        ("cpu", "none", 2000 * MIB, "never", 0),  # nothing is quantized
-        ("cuda", "nf4", 2000 * MIB, "never", 0),
+        ("cpu", "nf4", "float32", 2000 * MIB, "never", 200 * MIB),
+        ("cpu", "nf4", "float32", 1600 * MIB, "never", 0),  # with 850 MiB taken, a quarter of the rest is too little
+        ("cpu", "nf4", "float32", 2000 * MIB, "always", 0),  # the teacher has 400 MiB of it
+        ("cpu", "nf4", "float32", 2400 * MIB, "always", 200 * MIB),
+        ("cpu", "nf4", "bfloat16", 1600 * MIB, "never", 100 * MIB),  # half as large
+        ("cpu", "none", "float32", 2000 * MIB, "never", 0),  # nothing is quantized
+        ("cuda", "nf4", "bfloat16", 2000 * MIB, "never", 0),
     ],
 )
 def test_dequantized_weights_are_planned_where_the_student_keeps_them(
-    device: Any, quantization: Any, free: int, keeps_both: Any, kept: int
+    device: Any, quantization: Any, compute_dtype: Any, free: int, keeps_both: Any, kept: int
 ) -> None:
     weights = WeightCounts(in_layers=50 * MIB, others=6 * MIB)
-    student = planned_student(device, quantization, weights)
+    student = planned_student(device, quantization, weights, compute_dtype=compute_dtype)
     teacher: Any = types.SimpleNamespace(device=device, total_bytes=400 * MIB)
     memory = plan_memory(teacher, student, free, keeps_both)
-    planned = with_dequantized(student, weights, quantization, memory)
+    planned = with_dequantized(student, weights, quantization, compute_dtype, memory)
     assert planned.dequantized_bytes == kept
     # They are given up for anything else, so nothing that has to fit counts them.
     assert planned.needed_bytes == student.needed_bytes == memory.student_bytes

@@ -15,11 +15,13 @@ from llm2llm_local.doctor import diagnose
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.loop import plans as plans_module
 from llm2llm_local.loop import work as work_module
-from llm2llm_local.loop.inputs import read_inputs
-from llm2llm_local.loop.plans import complete_plan, plan_of_run, smaller_plan_of_run, turns_of_run
+from llm2llm_local.loop.inputs import continued, hash_inputs, read_inputs
+from llm2llm_local.loop.plans import complete_plan, device_plan, plan_of_run, smaller_plan_of_run, turns_of_run
 from llm2llm_local.report.plan import plan_by_part
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
+from llm2llm_local.student import precision
+from llm2llm_local.student.precision import find_compute_dtype
 
 pytestmark = pytest.mark.model
 
@@ -62,6 +64,31 @@ def test_a_run_that_goes_on_keeps_its_plan(workspace: Workspace) -> None:
     workspace.execute("UPDATE runs SET status = 'failed'")
     assert workspace.llm2llm("resume", "1").code == 0
     assert [teacher["n_parallel"] for _, teacher in plans(workspace, 1)] == [1, 1]
+
+
+def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a machine that would choose another, too; what a person chose is theirs to change."""
+    monkeypatch.setattr(precision, "_CPU_INFO", tmp_path / "none")
+    inputs = read_inputs(workspace.config, ["student.compute_dtype=auto"])
+    assert inputs.compute_dtype == "float32"
+    assert "student: computes in float32; about" in device_plan(inputs).lines()[1]
+    goes_on = continued(inputs, {"student.compute_dtype": "bfloat16"})
+    assert hash_inputs(goes_on).fields["student.compute_dtype"] == "bfloat16"
+    assert "computes in bfloat16, slowly: there are no instructions" in device_plan(goes_on).lines()[1]
+    (tmp_path / "cpuinfo").write_text("flags : avx512_bf16")
+    monkeypatch.setattr(precision, "_CPU_INFO", tmp_path / "cpuinfo")
+    assert "student: computes in bfloat16; about" in device_plan(goes_on).lines()[1]
+    by_hand = read_inputs(workspace.config, ["student.compute_dtype=float32"])
+    assert continued(by_hand, {"student.compute_dtype": "bfloat16"}).compute_dtype == "float32"
+
+
+def test_a_run_stores_the_precision_of_its_student(finished_run: Workspace) -> None:
+    ((fields,),) = finished_run.rows("SELECT fingerprint_fields FROM runs")
+    assert json.loads(fields)["student.compute_dtype"] == find_compute_dtype("auto", "cpu")
+    ((summary,),) = finished_run.rows("SELECT summary FROM plans")
+    assert f"computes in {find_compute_dtype('auto', 'cpu')};" in summary
 
 
 def test_a_run_without_a_reply_is_planned_anew_when_it_goes_on(workspace: Workspace) -> None:

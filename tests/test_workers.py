@@ -74,7 +74,7 @@ def test_workers_answer_as_the_engines_do_even_when_they_are_killed(
     teacher = LlamaTeacher(teacher_settings(tiny_models.teacher, 512))
     assert without_times(replies) == without_times(teacher.generate(teacher_requests(6), quiet))
     assert prompt_tokens == teacher.check_prompts(teacher_requests(2), quiet)
-    student = LoraStudent(StudentSettings(tiny_models.student, "nf4", 8, 16, 0.1, 128, "cpu", threads=1))
+    student = LoraStudent(StudentSettings(tiny_models.student, "nf4", "float32", 8, 16, 0.1, 128, "cpu", threads=1))
     assert trained == student.train(training(tmp_path / "ours"), quiet)
     expected = student.predict(prediction(tmp_path / "ours"), quiet)
     assert without_times(answers) == without_times(expected)
@@ -212,7 +212,7 @@ def interrupted():
 
 pool = WorkerPool(
     TeacherSettings(Path(sys.argv[1]), 100_000, 1, 0, 1, 512, 2**30, "f16", "auto"),
-    StudentSettings(Path("none"), "none", 8, 16, 0.1, 128, "cpu", threads=1),
+    StudentSettings(Path("none"), "none", "float32", 8, 16, 0.1, 128, "cpu", threads=1),
     MemoryPlan("cpu", 0, 0, 0, True, "for a test"),
     Path(sys.argv[2]), 600, 0, lambda kind, message: print(message, flush=True), interrupted,
 )

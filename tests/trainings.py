@@ -44,6 +44,7 @@ def settings(model: Path, **changes: Any) -> StudentSettings:
     values: dict[str, Any] = {
         "model": model,
         "quantization": "none",
+        "compute_dtype": "float32",
         "lora_rank": 8,
         "lora_alpha": 16,
         "lora_dropout": 0.0,

@@ -88,7 +88,7 @@ def opener(tiny_models: TinyModels, logs: Path, request: pytest.FixtureRequest) 
         reports = Reports()
         pool = WorkerPool(
             teacher=teacher_settings(teacher, context_length),
-            student=StudentSettings(tiny_models.student, "nf4", 8, 16, 0.1, 128, "cpu", threads=1),
+            student=StudentSettings(tiny_models.student, "nf4", "float32", 8, 16, 0.1, 128, "cpu", threads=1),
             plan=MemoryPlan("cpu", 0, 0, 0, keeps_both, "for a test"),
             logs=logs,
             timeout_seconds=120,

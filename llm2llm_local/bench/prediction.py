@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..datasets.reader import read_rows
 from ..records import FinishReason
+from ..student.precision import find_compute_dtype
 from ..student.protocol import PredictionBatch, StudentSettings, TrainingExample
 from ..tasks.base import PromptBuilder
 from ..teacher.plan import Device
@@ -103,7 +104,7 @@ def generate_16_all_tokens(case: PredictionCase) -> Repeat:
 def generate_16_greedy(case: PredictionCase) -> Repeat:
     """As `generate_16`, but the likeliest token each time, which writes the answers that ours writes.
 
-    But for rounding: on CPUs with AVX512-BF16 bitsandbytes computes this in bfloat16, which ours doesn't.
+    But for rounding, where both compute in bfloat16.
     """
     return _generate(case, ends=True, samples=False)
 
@@ -173,6 +174,7 @@ def _settings(case: PredictionCase) -> StudentSettings:
     return StudentSettings(
         model=case.student,
         quantization="nf4",
+        compute_dtype=find_compute_dtype("auto", case.device),
         lora_rank=_LORA_RANK,
         lora_alpha=_LORA_ALPHA,
         lora_dropout=_LORA_DROPOUT,

@@ -1,7 +1,8 @@
 """Fine-tuning against what people would otherwise use: transformers' Trainer and TRL's SFTTrainer.
 
 All train the same prompts on the same base in 4 bits, with LoRA of the same rank on all linear layers, computing in
-float32 (in bfloat16 on a GPU that has it), with the same batches' size, learning rate, optimizer and number of threads.
+bfloat16 on a GPU or CPU that has it, else in float32, with the same batches' size, learning rate, optimizer and number
+of threads.
 SFTTrainer holds the matrices of LoRA themselves in bfloat16, wherever it runs; neither it nor Trainer sorts by length
 or packs unless told to. None writes checkpoints while it is timed but ours, which writes its adapter as it always does.
 Tokens are counted without padding; all have theirs ready before time is taken, ours since its warm-up.
@@ -20,6 +21,7 @@ from typing import Any
 
 from ..errors import UserInputError
 from ..student.batching import total_steps
+from ..student.precision import find_compute_dtype
 from ..student.protocol import StudentSettings, TrainingExample, TrainingSegment
 from ..teacher.plan import Device
 from . import transformers_way
@@ -115,6 +117,7 @@ def lean(case: TrainingCase) -> Repeat:
         StudentSettings(
             model=case.model,
             quantization="nf4",
+            compute_dtype=find_compute_dtype("auto", case.device),
             lora_rank=case.lora_rank,
             lora_alpha=_ALPHA_PER_RANK * case.lora_rank,
             lora_dropout=_DROPOUT,

@@ -5,7 +5,8 @@ layers, rows of which the completion is learnt, Trainer's arguments, and the pub
 (SqueezeAILab/LLM2LLM, eval.py): prompts padded on the left, sampled with temperature 0.7 and top-p 0.9 until every row
 of the batch has met the end token or has as many tokens as there may be.
 
-Computation is in bfloat16 on a GPU that has it, otherwise in float32, as in ours. bitsandbytes keeps all its kernels.
+Computation is in bfloat16 on a GPU or CPU that has it, otherwise in float32, as in ours. bitsandbytes keeps all its
+kernels.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..student.precision import find_compute_dtype
 from ..teacher.plan import Device
 
 EVALUATION_BATCH = 16
@@ -28,7 +30,7 @@ def load_in_4_bits(folder: Path, device: Device, threads: int) -> tuple[Any, Any
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     torch.set_num_threads(threads)
-    dtype = torch.bfloat16 if _has_bfloat16(device) else torch.float32
+    dtype = torch.bfloat16 if _in_bfloat16(device) else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -48,10 +50,8 @@ def load_in_4_bits(folder: Path, device: Device, threads: int) -> tuple[Any, Any
     return tokenizer, base
 
 
-def _has_bfloat16(device: Device) -> bool:
-    import torch
-
-    return device == "cuda" and torch.cuda.is_bf16_supported()
+def _in_bfloat16(device: Device) -> bool:
+    return find_compute_dtype("auto", device) == "bfloat16"
 
 
 def with_lora(base: Any, *, rank: int, alpha: int, dropout: float, rng_seed: int) -> Any:
@@ -108,7 +108,7 @@ def training_arguments(
         "weight_decay": weight_decay,
         "max_grad_norm": max_grad_norm,
         "optim": "paged_adamw_8bit" if device == "cuda" else "adamw_torch_fused",
-        "bf16": _has_bfloat16(device),
+        "bf16": _in_bfloat16(device),
         "use_cpu": device == "cpu",
         "gradient_checkpointing": False,
         "eval_strategy": "no",

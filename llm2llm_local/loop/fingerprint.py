@@ -17,6 +17,8 @@ from typing import Any
 
 from ..config import Config, affects_results, flatten
 
+COMPUTE_DTYPE = "student.compute_dtype"
+
 _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
 """Files: what is in them counts, not where they lie."""
 
@@ -25,6 +27,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     "checks": ("checks/*", "spelling", "loop/check", "loop/review"),
     "student": (
         "student/base",
+        "student/float32_parts",
         "student/limits",
         "student/linear",
         "student/loss",
@@ -36,6 +39,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     ),
     "predict": (
         "student/base",
+        "student/float32_parts",
         "student/limits",
         "student/linear",
         "student/loss",
@@ -64,6 +68,7 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
     "train": (
         "student.model",
         "student.quantization",
+        COMPUTE_DTYPE,
         "student.lora_",
         "student.epochs",
         "student.learning_rate",
@@ -105,11 +110,13 @@ STAGES = tuple(_READ_BY_STAGE)
 _ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
 
 
-def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str], device: str) -> dict[str, Any]:
+def run_fields(
+    config: Config, labels: tuple[str, ...], hashes: Mapping[str, str], device: str, compute_dtype: str
+) -> dict[str, Any]:
     """Everything that can change a result of a run.
 
     `hashes`: content hashes by dotted name ("data.train", "teacher.model" …); they stand in for the paths.
-    `device`: what hardware.device means on this machine.
+    `device`: what hardware.device means on this machine; `compute_dtype`: what student.compute_dtype does.
     """
     fields = {name: value for name, value in flatten(config).items() if affects_results(name)}
     for name in _BY_CONTENT & fields.keys():
@@ -118,6 +125,7 @@ def run_fields(config: Config, labels: tuple[str, ...], hashes: Mapping[str, str
     fields["task.labels"] = list(labels)
     fields["hardware.threads"] = threads(config)
     fields["hardware.device"] = device
+    fields[COMPUTE_DTYPE] = compute_dtype
     for part, modules in _CODE.items():
         fields[f"code.{part}"] = _code_digest(modules)
     for part, packages in _PACKAGES.items():

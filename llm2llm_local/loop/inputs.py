@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from ..model_files.layers import LayerSizes, layer_sizes
 from ..model_files.model import ModelFile
 from ..records import Split
 from ..store.rows import ModelRow
+from ..student.precision import ComputeDtype, find_compute_dtype
 from ..tasks.base import PromptStyle, Task
 from ..tasks.families import make_task
 from ..teacher.plan import Device, can_quantize
 from ..teacher.protocol import KV_BLOCK
 from ..workers.memory import find_device, lora_parameters
-from .fingerprint import run_fields
+from .fingerprint import COMPUTE_DTYPE, run_fields
 
 _ADAPTER_BYTES_PER_PARAMETER = 4
 _CHECKPOINT_BYTES_PER_PARAMETER = 12
@@ -47,6 +49,7 @@ class Inputs:
     student_weights: WeightCounts
     grammar: str | None
     device: Device
+    compute_dtype: ComputeDtype
 
     @property
     def workspace(self) -> Path:
@@ -117,7 +120,17 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
         student_weights=count_weights(student),
         grammar=_grammar(config),
         device=device,
+        compute_dtype=find_compute_dtype(config.student.compute_dtype, device),
     )
+
+
+def continued(inputs: Inputs, fields: Mapping[str, Any]) -> Inputs:
+    """For a run that was started with `fields`: where the machine decides in what precision the student computes, as it
+    was decided then, on another machine perhaps.
+    """
+    if inputs.config.student.compute_dtype != "auto" or COMPUTE_DTYPE not in fields:
+        return inputs
+    return dataclasses.replace(inputs, compute_dtype=fields[COMPUTE_DTYPE])
 
 
 def hash_inputs(inputs: Inputs) -> HashedInputs:
@@ -127,7 +140,8 @@ def hash_inputs(inputs: Inputs) -> HashedInputs:
     hashes = {**inputs.data.sha256, "teacher.model": teacher.sha256, "student.model": student.sha256}
     if inputs.grammar is not None:
         hashes["teacher.grammar"] = content_hash(inputs.config.teacher.grammar or Path())
-    return HashedInputs(teacher, student, run_fields(inputs.config, inputs.labels, hashes, inputs.device))
+    fields = run_fields(inputs.config, inputs.labels, hashes, inputs.device, inputs.compute_dtype)
+    return HashedInputs(teacher, student, fields)
 
 
 def disk_plan(inputs: Inputs, n_trained: int = 0) -> DiskPlan:

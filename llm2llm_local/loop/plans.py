@@ -17,6 +17,7 @@ from ..byte_size import byte_size
 from ..config import Config
 from ..records import Split
 from ..store.run_store import RunStore
+from ..student.precision import ComputeDtype, has_bfloat16
 from ..teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
 from ..teacher.reasons import reasons
 from ..workers.memory import MemoryPlan, StudentMemory, free_bytes, plan_memory, student_memory, with_dequantized
@@ -36,6 +37,7 @@ class DevicePlan:
     teacher: TeacherPlan
     reasons: tuple[str, ...]
     student: StudentMemory
+    compute_dtype: ComputeDtype
     memory: MemoryPlan
 
     def lines(self) -> list[str]:
@@ -46,12 +48,17 @@ class DevicePlan:
         return [
             f"teacher: {plan_words(teacher)}; about {byte_size(teacher.total_bytes)} with "
             f"{byte_size(teacher.weight_bytes)} of weights",
-            f"student: about {byte_size(student.needed_bytes)}: {byte_size(student.weight_bytes)} of weights, "
-            f"{byte_size(student.lora_bytes)} of adapter and optimizer, {byte_size(student.activation_bytes)} of "
-            f"activations, {byte_size(student.logit_bytes)} of scores, {byte_size(student.process_bytes)} of libraries"
-            + (kept if student.dequantized_bytes else ""),
+            f"student: {self._precision()}; about {byte_size(student.needed_bytes)}: "
+            f"{byte_size(student.weight_bytes)} of weights, {byte_size(student.lora_bytes)} of adapter and optimizer, "
+            f"{byte_size(student.activation_bytes)} of activations, {byte_size(student.logit_bytes)} of scores, "
+            f"{byte_size(student.process_bytes)} of libraries" + (kept if student.dequantized_bytes else ""),
             f"device: {memory.device}, {byte_size(memory.free_bytes)} free; {together}: {memory.reason}",
         ]
+
+    def _precision(self) -> str:
+        if self.compute_dtype == "bfloat16" and not has_bfloat16(self.memory.device):
+            return "computes in bfloat16, slowly: there are no instructions for it here"
+        return f"computes in {self.compute_dtype}"
 
     def memory_record(self) -> dict[str, Any]:
         return {**self.memory.record(), "student": dataclasses.asdict(self.student)}
@@ -149,8 +156,9 @@ def _with_teacher(inputs: Inputs, teacher: TeacherPlan, free: int) -> DevicePlan
 
 def _device_plan(inputs: Inputs, teacher: TeacherPlan, memory: MemoryPlan) -> DevicePlan:
     weights, quantization = inputs.student_weights, inputs.config.student.quantization
-    student = with_dequantized(_student(inputs), weights, quantization, memory)
-    return DevicePlan(teacher, tuple(reasons(teacher, inputs.teacher_layers, _wishes(inputs))), student, memory)
+    student = with_dequantized(_student(inputs), weights, quantization, inputs.compute_dtype, memory)
+    told = tuple(reasons(teacher, inputs.teacher_layers, _wishes(inputs)))
+    return DevicePlan(teacher, told, student, inputs.compute_dtype, memory)
 
 
 def _student(inputs: Inputs) -> StudentMemory:
@@ -162,6 +170,7 @@ def _student(inputs: Inputs) -> StudentMemory:
         device=inputs.device,
         training_tokens=student.micro_batch_size * min(student.max_length, _longest_seed(inputs)),
         quantization=student.quantization,
+        compute_dtype=inputs.compute_dtype,
         lora_rank=student.lora_rank,
     )
 

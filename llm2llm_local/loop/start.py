@@ -28,7 +28,7 @@ from .adapters import adapter_folder, is_sound, share_adapter
 from .context import Watcher
 from .control import Interrupts
 from .fingerprint import Fingerprint, differing, digest
-from .inputs import HashedInputs, Inputs, disk_plan, hash_inputs, read_inputs
+from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
 from .work import work
 
 
@@ -72,7 +72,7 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
                 raise UserInputError(f"run {chosen} is finished", f"See it: llm2llm report {chosen}")
             with run.transaction():
                 run.cancel_commands()  # of before; what is asked for from now on is obeyed
-            inputs = _read(workspace / row.config_name, row.overrides, watcher)
+            inputs = continued(_read(workspace / row.config_name, row.overrides, watcher), row.fingerprint_fields)
             hashed = hash_inputs(inputs)
             _refuse_changes(row, hashed)
             _refuse_small_disk(inputs, _n_trained(run, inputs))

@@ -89,6 +89,7 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
         student=StudentSettings(
             model=config.student.model,
             quantization=config.student.quantization,
+            compute_dtype=inputs.compute_dtype,
             lora_rank=config.student.lora_rank,
             lora_alpha=config.student.lora_alpha,
             lora_dropout=config.student.lora_dropout,

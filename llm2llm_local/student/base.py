@@ -21,11 +21,14 @@ from transformers.utils import logging as transformers_logging
 from ..errors import ModelError
 from ..free_memory import available_bytes
 from .checkpoint import ADAPTER_WEIGHTS
+from .float32_parts import attention_in_float32_backward, scores_in_float32
 from .limits import SHARE_TO_KEEP
 from .linear import DequantizedWeights, share_dropout, use_lean_layers
 from .loss import projects_plainly
 from .protocol import StudentSettings, TrainingExample
 from .rows import Tokens
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class AdaptedModel:
         if self.device == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
             torch.use_deterministic_algorithms(True, warn_only=True)
-        dtype = _compute_dtype(self.device)
+        dtype = _DTYPES[settings.compute_dtype]
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(settings.model, local_files_only=True)
             base, loading = AutoModelForCausalLM.from_pretrained(
@@ -87,6 +90,9 @@ class AdaptedModel:
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
         base.config.use_cache = False
+        if self.device == "cpu" and dtype != torch.float32:
+            scores_in_float32(base)
+            attention_in_float32_backward(base)
         # What the folder recommends for chatting (repetition penalties, suppressed tokens) has no place in grading.
         base.generation_config = GenerationConfig()
         lora = LoraConfig(
@@ -177,10 +183,6 @@ def _device(wanted: str) -> str:
             'hardware.device = "cuda", but PyTorch finds no GPU', 'Use "auto" or "cpu"; see llm2llm doctor.'
         )
     return wanted
-
-
-def _compute_dtype(device: str) -> torch.dtype:
-    return torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
 
 
 def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:

@@ -59,8 +59,8 @@ def summed_cross_entropy(model: Any, learnt: Learnt, plain: bool) -> torch.Tenso
     """Of all learnt tokens of the rows, in nats. `plain`: what `projects_plainly` says of the model."""
     if plain:
         hidden = model.get_decoder()(input_ids=learnt.ids, use_cache=False).last_hidden_state
-        rows = hidden.flatten(0, 1)[learnt.positions]
         weight = model.get_output_embeddings().weight
+        rows = hidden.flatten(0, 1)[learnt.positions].to(weight.dtype)
         loss: torch.Tensor = SummedCrossEntropy.apply(rows, weight, learnt.targets)  # type: ignore[no-untyped-call]
         return loss
     logits = model(input_ids=learnt.ids, use_cache=False).logits.flatten(0, 1)[learnt.positions]

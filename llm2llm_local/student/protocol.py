@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ..records import Reply
+from .precision import ComputeDtype
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while a long request is worked on; what is counted is the engine's affair."""
@@ -22,6 +23,7 @@ class StudentSettings:
 
     model: Path
     quantization: Literal["nf4", "none"]
+    compute_dtype: ComputeDtype
     lora_rank: int
     lora_alpha: int
     lora_dropout: float

@@ -13,6 +13,7 @@ from ..free_memory import available_bytes
 from ..model_files.folder import WeightCounts
 from ..model_files.model import ModelFile
 from ..student.limits import LOGITS_AT_ONCE, SHARE_TO_KEEP
+from ..student.precision import ComputeDtype
 from ..teacher.plan import USABLE_SHARE, Device, TeacherPlan
 
 KeepBoth = Literal["auto", "always", "never"]
@@ -23,8 +24,11 @@ _PROCESS_BYTES = 800 * 2**20
 _BYTES_PER_PARAMETER_NF4 = 0.516
 """4 bits; a scale in 8 bits for each block of 64, and one in 32 bits for each 256 of these."""
 
-_BYTES_PER_PARAMETER: dict[Device, int] = {"cpu": 4, "cuda": 2}
+_BYTES_PER_PARAMETER: dict[ComputeDtype, int] = {"float32": 4, "bfloat16": 2}
 """Of weights that are not quantized, and of those that are once they are dequantized."""
+
+_BYTES_PER_PARAMETER_OF_HEAD = 4
+"""Of the vocabulary projection, which a CPU has in float32 beside weights in bfloat16."""
 
 _BYTES_PER_PARAMETER_LORA: dict[Device, int] = {"cpu": 16, "cuda": 10}
 """The weight and its gradient in 32 bits, and AdamW's two moments, which have 8 bits each on a GPU."""
@@ -104,13 +108,19 @@ def student_memory(
     device: Device,
     training_tokens: int,
     quantization: Literal["nf4", "none"],
+    compute_dtype: ComputeDtype,
     lora_rank: int,
 ) -> StudentMemory:
     """What it needs. `training_tokens`: those of the longest micro-batch."""
-    whole = _BYTES_PER_PARAMETER[device]
+    whole = _BYTES_PER_PARAMETER[compute_dtype]
+    head = 0
+    if device == "cpu" and compute_dtype == "bfloat16":
+        n_head = student.vocab_size * student.n_embd
+        is_tied = weights.others < 2 * n_head  # then it is beside the embeddings, not in the place of one in bfloat16
+        head = n_head * (_BYTES_PER_PARAMETER_OF_HEAD - (0 if is_tied else whole))
     matrix = _BYTES_PER_PARAMETER_NF4 if quantization == "nf4" else whole
     return StudentMemory(
-        weight_bytes=int(weights.in_layers * matrix) + weights.others * whole,
+        weight_bytes=int(weights.in_layers * matrix) + weights.others * whole + head,
         lora_bytes=_BYTES_PER_PARAMETER_LORA[device] * lora_parameters(student, lora_rank),
         activation_bytes=training_tokens * _BYTES_PER_ACTIVATION * student.n_layers * student.n_embd,
         logit_bytes=min(training_tokens * student.vocab_size, LOGITS_AT_ONCE) * 4 * _LOGIT_COPIES,
@@ -119,7 +129,11 @@ def student_memory(
 
 
 def with_dequantized(
-    student: StudentMemory, weights: WeightCounts, quantization: Literal["nf4", "none"], memory: MemoryPlan
+    student: StudentMemory,
+    weights: WeightCounts,
+    quantization: Literal["nf4", "none"],
+    compute_dtype: ComputeDtype,
+    memory: MemoryPlan,
 ) -> StudentMemory:
     """With the weights that it keeps dequantized, as it decides itself when it is loaded: on a CPU, if they take no
     more than their share of what is free then.
@@ -127,7 +141,7 @@ def with_dequantized(
     if memory.device != "cpu" or quantization == "none":
         return student
     taken = student.weight_bytes + student.process_bytes + (memory.teacher_bytes if memory.keeps_both else 0)
-    n_bytes = weights.in_layers * _BYTES_PER_PARAMETER["cpu"]
+    n_bytes = weights.in_layers * _BYTES_PER_PARAMETER[compute_dtype]
     fits = n_bytes <= (memory.free_bytes - taken) * SHARE_TO_KEEP
     return dataclasses.replace(student, dequantized_bytes=n_bytes if fits else 0)
 

@@ -16,6 +16,7 @@ from ...model_files.folder import count_weights
 from ...model_files.gguf_file import read_gguf_header
 from ...model_files.layers import layer_sizes
 from ...records import Message, TeacherPrompt
+from ...student.precision import find_compute_dtype
 from ...teacher.plan import Device, TeacherWishes, plan_teacher
 from ...teacher.protocol import Sampling, TeacherRequest
 from ...workers.memory import free_bytes, plan_memory, student_memory
@@ -68,6 +69,7 @@ def handed_over(case: HandOverCase) -> Repeat:
         # About a token a word, and words are up to one and a half times `tokens`.
         training_tokens=case.batch_size * 2 * case.tokens,
         quantization="nf4",
+        compute_dtype=find_compute_dtype("auto", case.device),
         lora_rank=case.lora_rank,
     )
     sizes = layer_sizes(read_gguf_header(case.teacher))

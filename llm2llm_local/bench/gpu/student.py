@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...student.precision import find_compute_dtype
 from ...student.protocol import StudentSettings
 from ...teacher.plan import Device
 
@@ -46,6 +47,7 @@ class StudentCase:
         return StudentSettings(
             model=self.folder,
             quantization="nf4",
+            compute_dtype=find_compute_dtype("auto", self.device),
             lora_rank=self.lora_rank,
             lora_alpha=2 * self.lora_rank,
             lora_dropout=_LORA_DROPOUT,
