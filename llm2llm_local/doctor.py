@@ -15,6 +15,7 @@ from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError
+from .free_memory import available_bytes
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, disk_plan, read_inputs
 from .loop.plans import device_plan
@@ -24,6 +25,7 @@ from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, measured_rates
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
+from .teacher.plan import host_bytes
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
@@ -140,6 +142,14 @@ def _memory(inputs: Inputs) -> Iterator[Finding]:
             "warning",
             f"the teacher needs about {byte_size(teacher.total_bytes)} {free}: memory may run out; free some, take a "
             "smaller model" + (f', or set to "auto" what is set by hand ({by_hand})' if by_hand else ""),
+        )
+    left, machine = host_bytes(teacher, inputs.teacher_layers), available_bytes()
+    if left > machine:
+        yield Finding(
+            "warning",
+            f"what is left of the teacher beside the GPU needs about {byte_size(left)} of the {byte_size(machine)} of "
+            "RAM that are free: it may be read from the disk again and again; free some, raise teacher.gpu_layers, or "
+            "take a smaller model",
         )
     if student.needed_bytes > memory.free_bytes:
         quantize = ' or student.quantization = "nf4"' if inputs.config.student.quantization == "none" else ""

@@ -17,7 +17,7 @@ from worker_pools import teacher_requests
 
 from llm2llm_local.model_files.gguf_file import read_gguf_header
 from llm2llm_local.model_files.layers import LayerSizes, layer_sizes
-from llm2llm_local.teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
+from llm2llm_local.teacher.plan import TeacherPlan, TeacherWishes, host_bytes, plan_teacher, plan_words, smaller
 from llm2llm_local.teacher.reasons import reasons
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def test_with_room_for_all_a_whole_unit_is_decoded_at_once() -> None:
 
 def test_a_cpu_does_without_flash_attention_unless_that_takes_much_memory() -> None:
     found = plan(24 * GIB, "cpu", group_size=16)
-    assert (found.flash_attention, found.n_cells) == ("off", 16_384)
+    assert (found.flash_attention, found.n_cells) == ("off", 16 * 1024)
     assert "flash attention off: on a CPU it is there to save memory" in said(found, group_size=16)
-    with_flash = plan(24 * GIB, "cpu", group_size=16, flash_attention="on")
+    assert any("16 requests of about 1,000 tokens, each rounded up" in one for one in said(found, group_size=16))
+    with_flash = plan(24 * GIB, "cpu", group_size=16, request_tokens=1024, flash_attention="on")
     assert found.compute_bytes - with_flash.compute_bytes == 1024 * MIB
     many = plan(24 * GIB, "cpu", group_size=17)
     assert many.flash_attention == "auto"
@@ -108,10 +109,22 @@ def test_sequences_give_way_first_then_precision_then_layers() -> None:
 def test_a_plan_that_fits_takes_no_more_than_is_free(free: int, device: str, group_size: int) -> None:
     found = plan(free, device, group_size=group_size)
     assert found.fits == (found.total_bytes <= free * 0.95)
-    assert 1 <= found.n_parallel <= min(group_size, 256)
+    assert 1 <= found.n_parallel <= min(group_size, 255)
     assert found.gpu_layers == 0 or device == "cuda"
     # One request always has the context to itself, which the engine would refuse otherwise.
     assert found.kv_bytes >= found.context_length * found.kv_bytes_per_token
+
+
+def test_what_is_not_on_the_gpu_is_in_the_machines_memory() -> None:
+    """With no layer there, all of the weights and of the cache; with all of them, the embeddings alone."""
+    whole, some, none = (plan(24 * GIB, gpu_layers=layers) for layers in (33, 11, 0))
+    weights = 32 * 120 * MIB + 410 * MIB
+    assert host_bytes(whole, EIGHT_B) == 280 * MIB
+    assert host_bytes(some, EIGHT_B) == 280 * MIB + 22 * 120 * MIB + some.kv_bytes * 22 // 32
+    assert host_bytes(none, EIGHT_B) == 280 * MIB + weights + none.kv_bytes
+    tied = dataclasses.replace(EIGHT_B, is_tied=True)
+    assert host_bytes(plan(24 * GIB, sizes=tied, gpu_layers=0), tied) == 280 * MIB + 32 * 120 * MIB + none.kv_bytes
+    assert host_bytes(plan(24 * GIB, "cpu"), EIGHT_B) == 0  # it is the device there, and counted so
 
 
 def test_a_cpu_is_bounded_by_its_memory() -> None:
@@ -327,8 +340,8 @@ def test_the_reasons_of_a_plan_that_was_made_smaller() -> None:
 @pytest.mark.parametrize(
     ("wishes", "sentence"),
     [
-        ({"group_size": 300}, "256 sequences at once: llama.cpp takes no more"),
-        ({"group_size": 256}, "256 sequences at once: as many as a unit of work has requests"),
+        ({"group_size": 300}, "255 sequences at once: llama.cpp takes no more"),
+        ({"group_size": 255}, "255 sequences at once: as many as a unit of work has requests"),
         ({"n_batch": 16}, "16 sequences at once: each takes a token of every forward pass"),
         ({"n_batch": 32}, "32 sequences at once: as many as a unit of work has requests"),
         ({"n_parallel": 5}, "5 sequences at once: set by hand"),
@@ -390,9 +403,10 @@ def test_what_did_not_fit_does_not_fit(free: int, device: str, group_size: int, 
     if many := re.search(r"in f16 (\d+) sequences? didn't fit(?: beside (\w+) layers)?", text):
         layers = 33 if many[2] == "all" else found.gpu_layers
         assert not fits(kv_type="f16", n_parallel=int(many[1]), gpu_layers=layers)
-    if requests := re.search(r"bytes: (\d+) requests? of about ([\d,]+) tokens?$", text, re.MULTILINE):
+    if requests := re.search(r"bytes: (\d+) requests? of about ([\d,]+) tokens?(?:, each|$)", text, re.MULTILINE):
         n_tokens = int(requests[1]) * int(requests[2].replace(",", ""))
-        assert 0 <= found.n_cells - n_tokens < 256
+        rounded = 256 * int(requests[1]) if found.writes_in_streams else 0
+        assert 0 <= found.n_cells - n_tokens < 256 + rounded
     assert ("even so" in text) == (not found.fits)
     # Whatever is lowered later, no sentence speaks of a figure that the plan hasn't.
     for one in (found, *steps(found), *steps(found, what="weights")):

@@ -33,10 +33,14 @@ def works_of(texts: Sequence[tuple[int, ...]], max_tokens: Sequence[int]) -> lis
 
 
 class Cells:
-    """What llama.cpp does with a pass: cells that belong to sequences, each holding the text up to its token."""
+    """What llama.cpp does with a pass: cells that belong to sequences, each holding the text up to its token.
+
+    Streams are copied, in order, when the pass begins; what belongs to which sequence has changed by then.
+    """
 
     def __init__(self, n_sequences: int, has_streams: bool = False) -> None:
         self.texts: list[list[tuple[int, int]]] = [[] for _ in range(n_sequences)]  # (cell, token)
+        self.streams: list[list[tuple[int, int]]] = [[] for _ in range(n_sequences)]
         self.has_streams = has_streams
         self.n_evaluated = 0
         self.most_used = 0
@@ -53,11 +57,16 @@ class Cells:
                     assert source != target
                     assert len(self.texts[source]) >= length
                     self.texts[target] = self.texts[source][:length]
+        for change in one.changes:
+            if isinstance(change, Copy):
+                self.streams[change.target] = list(self.streams[change.source])
         seen: dict[int, tuple[int, ...]] = {}
         for index, row in enumerate(one.rows):
             for sequence in row.sequences:
                 assert len(self.texts[sequence]) == row.position
                 self.texts[sequence].append((self.n_evaluated, row.token))
+                self.streams[sequence][row.position :] = [(self.n_evaluated, row.token)]
+                assert not self.has_streams or self.streams[sequence] == self.texts[sequence]
             texts = {tuple(self.texts[sequence]) for sequence in row.sequences}
             assert len(texts) == 1  # the very same cells
             seen[index] = tuple(token for _, token in texts.pop())

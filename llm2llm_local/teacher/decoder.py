@@ -114,7 +114,7 @@ class Decoder:
         parameters.n_outputs_max = sizes.n_outputs
         parameters.n_threads = parameters.n_threads_batch = settings.threads
         parameters.type_k = parameters.type_v = _GGML_TYPES[settings.kv_type]
-        parameters.flash_attn_type = _FLASH_ATTENTION[settings.flash_attention]
+        parameters.flash_attn_type = _FLASH_ATTENTION["off" if sizes.has_streams else settings.flash_attention]
         parameters.kv_unified = not sizes.has_streams
         parameters.swa_full = True  # a prefix is whole even where a model looks back through a window only
         parameters.offload_kqv = settings.gpu_layers != 0
@@ -126,7 +126,7 @@ class Decoder:
         mebibytes = sizes.n_cells * self.bytes_per_cell / 2**20
         what = (
             f"{self._model.path}: no context of {sizes.n_cells} tokens ({mebibytes:.0f} MiB of {settings.kv_type} keys "
-            f"and values, n_batch = {sizes.n_batch}, n_parallel = {sizes.n_parallel})"
+            f"and values, n_batch = {sizes.n_batch}, n_parallel = {settings.n_parallel})"
         )
         reason = errors[0] if errors else "no reason given"
         if memory_is_short(errors):

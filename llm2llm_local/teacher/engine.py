@@ -3,8 +3,8 @@
 A unit begins with empty keys and values, and its passes follow from its prompts and the settings alone (see
 `schedule`); so does its result, on the same machine.
 
-Texts are written in a stream for each (see `streams`) where attention is computed on a CPU without flash attention: in
-one pool it is most of a small model's work. Measured on 2 cores of an Intel Xeon with AMX, 32 at once, 48 tokens each:
+On a CPU texts are written in a stream for each (see `streams`), without flash attention: in one pool attention is most
+of a small model's work. Measured on 2 cores of an Intel Xeon with AMX, 32 at once, 48 tokens each:
 
     prompts                                        model                  one pool   streams
     32: 195 shared tokens, 27 of their own         SmolLM2-135M           8.0 s      4.9 s
@@ -32,9 +32,9 @@ from ..prefixes import shared_length
 from ..records import FinishReason
 from .decoder import Decoder
 from .gguf_model import GgufModel
-from .protocol import Progress, Sampling, TeacherSettings
+from .protocol import Progress, Sampling, TeacherSettings, writes_in_streams
 from .sampler import ReplyText, Sampler
-from .schedule import LEAST_OUTPUTS, Pass, Schedule, Sizes, Work, cells_wanted, prefix_order
+from .schedule import CELLS_STEP, Pass, Schedule, Sizes, Work, cells_wanted, n_outputs, prefix_order
 from .streams import StreamSchedule
 
 
@@ -76,8 +76,8 @@ class Engine:
         self._n_batch = settings.n_batch
         self._n_parallel = min(settings.n_parallel, settings.n_batch)
         self._context_length = settings.context_length
-        # A recurrent state can't be cut, as streams are.
-        self._has_streams = settings.gpu_layers == 0 and settings.flash_attention == "off" and model.shares_prefixes
+        in_streams = writes_in_streams(settings.gpu_layers, settings.kv_type, settings.flash_attention)
+        self._writes_in_streams = in_streams and model.shares_prefixes  # a recurrent state can't be cut, as streams are
         self.decoder = Decoder(model, settings)
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Engine:
             [one.max_tokens for one in ordered],
         )
         writing = _Generating(self._model, self.decoder, ordered, written, progress)
-        schedule = self._start_streams(works) if self._has_streams else self._start(works)
+        schedule = self._start_writing(works)
         started = time.monotonic()
         try:
             while (one := schedule.next_pass()) is not None:
@@ -180,17 +180,20 @@ class Engine:
 
     def _start_pool(self, n_cells: int) -> Sizes:
         cells = self.decoder.cells_for(n_cells)
-        sizes = Sizes(self._n_parallel, self._n_batch, max(LEAST_OUTPUTS, self._n_parallel), cells)
+        sizes = Sizes(self._n_parallel, self._n_batch, n_outputs(self._n_parallel), cells)
         self.decoder.start(sizes)
         return sizes
 
-    def _start_streams(self, works: Sequence[Work]) -> StreamSchedule:
-        """As many streams as there is room for, each for the longest work."""
-        length = self.decoder.cells_for(max((work.n_cells for work in works), default=1))
-        n_streams = min(self._n_parallel, self.decoder.max_cells // length)
-        sizes = Sizes(n_streams, self._n_batch, max(LEAST_OUTPUTS, n_streams), n_streams * length, has_streams=True)
-        self.decoder.start(sizes)
-        return StreamSchedule(works, sizes)
+    def _start_writing(self, works: Sequence[Work]) -> Schedule | StreamSchedule:
+        """In streams, as many as there is room for with the longest work in each; in the pool if that halves them."""
+        if self._writes_in_streams:
+            length = -(-max((work.n_cells for work in works), default=1) // CELLS_STEP) * CELLS_STEP
+            n_streams = min(self._n_parallel, self.decoder.max_cells // length)
+            if 2 * n_streams > min(self._n_parallel, len(works)):
+                sizes = Sizes(n_streams, self._n_batch, n_outputs(n_streams), n_streams * length, has_streams=True)
+                self.decoder.start(sizes)
+                return StreamSchedule(works, sizes)
+        return self._start(works)
 
 
 @dataclass(slots=True)

@@ -18,14 +18,14 @@ from typing import Any, Literal
 from ..byte_size import byte_size
 from ..counted import counted
 from ..model_files.layers import LayerSizes
-from .protocol import KV_BLOCK, KV_BYTES, KvType, TeacherSettings
-from .schedule import CELLS_STEP, LEAST_OUTPUTS
+from .protocol import KV_BLOCK, KV_BYTES, KvType, TeacherSettings, writes_in_streams
+from .schedule import CELLS_STEP, n_outputs
 
 Device = Literal["cpu", "cuda"]
 FlashAttention = Literal["auto", "on", "off"]
 
-MOST_PARALLEL = 256
-"""LLAMA_MAX_SEQ in llama.cpp's llama-cparams.h."""
+MOST_PARALLEL = 255
+"""LLAMA_MAX_SEQ in llama.cpp's llama-cparams.h, without the trunk of `schedule`."""
 
 _PROCESS_BYTES = 500 * 2**20
 """Interpreter, libraries and, on a GPU, the driver's own buffers."""
@@ -108,6 +108,10 @@ class TeacherPlan:
     def n_cells(self) -> int:
         """Tokens whose keys and values may be kept; 0 in a model that keeps none."""
         return self.kv_bytes // max(1, math.ceil(self.kv_bytes_per_token))
+
+    @property
+    def writes_in_streams(self) -> bool:
+        return writes_in_streams(self.gpu_layers, self.kv_type, self.flash_attention)
 
     @property
     def total_bytes(self) -> int:
@@ -275,11 +279,10 @@ def _plan(
     per_value = KV_BYTES[kv_type]
     per_token = sum(sizes.kv_values) * per_value
     one = wishes.context_length or min(max(wishes.request_tokens, LEAST_CONTEXT), sizes.context_length)
-    # On a CPU each may have a stream of its own, which llama.cpp rounds up. No request is longer than what it may be,
-    # however long the person's rows are.
-    request_tokens = _padded(wishes.request_tokens) if device == "cpu" else wishes.request_tokens
-    request_tokens = min(request_tokens, wishes.context_length or sizes.context_length)
-    tokens = _padded(max(one, n_parallel * request_tokens))
+    # No request is longer than what it may be, however long the person's rows are.
+    request_tokens = min(wishes.request_tokens, wishes.context_length or sizes.context_length)
+    in_streams = writes_in_streams(gpu_layers, kv_type, wishes.flash_attention)
+    tokens = _padded(max(one, n_parallel * (_padded(request_tokens) if in_streams else request_tokens)))
     context_length = wishes.context_length or min(sizes.context_length, tokens)
     unmeasured = TeacherPlan(
         device=device,
@@ -359,6 +362,18 @@ def _kv_share(sizes: LayerSizes, device: Device, gpu_layers: int) -> float:
     return sum(sizes.kv_values[_on_device(sizes, device, gpu_layers)]) / kept if kept else 0.0
 
 
+def host_bytes(plan: TeacherPlan, sizes: LayerSizes) -> int:
+    """Of the machine's memory, beside a GPU's: embeddings of tokens, layers left there and their keys and values.
+
+    0 where there is no GPU: the machine's is the device's, then.
+    """
+    if plan.device == "cpu":
+        return 0
+    left = sizes.layer_bytes[: _on_device(sizes, plan.device, plan.gpu_layers).start]
+    output = 0 if plan.gpu_layers or sizes.is_tied else sizes.output_bytes
+    return sizes.input_bytes + sum(left) + output + int(plan.kv_bytes * (1 - plan.kv_share_on_device))
+
+
 def _compute_bytes(sizes: LayerSizes, plan: TeacherPlan) -> int:
     """Buffers of a forward pass: scores of the vocabulary for each row that is sampled from; some hidden states for
     each token of the batch, and who may look at whom; without flash attention the attention of every head, too. The
@@ -367,7 +382,9 @@ def _compute_bytes(sizes: LayerSizes, plan: TeacherPlan) -> int:
     for_each = 4 * _HIDDEN_STATES * sizes.n_embd + 6 * plan.n_cells
     if plan.flash_attention == "off":
         for_each += _score_bytes(sizes, plan.n_cells)
-    return plan.n_batch * for_each + 2 * 4 * sizes.vocab_size * max(plan.n_parallel, LEAST_OUTPUTS)
+    elif plan.writes_in_streams:
+        for_each += _score_bytes(sizes, _padded(plan.request_tokens))
+    return plan.n_batch * for_each + 2 * 4 * sizes.vocab_size * n_outputs(plan.n_parallel)
 
 
 def _score_bytes(sizes: LayerSizes, n_cells: int) -> int:

@@ -49,6 +49,11 @@ def kv_bytes_per_cell(kv_values: int, kv_type: KvType) -> int:
     return max(1, math.ceil(kv_values * KV_BYTES[kv_type]))
 
 
+def writes_in_streams(gpu_layers: int, kv_type: KvType, flash_attention: str) -> bool:
+    """Whether each reply has keys and values of its own while it is written, which is done without flash attention."""
+    return gpu_layers == 0 and kv_type == "f16" and flash_attention != "on"
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is drawn. Temperature 0 always takes the likeliest one."""

@@ -21,6 +21,7 @@ from .plan import (
     enough_sequences,
     numbers_of_sequences,
 )
+from .schedule import CELLS_STEP
 
 _BY_HAND = "set by hand"
 _RAN_OUT = "memory ran out with more"
@@ -106,6 +107,8 @@ def _why_cells(plan: TeacherPlan, sizes: LayerSizes) -> str:
     if "kv_bytes" in plan.lowered:
         return _RAN_OUT
     requests = f"{counted(plan.n_parallel, 'request')} of about {counted(plan.request_tokens, 'token')}"
+    if plan.writes_in_streams:
+        requests += f", each rounded up to a multiple of {CELLS_STEP}"
     is_by_hand = "context_length" in plan.by_hand
     least = plan.context_length if is_by_hand else min(LEAST_CONTEXT, sizes.context_length)
     if plan.n_parallel * plan.request_tokens >= least:
@@ -137,5 +140,5 @@ def _flash_attention(plan: TeacherPlan) -> str:
     if plan.flash_attention == "off":
         return "off: on a CPU it is there to save memory"
     if plan.device == "cpu":
-        return f"where llama.cpp has it for the model: without it, attention would have taken over {_MOST}"
+        return f"in scoring, where llama.cpp has it for the model: without it, attention would have taken over {_MOST}"
     return "where llama.cpp has it for the model: faster, in less memory"

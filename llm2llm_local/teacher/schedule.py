@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 CELLS_STEP = 256
 """llama.cpp rounds the number of KV cells up to a multiple of this."""
 
-LEAST_OUTPUTS = 64
+_LEAST_OUTPUTS = 64
 """Rows of a pass that may have logits, however few works run at once: room for 64 x vocabulary numbers."""
 
 
@@ -108,6 +108,11 @@ class Sizes:
     def n_sequences(self) -> int:
         """The trunk's number is the last; streams do without."""
         return self.n_parallel + (not self.has_streams)
+
+
+def n_outputs(n_parallel: int) -> int:
+    """Rows of a pass that may have logits; llama.cpp wants room for one of each sequence, the trunk included."""
+    return max(_LEAST_OUTPUTS, n_parallel + 1)
 
 
 def prefix_order(texts: Sequence[tuple[int, ...]]) -> list[int]:

@@ -73,7 +73,7 @@ class StreamSchedule:
         return changes
 
     def _admit(self, changes: list[Remove | Copy], room: int | None = None) -> int | None:
-        """Give the next work a stream that holds what it shares; None when it has to wait, or is longer than `room`."""
+        """Give the next work a stream that holds what it shares; None if it waits, or has more than `room` to read."""
         index, before = self._n_admitted, self._admitted_last
         if index == len(self.works) or len(self._running) == self.sizes.n_parallel:
             return None
