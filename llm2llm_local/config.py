@@ -132,7 +132,7 @@ class TeacherConfig(Section):
         le=1024,
         description="Requests in a unit of work: what is decoded together, and redone, at most, after an interruption.",
     )
-    n_parallel: Annotated[Literal["auto"] | int, AutoOr(1, 256)] = Field(
+    n_parallel: Annotated[Literal["auto"] | int, AutoOr(1, 255)] = Field(
         "auto", description="Requests decoded at once; auto: all of a unit, if keys and values fit into the memory."
     )
     context_length: Annotated[Literal["auto"] | int, AutoOr(64, 2**24)] = Field(

@@ -26,6 +26,7 @@ from .report.rates import Plan, estimate, measured_rates
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
 from .teacher.plan import host_bytes
+from .visible_gpu import visible_gpu
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
@@ -82,9 +83,9 @@ def _hardware(inputs: Inputs) -> Iterator[Finding]:
     import pynvml
 
     pynvml.nvmlInit()
-    handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    yield Finding("ok", f"GPU {pynvml.nvmlDeviceGetName(handle)}, {memory.free / _GIB:.1f} GiB free")
+    gpu = visible_gpu(pynvml)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
+    yield Finding("ok", f"GPU {pynvml.nvmlDeviceGetName(gpu)}, {memory.free / _GIB:.1f} GiB free")
     pynvml.nvmlShutdown()
     if "+cpu" in metadata.version("torch"):
         yield Finding(

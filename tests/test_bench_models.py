@@ -21,7 +21,7 @@ from llm2llm_local.bench.measure import measure_series
 from llm2llm_local.bench.plan import Prepare
 from llm2llm_local.bench.prediction import PredictionCase, worked_problems
 from llm2llm_local.bench.training import TrainingCase
-from llm2llm_local.errors import UserInputError
+from llm2llm_local.errors import DataError, UserInputError
 from llm2llm_local.student import precision
 from llm2llm_local.student.batching import learning_rate_factor
 
@@ -186,12 +186,30 @@ def test_where_there_are_fewer_examples_they_are_taken_again(tmp_path: Path) -> 
     assert examples == [(first, " place"), (second, " person")] * 2 + [(first, " place")]
 
 
-@pytest.mark.parametrize("content", ["", "no json", '{"question": "Who?"}', "[1]"])
-def test_examples_that_cant_be_read_are_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "has no rows"),
+        ("no json", "broken JSON"),
+        ('{"question": "Who?"}', "no column"),
+        ("[1]", "not a JSON object"),
+        ('{"question": "Who?", "answer": null}', "is null"),
+    ],
+)
+def test_examples_that_cant_be_read_are_refused(tmp_path: Path, content: str, said: str) -> None:
     data = tmp_path / "train.jsonl"
     data.write_text(content)
-    with pytest.raises(UserInputError, match=r"train\.jsonl: .*\nGive JSONL"):
+    with pytest.raises(DataError, match=rf"train\.jsonl:.*{said}"):
         TrainingCase(tmp_path, "cpu", data).examples()
+
+
+def test_examples_are_read_as_a_run_reads_them(tmp_path: Path) -> None:
+    """With the mark that Windows' editors put first, and line separators within a text."""
+    data = tmp_path / "train.jsonl"
+    row = {"question": "Who\u2028came?", "answer": "person"}
+    data.write_text("\ufeff" + json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    examples = TrainingCase(tmp_path, "cpu", data, n_examples=1).examples()
+    assert examples == [("question: Who\u2028came?\nanswer:", " person")]
 
 
 # --- prediction -------------------------------------------------------------------------------------------------------

@@ -251,6 +251,15 @@ def test_a_teacher_that_does_not_fit_is_warned_of(
     assert any("even so about" in finding.text for finding in findings)
 
 
+def test_a_teacher_that_lies_beside_the_gpu_in_part_is_counted_there_too(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
+    monkeypatch.setattr("llm2llm_local.doctor.host_bytes", lambda plan, sizes: 2**45)
+    (warning,) = (finding.text for finding in diagnose(workspace.config, ()) if finding.level == "warning")
+    assert warning.startswith("what is left of the teacher beside the GPU needs about 32768.0 GiB of the ")
+
+
 def test_where_both_fit_nothing_is_warned_of(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
     assert {finding.level for finding in diagnose(workspace.config, ())} == {"ok"}

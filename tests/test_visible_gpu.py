@@ -9,7 +9,10 @@ import pytest
 
 from llm2llm_local.bench.machine import this_machine
 from llm2llm_local.bench.memory import _gpu_in_use
+from llm2llm_local.errors import ConfigError
+from llm2llm_local.tui.hardware import Sampler
 from llm2llm_local.visible_gpu import visible_gpu
+from llm2llm_local.workers.memory import find_device, free_bytes
 
 GIB = 2**30
 UUIDS = ("GPU-0a11", "GPU-0b22", "GPU-0b33")
@@ -20,6 +23,10 @@ MEMORY = {0: 16 * GIB, 1: 24 * GIB, 2: 80 * GIB, SLICE: 10 * GIB}
 
 class _NvmlError(Exception):
     pass
+
+
+def _no_sensor(*_: object) -> None:
+    raise _NvmlError("Not Supported")
 
 
 def _of_index(index: int) -> int:
@@ -39,6 +46,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     nvml = types.ModuleType("pynvml")
     nvml.__dict__.update(
         NVMLError=_NvmlError,
+        NVML_TEMPERATURE_GPU=0,
         nvmlInit=lambda: None,
         nvmlShutdown=lambda: None,
         nvmlDeviceGetCount=lambda: len(UUIDS),
@@ -47,6 +55,9 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         nvmlDeviceGetUUID=lambda gpu: UUIDS[gpu].encode(),
         nvmlDeviceGetName=lambda gpu: f"GPU {gpu}",
         nvmlSystemGetDriverVersion=lambda: "550",
+        nvmlDeviceGetUtilizationRates=_no_sensor,
+        nvmlDeviceGetTemperature=_no_sensor,
+        nvmlDeviceGetPowerUsage=_no_sensor,
         nvmlDeviceGetMemoryInfo=lambda gpu: types.SimpleNamespace(total=MEMORY[gpu], used=0, free=MEMORY[gpu]),
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
@@ -89,3 +100,21 @@ def test_a_slice_that_is_not_there_is_no_gpu(driver: types.ModuleType, monkeypat
         visible_gpu(driver)
     assert this_machine().gpu == ""
     assert _gpu_in_use() is None
+
+
+@pytest.mark.parametrize(("shown", "free"), [("2", 80), ("GPU-0b22", 24), (SLICE, 10)])
+def test_free_memory_is_that_of_the_gpu_which_is_used(shown: str, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert find_device("auto") == "cuda"
+    assert free_bytes("cuda") == free * GIB
+    found = Sampler().sample(None).gpu
+    assert found is not None and found.total_bytes == free * GIB
+
+
+@pytest.mark.parametrize(("shown", "why"), [("", "CUDA_VISIBLE_DEVICES shows none"), ("MIG-gone", "Not Found")])
+def test_a_gpu_that_is_not_shown_is_not_used(shown: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert find_device("auto") == "cpu"
+    with pytest.raises(ConfigError, match=f"no NVIDIA GPU .{why}"):
+        find_device("cuda")
+    assert Sampler().sample(None).gpu is None

@@ -10,7 +10,6 @@ Tokens are counted without padding; all have theirs ready before time is taken, 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..datasets.reader import read_rows
 from ..errors import UserInputError
 from ..student.batching import total_steps
 from ..student.precision import find_compute_dtype
@@ -78,17 +78,10 @@ class TrainingCase:
     rng_seed: int = 7
 
     def examples(self) -> list[tuple[str, str]]:
-        """Prompts and completions. Raises UserInputError."""
+        """Prompts and completions. Raises DataError."""
         file = self.data or Path(__file__).parent.parent / "demo" / "train.jsonl"
-        try:
-            rows = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
-            pairs = [(f"question: {row['question']}\nanswer:", f" {row['answer']}") for row in rows]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserInputError(
-                f"{file}: can't be read as examples: {error}", 'Give JSONL with "question" and "answer" in each line.'
-            ) from error
-        if not pairs:
-            raise UserInputError(f"{file}: no examples", 'Give JSONL with "question" and "answer" in each line.')
+        rows = read_rows(file, "question", "answer")
+        pairs = [(f"question: {row.question}\nanswer:", f" {row.answer}") for row in rows]
         return [pairs[index % len(pairs)] for index in range(self.n_examples)]
 
 

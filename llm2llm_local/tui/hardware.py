@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from ..visible_gpu import visible_gpu
+
 _LEAST_SECONDS = 0.3
 """Between two looks at the CPUs: their times are counted in hundredths of a second."""
 
@@ -22,7 +24,7 @@ ROLES = ("teacher", "student")
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """The first GPU, which is the one that runs use. None: the driver doesn't tell."""
+    """The GPU that runs use. None: the driver doesn't tell."""
 
     name: str
     used_bytes: int
@@ -90,8 +92,8 @@ class Sampler:
             return
         try:
             pynvml.nvmlInit()
-            self._gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
-            self._nvml = pynvml
+            self._gpu = visible_gpu(pynvml)
+            self._nvml = pynvml if self._gpu is not None else None
         except pynvml.NVMLError:
             pass  # no driver, or no GPU
 

@@ -15,6 +15,7 @@ from ..model_files.model import ModelFile
 from ..student.limits import LOGITS_AT_ONCE, SHARE_TO_KEEP
 from ..student.precision import ComputeDtype
 from ..teacher.plan import USABLE_SHARE, Device, TeacherPlan
+from ..visible_gpu import visible_gpu
 
 KeepBoth = Literal["auto", "always", "never"]
 
@@ -152,14 +153,14 @@ def lora_parameters(student: ModelFile, lora_rank: int) -> int:
 
 
 def free_bytes(device: Device) -> int:
-    """Memory available now: of the first GPU, or to this process and its workers."""
+    """Memory available now: of the GPU that runs use, or to this process and its workers."""
     if device == "cpu":
         return available_bytes()
     import pynvml
 
     pynvml.nvmlInit()
     try:
-        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).free)
+        return int(pynvml.nvmlDeviceGetMemoryInfo(visible_gpu(pynvml)).free)
     finally:
         pynvml.nvmlShutdown()
 
@@ -178,7 +179,8 @@ def out_of_memory_kills() -> int:
 
 
 def find_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
-    """The device that `wanted` means on this machine; "auto" is a GPU when the NVIDIA driver reports one.
+    """The device that `wanted` means on this machine; "auto" is a GPU when the NVIDIA driver reports one that
+    CUDA_VISIBLE_DEVICES shows.
 
     Raises ConfigError when a GPU is wanted and none answers.
     """
@@ -189,12 +191,13 @@ def find_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
     try:
         pynvml.nvmlInit()
         n_gpus = int(pynvml.nvmlDeviceGetCount())
+        is_there = n_gpus > 0 and visible_gpu(pynvml) is not None
         pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
-        n_gpus, reason = 0, str(error)
+        is_there, reason = False, str(error)
     else:
-        reason = "the driver reports none"
-    if n_gpus:
+        reason = "CUDA_VISIBLE_DEVICES shows none" if n_gpus else "the driver reports none"
+    if is_there:
         return "cuda"
     if wanted == "cuda":
         raise ConfigError(f'hardware.device = "cuda", but there is no NVIDIA GPU ({reason})', 'Set "auto" or "cpu".')
