@@ -1,13 +1,15 @@
 """Notices, from a thread of its own, that the history or the processes of its runs have changed.
 
 `PRAGMA data_version` tells of commits by other connections without reading a row, so an idle store costs nothing.
-However fast a run commits, the screens hear of it at most twice a second.
+However fast a run commits, the screens hear of it at once and then every other second: to read and draw anew costs
+what the run could use. A process that has come or gone is told of without delay.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from ..store.reader import STORE_NAME, open_reader
 from ..store.rows import run_folder
 
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_TELLINGS = 2.0
+"""Of new rows. A run tells the store every second how far it is."""
 
 PATIENCE_SECONDS = 1.0
 """Until a locked store is said to be: a person waits, and leaving the terminal UI waits for its reads."""
@@ -66,10 +70,12 @@ class Feed:
         with open_reader(self._workspace, PATIENCE_SECONDS) as connection:
             file = self._identity()
             seen: _Seen | None = None
+            told_at = 0.0
             while not self._stopping.is_set() and self._identity() == file:
                 now = self._look(connection, file)
-                if now != seen:
-                    seen = now
+                is_urgent = seen is None or now.processes != seen.processes
+                if now != seen and (is_urgent or time.monotonic() - told_at >= _SECONDS_BETWEEN_TELLINGS):
+                    seen, told_at = now, time.monotonic()
                     self._changed()
                 self._stopping.wait(_SECONDS_BETWEEN_LOOKS)
 
