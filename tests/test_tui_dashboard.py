@@ -12,6 +12,8 @@ import pytest
 from plans import assert_indexed
 from screens import LARGE, NOW, SMALL, AppPilot, opened, press, said, settled, shown, until
 from textual.color import Color
+from textual.geometry import Region
+from textual.screen import Screen
 from textual_plot import PlotWidget
 from workspaces import _ask, _verdict, add_run, fill, grade
 
@@ -36,6 +38,7 @@ from llm2llm_local.tui.widgets.candidate_stream import CandidateStream
 from llm2llm_local.tui.widgets.candidates_plot import CandidatesPlot
 from llm2llm_local.tui.widgets.hardware_panel import HardwarePanel
 from llm2llm_local.tui.widgets.loss_plot import LossPlot
+from llm2llm_local.tui.widgets.panel import Panel
 from llm2llm_local.tui.widgets.plot import Plot, Series
 
 pytestmark = pytest.mark.anyio
@@ -190,6 +193,34 @@ async def test_progress_within_a_unit_is_followed(tmp_path: Path) -> None:
             with Store(tmp_path) as store:
                 store.of_run(1).set_progress(1, "predict", 0, 0.625)
             await until(pilot, lambda: "▶ 62%" in shown(pilot))
+
+
+async def test_progress_draws_the_lines_that_it_changes_and_lays_out_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laid_out: list[None] = []
+    drawn: list[tuple[Region, ...]] = []
+    lay_out, refresh = Screen._refresh_layout, Panel.refresh
+
+    def count_layouts(screen: Screen[None], *arguments: object, **options: object) -> None:
+        laid_out.append(None)
+        lay_out(screen, *arguments, **options)  # type: ignore[arg-type]
+
+    def record(panel: Panel, *regions: Region, **options: bool) -> Panel:
+        drawn.append(regions)
+        return refresh(panel, *regions, **options)
+
+    with held(make(tmp_path)):
+        async with opened(tmp_path, "dashboard") as pilot:
+            monkeypatch.setattr(Screen, "_refresh_layout", count_layouts)
+            monkeypatch.setattr(Panel, "refresh", record)
+            with Store(tmp_path) as store:
+                store.of_run(1).set_progress(1, "predict", 0, 0.625)
+            await until(pilot, lambda: "▶ 62%" in shown(pilot))
+            assert not laid_out
+            # The title, the line of the iteration and that of the stage.
+            assert drawn and all(regions for regions in drawn)
+            assert sum(region.height for regions in drawn for region in regions) <= 4
 
 
 async def test_the_loss_is_followed_between_checkpoints(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from ..widgets.steering import Steering
 from ..widgets.timeline import Timeline
 
 _SECONDS_BETWEEN_SAMPLES = 2.0
+_LOOKS_WITHOUT_A_RUN = 5
+"""Every so many times the machine is looked at while no process works on the run."""
 _PLOTS = ("accuracy", "loss", "candidates")
 _ALL = "all"
 
@@ -60,6 +62,7 @@ class DashboardScreen(HistoryScreen):
         self._sampler = Sampler()
         self._is_sampling = False
         self._run_pid: int | None = None
+        self._n_passed = 0
 
     def compose_body(self) -> Iterable[Widget]:
         with Container(classes="body"):
@@ -75,7 +78,7 @@ class DashboardScreen(HistoryScreen):
 
     def on_mount(self) -> None:
         self._choose_plot(_ALL)
-        self._sampling = self.set_interval(_SECONDS_BETWEEN_SAMPLES, self._look)
+        self._sampling = self.set_interval(_SECONDS_BETWEEN_SAMPLES, self._look_in_time)
         self._look()
 
     def on_screen_suspend(self) -> None:
@@ -99,10 +102,9 @@ class DashboardScreen(HistoryScreen):
             self._shown_run = status.run_id
             stream.clear()
         with self.app.batch_update():
-            self.query_one(Timeline).course = view.course
-            steering = self.query_one(Steering)
-            steering.status, steering.pending, steering.deaths = status, view.pending, view.deaths
-            self.query_one(HardwarePanel).progress = view.course.progress
+            self.query_one(Timeline).show(view.course)
+            self.query_one(Steering).show(status, view.pending, view.deaths)
+            self.query_one(HardwarePanel).show_progress(view.course.progress)
             self.query_one(LossPlot).show(view.loss)
             self.query_one(AccuracyPlot).show(view.accuracies)
             self.query_one(CandidatesPlot).show(view.counts)
@@ -127,6 +129,11 @@ class DashboardScreen(HistoryScreen):
 
     # --- the machine ---
 
+    def _look_in_time(self) -> None:
+        self._n_passed += 1
+        if self._run_pid is not None or self._n_passed % _LOOKS_WITHOUT_A_RUN == 0:
+            self._look()
+
     def _look(self) -> None:
         if not self._is_sampling:
             self._is_sampling = True
@@ -138,4 +145,4 @@ class DashboardScreen(HistoryScreen):
 
     def on_dashboard_screen_sampled(self, message: Sampled) -> None:
         self._is_sampling = False
-        self.query_one(HardwarePanel).sample = message.sample
+        self.query_one(HardwarePanel).show_sample(message.sample)

@@ -51,6 +51,23 @@ class Axes(PlotWidget, can_focus=False, inherit_bindings=False):
         self.set_x_formatter(x)
         self.set_y_formatter(y)
 
+    def draw(self) -> None:
+        """All that was set and plotted, at once: left to the next time that the screen is drawn, what the canvases then
+        show would need it to be drawn once more.
+        """
+        if self.size:
+            self.render()
+        else:
+            self.refresh()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self.refresh()
+
+    def _rerender(self) -> None:
+        """Nothing here shows by itself; the canvases tell what of them has changed."""
+        self._needs_rerender = True
+
     def _render_plot(self) -> None:
         self._x_ticks_made.most = max(2, self.size.width // _CELLS_OF_X_TICK)
         self._y_ticks_made.most = max(2, self.size.height // _CELLS_OF_Y_TICK)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from rich.text import Text
-from textual.reactive import reactive
-from textual.widgets import Static
 
 from ...report.progress import RunProgress
 from ..hardware import ROLES, Gpu, Sample
 from ..ink import bar, ink
 from ..text import one_line
+from .panel import Panel
 
 _LABEL_CELLS = 8
 _MOST_BAR_CELLS = 10
@@ -18,25 +17,33 @@ _WORKS_IN = {"train": "student", "predict": "student", "augment": "teacher"}
 """The other stages need no model."""
 
 
-class HardwarePanel(Static):
-    """Give it samples and the run's progress; None: not known yet."""
+class HardwarePanel(Panel):
+    """What of the two isn't known yet is None."""
 
-    sample: reactive[Sample | None] = reactive(None)
-    progress: reactive[RunProgress | None] = reactive(None)
-
-    def on_mount(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.border_title = "Hardware"
+        self.sample: Sample | None = None
+        self._progress: RunProgress | None = None
 
-    def render(self) -> Text:
+    def show_sample(self, sample: Sample) -> None:
+        self.sample = sample
+        self.redraw()
+
+    def show_progress(self, progress: RunProgress) -> None:
+        self._progress = progress
+        self.redraw()
+
+    def lines(self) -> list[Text]:
         sample = self.sample
         if sample is None:
-            return Text("looking …", style="dim")
+            return [Text("looking …", style="dim")]
         lines = [*self._machine(sample), *(self._worker(sample, role) for role in ROLES)]
         if "run" in sample.memory:
             holders = [role for role in ROLES if role in sample.memory]
             lines.append(_line("device", ("free", f"held by {''.join(holders)}", "held by both")[len(holders)]))
             lines.append(_line("run", _size(sample.memory["run"])))
-        return Text("\n").join(line[: self.size.width] for line in lines)
+        return lines
 
     def _machine(self, sample: Sample) -> list[Text]:
         cpu = "  –" if sample.cpu_percent is None else f"{sample.cpu_percent:3.0f}%"
@@ -61,10 +68,10 @@ class HardwarePanel(Static):
     def _worker(self, sample: Sample, role: str) -> Text:
         """A model that is not loaded has a speed too: that of its last work."""
         works, speed = False, None
-        if self.progress is not None:
-            current = self.progress.current
+        if self._progress is not None:
+            current = self._progress.current
             works = current is not None and _WORKS_IN.get(current.stage) == role
-            speed = getattr(self.progress, f"{role}_tokens_per_second")
+            speed = getattr(self._progress, f"{role}_tokens_per_second")
         rate = "" if speed is None else f"  {_figure(speed)} tokens/s"
         if role not in sample.memory:
             return _line(role, Text(f"not loaded{rate}", style="dim"))

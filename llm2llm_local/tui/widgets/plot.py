@@ -17,6 +17,7 @@ from textual_plot import HiResMode
 
 from ..ink import ink
 from .axes import Axes
+from .panel import set_title
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class Plot(Vertical, Generic[T]):
         series = [one for one in series if one.xs]
         self.query_one(Static).display = not series
         axes.display = bool(series)
-        self.border_title = self._legend(title, series)
+        set_title(self, self._legend(title, series))
         axes.clear()
         for one in reversed(series):  # the first one on top
             color = str(ink(self.app, one.color))
@@ -85,6 +86,7 @@ class Plot(Vertical, Generic[T]):
                 axes.errorbar(one.xs, middles, yerr=reach, marker="│", marker_style=color)
             if one.marker:
                 axes.scatter(one.xs, one.ys, marker=one.marker, marker_style=f"bold {color}")
+        axes.draw()
 
     def _legend(self, title: str, series: Sequence[Series]) -> Text:
         legend = Text(title)

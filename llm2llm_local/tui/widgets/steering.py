@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from rich.text import Text
-from textual.reactive import reactive
 from textual.widgets import Static
 
 from ...report.duration import duration
@@ -21,27 +20,41 @@ _WISHES = {"pause": "it will pause", "resume": "it will go on", "stop": "it will
 class Steering(Static):
     """In a line or two. `pending`: a wish that the run hasn't obeyed yet. `deaths`: since its process was started."""
 
-    status: reactive[RunStatus | None] = reactive(None, layout=True)
-    pending: reactive[str | None] = reactive(None, layout=True)
-    deaths: reactive[WorkerDeaths | None] = reactive(None, layout=True)
+    def __init__(self) -> None:
+        super().__init__()
+        self._status: RunStatus | None = None
+        self._pending: str | None = None
+        self._deaths: WorkerDeaths | None = None
 
-    def watch_status(self) -> None:
+    def show(self, status: RunStatus, pending: str | None, deaths: WorkerDeaths | None) -> None:
+        """The screen is laid out anew only when this may need another height: that costs as much as drawing all."""
+        before = self._text()
+        self._status, self._pending, self._deaths = status, pending, deaths
         self.display = bool(self._words())
+        now = self._text()
+        if now != before:
+            self.refresh(layout=self._lines_of(now) != self._lines_of(before))
 
     def render(self) -> Text:
+        return self._text()
+
+    def _text(self) -> Text:
         words = self._words()
-        if self.deaths is None or self.status is None or self.status.pid is None:
+        if self._deaths is None or self._status is None or self._status.pid is None:
             return words
-        told = one_line(_told(self.deaths), self.size.width or None, ink(self.app, "error", bold=True))
+        told = one_line(_told(self._deaths), self.size.width or None, ink(self.app, "error", bold=True))
         return Text("\n").join([words, told])
+
+    def _lines_of(self, text: Text) -> int:
+        return len(text.wrap(self.app.console, self.size.width)) if self.size.width else 0
 
     def _words(self) -> Text:
         """Empty where what is wrong, and the key for it, is said below the screen."""
-        status = self.status
+        status = self._status
         if status is None:
             return Text()
-        if self.pending is not None and status.pid is not None:
-            words = f"{_WISHES[self.pending]} {_when(status)}; nothing is lost"
+        if self._pending is not None and status.pid is not None:
+            words = f"{_WISHES[self._pending]} {_when(status)}; nothing is lost"
             if status.state != "paused":
                 words += " · r takes it back"
             return Text(words, ink(self.app, "warning", bold=True))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from rich.style import Style
 from rich.text import Text
-from textual.reactive import reactive
-from textual.widgets import Static
 
 from ...report.duration import duration
 from ..course import Course, facts_of, figures_of, gain_of, title_of
 from ..ink import bar, ink
 from .bars import SIGNS
+from .panel import Panel, set_title
 
 _STAGES = ("train", "predict", "grade", "augment", "check")
 _LABEL_CELLS = 10
@@ -22,28 +21,29 @@ _LINES_AROUND = 2
 """The names of the columns, and the line on what is going on now."""
 
 
-class Timeline(Static):
+class Timeline(Panel):
     """As many iterations as there is room for, the present one among them; below them what is going on now."""
 
-    course: reactive[Course | None] = reactive(None)
-
-    def on_mount(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.border_title = "Iterations"
+        self._course: Course | None = None
 
-    def watch_course(self, course: Course | None) -> None:
-        if course is not None:
-            self.border_title = Text(title_of(course))
+    def show(self, course: Course) -> None:
+        self._course = course
+        set_title(self, Text(title_of(course)))
+        self.redraw()
 
-    def render(self) -> Text:
-        course = self.course
+    def lines(self) -> list[Text]:
+        course = self._course
         if course is None:
-            return Text()
+            return []
         present = course.status.iteration or 0
         lines = [self._names()]
         for iteration in _window(course.status.iterations + 1, present, self.size.height - _LINES_AROUND):
             lines.append(self._iteration(course, iteration, "dim" if iteration > present else ""))
         lines.append(self._now(course))
-        return Text("\n").join(line[: self.size.width] for line in lines)
+        return lines
 
     @property
     def _has_figures(self) -> bool:
