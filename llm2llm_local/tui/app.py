@@ -21,7 +21,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
-from textual.events import Event, Paste, ScreenSuspend
+from textual.events import Event, InputEvent, Paste, ScreenSuspend
 from textual.filter import LineFilter
 from textual.message import Message
 from textual.screen import Screen
@@ -111,10 +111,12 @@ class Llm2LlmApp(App[Launched]):
         self.status: RunStatus | None = None
         """The chosen run as it was seen last."""
         self.has_seen_history = False
+        self._waits_for_input = False
+        """Whether the screens that weren't looked at are made ready only when somebody uses the terminal."""
         self.launched_run_id: int | None = None
         """The run of the process that this was opened for, once that has one."""
         self._opens_with = launched
-        self._feed = Feed(workspace, self._feed_changed)
+        self._feed = Feed(workspace, self._history_changed)
         for theme in THEMES:
             self.register_theme(theme)
 
@@ -126,7 +128,11 @@ class Llm2LlmApp(App[Launched]):
             self._wait_for(self._opens_with, is_all=True)
         # After ctrl+z and fg, the terminal shows nothing of what was there.
         self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
-        if not self.is_headless:
+        if self.is_headless:
+            return
+        if self._opens_with is not None:
+            self._waits_for_input = True
+        else:
             self.set_timer(_SECONDS_UNTIL_IDLE, self.prepare_screens)
 
     def on_unmount(self) -> None:
@@ -136,6 +142,8 @@ class Llm2LlmApp(App[Launched]):
     async def prepare_screens(self) -> None:
         """Make the screens that weren't looked at yet, one after another, so that going to one takes no time.
 
+        Beside a run that was just started it waits for a key or the mouse: it takes one or two seconds of CPU, which
+        would be the run's where nobody looks around.
         What is there stays, so it is taken out of what is looked through for garbage, little by little: to look
         through all of it took 0.1 to 0.2 s, in the middle of a key press.
         """
@@ -155,7 +163,7 @@ class Llm2LlmApp(App[Launched]):
             gc.collect()
             gc.freeze()
 
-    def _feed_changed(self) -> None:
+    def _history_changed(self) -> None:
         self.post_message(self.Changed())
 
     def on_llm2llm_app_changed(self) -> None:
@@ -248,6 +256,7 @@ class Llm2LlmApp(App[Launched]):
         except Llm2LlmError as error:
             self.call_from_thread(self.say, str(error), is_error=True)
         else:
+            self._history_changed()
             self.call_from_thread(self.say, f"run {status.run_id} will {word}{when}: it {effect}.")
 
     @work(thread=True, group="commands")
@@ -260,6 +269,7 @@ class Llm2LlmApp(App[Launched]):
         except Llm2LlmError as error:
             self.call_from_thread(self.say, str(error), is_error=True)
         else:
+            self._history_changed()
             self.call_from_thread(
                 self.say,
                 f"{' and '.join(words)} taken back: run {status.run_id} goes on."
@@ -322,6 +332,9 @@ class Llm2LlmApp(App[Launched]):
         return TerminalDriver
 
     async def on_event(self, event: Event) -> None:
+        if self._waits_for_input and isinstance(event, InputEvent):
+            self._waits_for_input = False
+            self.prepare_screens()
         if isinstance(event, Paste):  # a field would send what it is given to the terminal
             event.text = editable_lines(event.text)
         await super().on_event(event)
