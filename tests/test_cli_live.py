@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from comparison import differences
@@ -43,10 +43,6 @@ def started(tiny_models: TinyModels, tmp_path: Path) -> Iterator[Started]:
         process.wait()
 
 
-def is_in_state(*states: str) -> Callable[[dict[str, Any]], bool]:
-    return lambda state: state["state"] in states
-
-
 def end_of(process: subprocess.Popen[str]) -> int:
     return process.wait(PATIENCE_SECONDS)
 
@@ -54,7 +50,7 @@ def end_of(process: subprocess.Popen[str]) -> int:
 @pytest.mark.model
 def test_a_live_run_is_not_resumed_twice_and_stops_when_told(started: Started, finished_run: Workspace) -> None:
     workspace, process = started()
-    assert workspace.wait_until(is_in_state("running"))["pid"] == process.pid
+    assert workspace.wait_until("running").pid == process.pid
     with frozen_workers(process):
         assert_refused(workspace.llm2llm("resume", "1"), f"run 1 is being worked on by process {process.pid}")
         assert workspace.llm2llm("pause", "1").code == DONE
@@ -78,10 +74,10 @@ def test_a_live_run_is_not_resumed_twice_and_stops_when_told(started: Started, f
 @pytest.mark.model
 def test_a_paused_run_frees_its_models_and_goes_on(started: Started, finished_run: Workspace) -> None:
     workspace, process = started()
-    workspace.wait_until(is_in_state("running"))
+    workspace.wait_until("running")
     with frozen_workers(process):
         assert workspace.llm2llm("pause", "1").code == DONE
-    assert workspace.wait_until(is_in_state("paused"))["pid"] == process.pid
+    assert workspace.wait_until("paused").pid == process.pid
     wait_for(lambda: "paused; go on with: llm2llm resume 1" in workspace.error_output())
     assert children(process.pid) == []
     units = workspace.rows("SELECT sum(units_done) FROM stages")
@@ -92,7 +88,7 @@ def test_a_paused_run_frees_its_models_and_goes_on(started: Started, finished_ru
     assert resumed.code == DONE, resumed.err
     assert f"run 1 goes on in process {process.pid}" in resumed.err
     assert end_of(process) == DONE
-    assert workspace.state()["state"] == "done"
+    assert workspace.state() == "done"
     assert differences(workspace.folder, 1, finished_run.folder, 1) == []
     words = workspace.rows("SELECT command, status FROM commands ORDER BY id")
     assert words == [("pause", "done"), ("resume", "done")]
@@ -106,7 +102,7 @@ def test_a_run_of_a_configuration_that_lies_elsewhere_advises_its_folder(
     workspace, here = make_workspace(tmp_path / "there", tiny_models), Workspace(tmp_path)
     with here.start("run", "there/llm2llm.toml") as process:
         try:
-            workspace.wait_until(is_in_state("running"))
+            workspace.wait_until("running")
             with frozen_workers(process):
                 assert here.llm2llm("-C", "there", "pause", "1").code == DONE
             wait_for(lambda: "paused; go on with: llm2llm -C there resume 1\n" in here.error_output())
@@ -152,7 +148,7 @@ def test_one_interrupt_stops_a_run_after_its_unit(started: Started, number: sign
     err = workspace.error_output()
     assert "stopping after this unit of work; Ctrl-C again stops at once (both are resumable)" in " ".join(err.split())
     assert "Traceback" not in err
-    assert workspace.state()["state"] == "stopped"
+    assert workspace.state() == "stopped"
     ((done, total, segments),) = workspace.rows(
         "SELECT units_done, units_total, (SELECT count(*) FROM checkpoints) FROM stages"
     )
@@ -184,7 +180,7 @@ def test_two_interrupts_stop_a_run_within_its_unit(started: Started) -> None:
     assert "Traceback" not in err
     assert n_units(workspace) == 0, "the unit was worked to its end"
     assert re.search(r"^llm2llm: .*stopped at once by .*Ctrl-C", err, re.MULTILINE)
-    assert workspace.state()["state"] == "stopped"
+    assert workspace.state() == "stopped"
     assert workspace.llm2llm("resume").code == DONE
     assert workspace.rows("SELECT status FROM runs") == [("done",)]
 
@@ -208,8 +204,8 @@ def test_an_interrupt_before_anything_was_done_leaves_a_resumable_run_or_none(st
 @pytest.mark.model
 def test_a_killed_run_is_shown_as_interrupted(started: Started) -> None:
     workspace, process = started()
-    workspace.wait_until(is_in_state("running"))
+    workspace.wait_until("running")
     process.kill()
     process.wait()
-    assert workspace.wait_until(is_in_state("interrupted"))["pid"] is None
+    assert workspace.wait_until("interrupted").pid is None
     assert workspace.llm2llm("status", "1").out.splitlines()[1] == "    continue it: llm2llm resume 1"

@@ -40,7 +40,7 @@ def test_where_files_lie_does_not_matter(unfinished: Workspace, tiny_models: Tin
     (unfinished.folder / "train.jsonl").rename(unfinished.folder / "seeds.jsonl")
     edit(unfinished.config, "train.jsonl", "seeds.jsonl")
     ending = unfinished.llm2llm("resume")
-    assert (ending.code, unfinished.state()["state"]) == (DONE, "done"), ending.err
+    assert (ending.code, unfinished.state()) == (DONE, "done"), ending.err
 
 
 def edit(path: Path, before: str, after: str) -> None:
@@ -103,7 +103,7 @@ def test_a_run_is_not_resumed_under_other_conditions(
     ending = unfinished.llm2llm("resume")
     assert_refused(ending, "run 1 was started under other conditions", field, "llm2llm fork 1")
     assert ending.err.count(": was ") == 1
-    assert unfinished.state()["state"] == "stopped"
+    assert unfinished.state() == "stopped"
 
 
 @pytest.mark.model
@@ -124,4 +124,4 @@ def test_the_overrides_of_a_run_are_kept_for_resuming_it(unfinished: Workspace) 
 def test_a_workspace_that_was_moved_goes_on_in_its_new_place(unfinished: Workspace) -> None:
     moved = Workspace(unfinished.folder.rename(unfinished.folder.with_name("elsewhere")))
     ending = moved.llm2llm("resume")
-    assert (ending.code, moved.state()["state"]) == (DONE, "done"), ending.err
+    assert (ending.code, moved.state()) == (DONE, "done"), ending.err

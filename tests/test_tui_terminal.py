@@ -85,7 +85,7 @@ def test_a_killed_terminal_ui_leaves_its_run_running(pane: Terminal, tiny_models
     assert ui is not None
     ui.send_signal(signal.SIGKILL)
     pane.until(lambda text: "it ended with code" in text)
-    workspace.wait_until(lambda state: state["state"] == "done")
+    workspace.wait_until("done")
     assert not psutil.pid_exists(ui.pid)
 
 
@@ -141,7 +141,7 @@ def test_watch_pause_leave_come_back_resume_and_stop_with_the_default_models(pan
     pane.until(lambda text: "‖ paused" in text.splitlines()[0])
     pane.press("q")
     assert "it ended with code 0" in pane.until(lambda text: "it ended with code" in text)
-    assert workspace.state()["state"] == "paused"
+    assert workspace.state() == "paused"
 
     pane.end()
     pane.start(command("tui", "1"), workspace.folder)
@@ -154,6 +154,5 @@ def test_watch_pause_leave_come_back_resume_and_stop_with_the_default_models(pan
     pane.until(lambda text: "■ stopped" in text.splitlines()[0])
     pane.press("q")
     pane.until(lambda text: "it ended with code 0" in text)
-    state = workspace.state()
-    assert state["state"] == "stopped"
+    assert workspace.state() == "stopped"
     assert holder(run_folder(workspace.folder, 1)) is None

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm2llm_local.errors import StoreError
 from llm2llm_local.records import (
     CheckVerdict,
     DataRow,
@@ -31,7 +32,8 @@ from llm2llm_local.records import (
     Split,
     Status,
 )
-from llm2llm_local.store.reader import STORE_NAME
+from llm2llm_local.report.status import RunStatus, run_statuses
+from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.rows import CandidateRow, ModelRow, TeacherCall
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
@@ -157,24 +159,28 @@ class Workspace:
         rows = self.rows("SELECT count(*) FROM runs")
         return int(rows[0][0]) if rows else 0
 
-    def state(self, run_id: int = 1) -> dict[str, Any]:
-        """What `status --json` says of a run; empty as long as there is none."""
-        ending = self.llm2llm("status", str(run_id), "--json")
-        if ending.code != 0:
-            return {}
-        (state,) = ending.json()
-        assert isinstance(state, dict)
-        return state
+    def status(self, run_id: int = 1) -> RunStatus | None:
+        """What `status` says of a run, without a process for each look; None as long as there is none."""
+        try:
+            with open_reader(self.folder) as connection:
+                return next(iter(run_statuses(connection, self.folder, run_id)), None)
+        except StoreError:  # the store is just being made
+            return None
 
-    def wait_until(self, condition: Callable[[dict[str, Any]], bool], run_id: int = 1) -> dict[str, Any]:
-        """The first state of a run that meets the condition."""
+    def state(self, run_id: int = 1) -> str | None:
+        """Of a run, in a word; None as long as there is none."""
+        status = self.status(run_id)
+        return None if status is None else status.state
+
+    def wait_until(self, state: str, run_id: int = 1) -> RunStatus:
+        """The first status of a run that is in that state."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            state = self.state(run_id)
-            if state and condition(state):
-                return state
+            status = self.status(run_id)
+            if status is not None and status.state == state:
+                return status
             time.sleep(0.05)
-        raise AssertionError(f"waited in vain; the last state is {state}, stderr is {self.error_output()}")
+        raise AssertionError(f"waited in vain; the last status is {status}, stderr is {self.error_output()}")
 
     def error_output(self) -> str:
         """What the started command has written to its standard error so far."""
