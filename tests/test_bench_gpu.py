@@ -252,7 +252,11 @@ def test_other_errors_of_a_training_are_no_end_of_memory(
 
 
 @pytest.fixture
-def hand_over_case(shape: Mapping[str, Any], tiny_models: TinyModels, tmp_path: Path) -> HandOverCase:
+def hand_over_case(
+    shape: Mapping[str, Any], tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> HandOverCase:
+    """Where memory is the machine's, other programs take some of it: it is not waited for long."""
+    monkeypatch.setattr("llm2llm_local.bench.gpu.hand_over._FREEING_SECONDS", 0.5)
     case = HandOverCase(**shape, teacher=tiny_models.teacher, batch_size=4, tokens=8, teaching_seconds=0.0)
     shutil.copytree(case.folder, tmp_path / case.folder.name)
     return dataclasses.replace(case, scratch=tmp_path)
@@ -295,6 +299,7 @@ def test_the_student_waits_for_the_memory_that_it_needs(
 def test_memory_that_is_free_late_is_waited_for(hand_over_case: HandOverCase, monkeypatch: pytest.MonkeyPatch) -> None:
     free = iter([2**34, 2**34 - 2**30, 2**34 - 2**20, 2**34])
     monkeypatch.setattr("llm2llm_local.bench.gpu.hand_over.free_bytes", lambda device: next(free))
+    monkeypatch.setattr("llm2llm_local.bench.gpu.hand_over._FREEING_SECONDS", 60.0)
     done = handed_over(hand_over_case)()
     assert isinstance(done, Work)
     assert done.figures[LEFT] == 0
