@@ -54,7 +54,7 @@ async def test_a_fast_model_is_told_in_full(
         panel = pilot.app.screen.query_one(HardwarePanel)
         assert panel.progress is not None and panel.progress.current is not None
         current = replace(panel.progress.current, stage="train")
-        panel.progress = replace(panel.progress, current=current, student_tokens_per_second=speed)
+        panel.show_progress(replace(panel.progress, current=current, student_tokens_per_second=speed))
         await settled(pilot)
         assert f"student {words}" in shown(pilot)
 
@@ -67,7 +67,7 @@ async def test_a_stage_of_many_rows_is_told_to_the_end(workspace: Path, attempt:
         assert course is not None and course.progress.current is not None
         many = StageProgress(1, "check", attempt, "running", 0.5, 2, 4, 10_000, 20_000, 3599.0, "")
         progress = replace(course.progress, current=many, rows_per_second=12.3, stage_seconds_left=3599.0)
-        line.course = replace(course, progress=progress)
+        line.show(replace(course, progress=progress))
         await settled(pilot)
         assert "10,000/20,000 candidates · 12.3/s · 59 min 59 s left" in shown(pilot)
 

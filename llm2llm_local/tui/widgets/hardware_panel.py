@@ -24,14 +24,14 @@ class HardwarePanel(Panel):
         super().__init__()
         self.border_title = "Hardware"
         self.sample: Sample | None = None
-        self._progress: RunProgress | None = None
+        self.progress: RunProgress | None = None
 
     def show_sample(self, sample: Sample) -> None:
         self.sample = sample
         self.redraw()
 
     def show_progress(self, progress: RunProgress) -> None:
-        self._progress = progress
+        self.progress = progress
         self.redraw()
 
     def lines(self) -> list[Text]:
@@ -68,10 +68,10 @@ class HardwarePanel(Panel):
     def _worker(self, sample: Sample, role: str) -> Text:
         """A model that is not loaded has a speed too: that of its last work."""
         works, speed = False, None
-        if self._progress is not None:
-            current = self._progress.current
+        if self.progress is not None:
+            current = self.progress.current
             works = current is not None and _WORKS_IN.get(current.stage) == role
-            speed = getattr(self._progress, f"{role}_tokens_per_second")
+            speed = getattr(self.progress, f"{role}_tokens_per_second")
         rate = "" if speed is None else f"  {_figure(speed)} tokens/s"
         if role not in sample.memory:
             return _line(role, Text(f"not loaded{rate}", style="dim"))

@@ -27,15 +27,15 @@ class Timeline(Panel):
     def __init__(self) -> None:
         super().__init__()
         self.border_title = "Iterations"
-        self._course: Course | None = None
+        self.course: Course | None = None
 
     def show(self, course: Course) -> None:
-        self._course = course
+        self.course = course
         set_title(self, Text(title_of(course)))
         self.redraw()
 
     def lines(self) -> list[Text]:
-        course = self._course
+        course = self.course
         if course is None:
             return []
         present = course.status.iteration or 0
