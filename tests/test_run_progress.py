@@ -520,6 +520,7 @@ def test_an_estimate_by_hand() -> None:
         (Position(1, 13, frozenset({"train"})), 150 + 1500),
         (Position(1, 13, frozenset({"train", "predict"})), 1500),
         (Position(1, 13, frozenset({"train", "predict", "grade"}), failures=2), 0),
+        (Position(2, 16), 0),  # the last iteration is done, the run not yet
     ],
 )
 def test_stages_that_were_opened_are_not_ahead(position: Position, expected: float) -> None:

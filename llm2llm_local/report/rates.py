@@ -19,6 +19,7 @@ _STUDENT = (
     "data.train",
     "student.model",
     "student.quantization",
+    "student.compute_dtype",
     "student.lora_rank",
     "student.batch_size",
     "student.micro_batch_size",
@@ -119,9 +120,9 @@ def seconds_ahead(rates: Rates, plan: Plan, position: Position) -> float | None:
 
 
 def _ahead(rates: Rates, plan: Plan, position: Position) -> Iterator[tuple[float | None, float | None]]:
-    """Seconds for a piece of work, and how many pieces; stage by stage."""
+    """Seconds for a piece of work, and how many pieces; stage by stage. Nothing is left after the last iteration."""
     training_examples: float = position.training_examples
-    while True:
+    while position.iteration <= plan.iterations:
         asked = training_examples if plan.augment_from == "all" else plan.seeds
         if "train" not in position.opened:
             yield rates.train, training_examples * plan.epochs
