@@ -1,8 +1,8 @@
 """Fine-tuning against what people would otherwise use: transformers' Trainer and TRL's SFTTrainer.
 
-All train the same prompts on the same base in 4 bits, with LoRA of the same rank on all linear layers, computing in
-bfloat16 on a GPU or CPU that has it, else in float32, with the same batches' size, learning rate, optimizer and number
-of threads.
+All train the same prompts on the same base in 4 bits, with LoRA of the same rank on all linear layers, with the same
+batches' size, learning rate, optimizer and number of threads. On a GPU that has it they compute in bfloat16. On a CPU
+that has it ours does, and the others compute in float32, in which they are as fast (see `transformers_way`).
 SFTTrainer holds the matrices of LoRA themselves in bfloat16, wherever it runs; neither it nor Trainer sorts by length
 or packs unless told to. None writes checkpoints while it is timed but ours, which writes its adapter as it always does.
 Tokens are counted without padding; all have theirs ready before time is taken, ours since its warm-up.
