@@ -40,10 +40,12 @@ _PATIENCE_SECONDS = 300.0
 """Longest wait for anything; only a defect takes so long."""
 
 
-def make_workspace(folder: Path, teacher: Path, student: Path, **changes: str) -> Path:
+def make_workspace(
+    folder: Path, teacher: Path, student: Path, n_questions: int = len(_QUESTIONS), **changes: str
+) -> Path:
     """A workspace with a small task; `changes` are TOML values by dotted name with __ for the dot."""
     folder.mkdir(parents=True)
-    for name, rows in (("train", _QUESTIONS), ("test", _TEST)):
+    for name, rows in (("train", _QUESTIONS[:n_questions]), ("test", _TEST)):
         text = "".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in rows)
         (folder / f"{name}.jsonl").write_text(text)
     (folder / "reply.gbnf").write_text('root ::= " "? [a-z ]{6,28}\n')

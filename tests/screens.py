@@ -26,6 +26,7 @@ SMALL, LARGE = (80, 24), (140, 45)
 
 _PATIENCE_SECONDS = 120.0
 _QUIET_LOOKS = 3
+_SECONDS_BETWEEN_LOOKS = 0.02
 
 AppPilot = Pilot[Launched]
 
@@ -63,7 +64,7 @@ async def _still(pilot: AppPilot, is_busy: Callable[[], bool]) -> None:
     deadline, quiet, before = time.monotonic() + _PATIENCE_SECONDS, 0, ""
     while quiet < _QUIET_LOOKS:
         assert time.monotonic() < deadline, f"it reads and reads; the screen says:\n{shown(pilot)}"
-        await pilot.pause(0.03)
+        await pilot.pause(_SECONDS_BETWEEN_LOOKS)
         now = shown(pilot)
         quiet = 0 if is_busy() or _has_more_to_do(pilot) or now != before else quiet + 1
         before = now

@@ -51,9 +51,9 @@ def test_killed_runs_become_the_run_that_was_never_killed(
 @pytest.mark.skipif(not DEFAULT_STUDENT.is_dir(), reason="the default models are not there: make models")
 def test_the_default_models_survive_kills_too(tmp_path: Path) -> None:
     changes = {"student__epochs": "1", "loop__iterations": "1", "teacher__attempts": "1"}
-    calm = make_workspace(tmp_path / "calm", DEFAULT_TEACHER, DEFAULT_STUDENT, **changes)
+    calm = make_workspace(tmp_path / "calm", DEFAULT_TEACHER, DEFAULT_STUDENT, 6, **changes)
     finish(llm2llm(calm, "run"), calm)
-    workspace = make_workspace(tmp_path / "w", DEFAULT_TEACHER, DEFAULT_STUDENT, **changes)
+    workspace = make_workspace(tmp_path / "w", DEFAULT_TEACHER, DEFAULT_STUDENT, 6, **changes)
     disturbed = disturb(workspace, units_done(calm), ["run", "student"], random.Random(4))
     assert len(disturbed.kills) == 2
     assert compare(calm, disturbed) == []

@@ -107,7 +107,7 @@ async def test_nothing_is_left_behind_by_going_from_screen_to_screen(workspace: 
             pilot.app.switch_mode(mode)
             await settled(pilot)
         gc.collect()
-        return sum(isinstance(one, Widget) for one in gc.get_objects())
+        return sum(issubclass(type(one), Widget) for one in gc.get_objects())
 
     async with opened(workspace, "runs") as pilot:
         await widgets_after_a_round(pilot)
