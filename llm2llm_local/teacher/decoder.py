@@ -101,10 +101,6 @@ class Decoder:
             ctypes.cast(pointer, ctypes.POINTER(ctypes.c_float)), (self._model.vocabulary_size,)
         )
 
-    def sample(self, chain: Any, row: int) -> int:
-        """The token that a sampler chain takes from a row's logits; the chain is told of it."""
-        return int(llama_cpp.llama_sampler_sample(chain, self._context, row))
-
     def _new_context(self, sizes: Sizes) -> Any:
         settings = self._settings
         parameters = llama_cpp.llama_context_default_params()

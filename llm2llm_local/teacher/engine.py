@@ -216,7 +216,7 @@ class _Generating:
             sampler = self._samplers[work] = Sampler(
                 self.model, generation.sampling, generation.grammar, generation.rng_seed
             )
-        token = sampler.sample(self.decoder, row)
+        token = sampler.sample(self.decoder.logits(row))
         if self.model.ends_text(token):
             self._end(work, FinishReason.STOP)
             return None
