@@ -17,7 +17,7 @@ from ..errors import ModelError, OutOfMemoryError
 from .gguf_model import GgufModel, memory_is_short
 from .llama_log import collected_errors
 from .protocol import TeacherSettings, kv_bytes_per_cell
-from .schedule import CELLS_STEP, Copy, Pass, Remove, Sizes
+from .schedule import CELLS_STEP, Copy, Pass, Remove, Sizes, whole_steps
 
 _GGML_TYPES = {"f16": llama_cpp.GGML_TYPE_F16, "q8_0": llama_cpp.GGML_TYPE_Q8_0, "q4_0": llama_cpp.GGML_TYPE_Q4_0}
 _FLASH_ATTENTION = {
@@ -41,7 +41,7 @@ class Decoder:
         self.bytes_per_cell = kv_bytes_per_cell(kv_values, settings.kv_type)
         self.max_cells = settings.kv_bytes // self.bytes_per_cell // CELLS_STEP * CELLS_STEP
         if not kv_values:  # cells that take no memory
-            self.max_cells = -(-settings.n_parallel * settings.context_length // CELLS_STEP) * CELLS_STEP
+            self.max_cells = whole_steps(settings.n_parallel * settings.context_length)
         self._batch = llama_cpp.llama_batch_init(settings.n_batch, 0, settings.n_parallel + 1)
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ from .decoder import Decoder
 from .gguf_model import GgufModel
 from .protocol import Progress, Sampling, TeacherSettings, writes_in_streams
 from .sampler import ReplyText, Sampler
-from .schedule import CELLS_STEP, Pass, Schedule, Sizes, Work, cells_wanted, n_outputs, prefix_order
+from .schedule import Pass, Schedule, Sizes, Work, cells_wanted, n_outputs, prefix_order, whole_steps
 from .streams import StreamSchedule
 
 
@@ -187,7 +187,7 @@ class Engine:
     def _start_writing(self, works: Sequence[Work]) -> Schedule | StreamSchedule:
         """In streams, as many as there is room for with the longest work in each; in the pool if that halves them."""
         if self._writes_in_streams:
-            length = -(-max((work.n_cells for work in works), default=1) // CELLS_STEP) * CELLS_STEP
+            length = whole_steps(max((work.n_cells for work in works), default=1))
             n_streams = min(self._n_parallel, self.decoder.max_cells // length)
             if 2 * n_streams > min(self._n_parallel, len(works)):
                 sizes = Sizes(n_streams, self._n_batch, n_outputs(n_streams), n_streams * length, has_streams=True)

@@ -19,7 +19,7 @@ from ..byte_size import byte_size
 from ..counted import counted
 from ..model_files.layers import LayerSizes
 from .protocol import KV_BLOCK, KV_BYTES, KvType, TeacherSettings, writes_in_streams
-from .schedule import CELLS_STEP, n_outputs
+from .schedule import n_outputs, whole_steps
 
 Device = Literal["cpu", "cuda"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -182,9 +182,9 @@ def _smaller_context(plan: TeacherPlan, sizes: LayerSizes) -> dict[str, Any]:
     """What changes; empty when nothing may."""
     is_by_hand = "context_length" in plan.by_hand
     one_request = plan.context_length if is_by_hand else plan.longest_request or plan.request_tokens
-    least, least_batch = _padded(one_request), max(_LEAST_N_BATCH, plan.n_parallel)
+    least, least_batch = whole_steps(one_request), max(_LEAST_N_BATCH, plan.n_parallel)
     if plan.n_cells > least:
-        cells = max(_padded(plan.n_cells // 2), least)
+        cells = max(whole_steps(plan.n_cells // 2), least)
         changes: dict[str, Any] = {"kv_bytes": plan.kv_bytes // plan.n_cells * cells}
         if "n_parallel" not in plan.by_hand:
             changes["n_parallel"] = max(1, plan.n_parallel // 2)
@@ -282,7 +282,7 @@ def _plan(
     # No request is longer than what it may be, however long the person's rows are.
     request_tokens = min(wishes.request_tokens, wishes.context_length or sizes.context_length)
     in_streams = writes_in_streams(gpu_layers, kv_type, wishes.flash_attention)
-    tokens = _padded(max(one, n_parallel * (_padded(request_tokens) if in_streams else request_tokens)))
+    tokens = whole_steps(max(one, n_parallel * (whole_steps(request_tokens) if in_streams else request_tokens)))
     context_length = wishes.context_length or min(sizes.context_length, tokens)
     unmeasured = TeacherPlan(
         device=device,
@@ -383,14 +383,10 @@ def _compute_bytes(sizes: LayerSizes, plan: TeacherPlan) -> int:
     if plan.flash_attention == "off":
         for_each += _score_bytes(sizes, plan.n_cells)
     elif plan.writes_in_streams:
-        for_each += _score_bytes(sizes, _padded(plan.request_tokens))
+        for_each += _score_bytes(sizes, whole_steps(plan.request_tokens))
     return plan.n_batch * for_each + 2 * 4 * sizes.vocab_size * n_outputs(plan.n_parallel)
 
 
 def _score_bytes(sizes: LayerSizes, n_cells: int) -> int:
     """Attention's scores of a token in a layer, which flash attention does without."""
     return 4 * sizes.n_head * n_cells
-
-
-def _padded(tokens: int) -> int:
-    return -(-tokens // CELLS_STEP) * CELLS_STEP

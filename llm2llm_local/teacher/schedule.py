@@ -110,6 +110,11 @@ class Sizes:
         return self.n_parallel + (not self.has_streams)
 
 
+def whole_steps(n_cells: int) -> int:
+    """As many cells as llama.cpp makes of so many."""
+    return -(-n_cells // CELLS_STEP) * CELLS_STEP
+
+
 def n_outputs(n_parallel: int) -> int:
     """Rows of a pass that may have logits; llama.cpp wants room for one of each sequence, the trunk included."""
     return max(_LEAST_OUTPUTS, n_parallel + 1)
