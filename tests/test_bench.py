@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from workspaces import PATIENCE_SECONDS, Ending, Workspace
+from workspaces import Ending, Workspace
 
 from llm2llm_local.bench.history import PREDICTIONS_PER_RUN, grow_history
 from llm2llm_local.bench.store import QUERIES, HistoryCase, WriteCase, a_commit_per_row, one_transaction_per_unit
@@ -41,15 +40,7 @@ sys.exit(main())
 
 def bench_store(workspace: Workspace, *arguments: str, before_exec: Callable[[], None] | None = None) -> Ending:
     """The command with two of its queries, since each is asked in a process of its own; below, all are asked."""
-    done = subprocess.run(
-        [sys.executable, "-c", TWO_QUERIES, "bench", "store", *arguments],
-        cwd=workspace.folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        preexec_fn=before_exec,
-    )
-    return Ending(done.returncode, done.stdout, done.stderr)
+    return workspace.run(sys.executable, "-c", TWO_QUERIES, "bench", "store", *arguments, before_exec=before_exec)
 
 
 @pytest.fixture

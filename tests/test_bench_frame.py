@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ import bench_contenders
 import psutil
 import pytest
 from bench_contenders import FakeCase
-from workspaces import PATIENCE_SECONDS
+from workspaces import PATIENCE_SECONDS, wait_for
 
 from llm2llm_local.bench.growth import fit_growth, fit_line
 from llm2llm_local.bench.measure import Ratio, Result, TimeLimits, measure, ratio
@@ -245,13 +244,6 @@ def is_alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from comparison import differences
 from endings import DONE, FAILED, RESUMABLE, assert_refused
-from workspaces import PATIENCE_SECONDS, Workspace, make_workspace
+from workspaces import PATIENCE_SECONDS, Workspace, make_workspace, wait_for
 
 from llm2llm_local.store.writer import Store
 
@@ -129,13 +129,6 @@ def frozen_workers(process: subprocess.Popen[str]) -> Iterator[None]:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.mark.model

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from workspaces import add_run
+from workspaces import PATIENCE_SECONDS, add_run, wait_for
 
 from llm2llm_local.records import Status
 from llm2llm_local.store.lock import RunLock
@@ -16,8 +16,6 @@ from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui import feed as feed_module
 from llm2llm_local.tui.feed import Feed
-
-_PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -32,13 +30,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunStore]:
 def commit(run: RunStore) -> None:
     with run.transaction():
         run.add_event("note", "something")
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_however_often_a_run_commits_it_is_told_now_and_then_and_at_last(
@@ -61,7 +52,7 @@ def test_however_often_a_run_commits_it_is_told_now_and_then_and_at_last(
 
 
 def test_a_process_that_comes_or_goes_is_told_of_at_once(run: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "_SECONDS_BETWEEN_TELLINGS", 10 * _PATIENCE_SECONDS)
+    monkeypatch.setattr(feed_module, "_SECONDS_BETWEEN_TELLINGS", 10 * PATIENCE_SECONDS)
     told: list[None] = []
     feed = Feed(run.workspace, lambda: told.append(None))
     feed.start()

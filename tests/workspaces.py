@@ -94,6 +94,14 @@ _GRAMMAR = 'root ::= " " word " " word " " word\nword ::= [a-z]{2,5}\n'
 """Random weights seldom end a text; this makes them end it after three words."""
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for what is sure to happen."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a command ended, and what it said."""
@@ -122,8 +130,12 @@ class Workspace:
 
     def llm2llm(self, *arguments: str | Path, before_exec: Callable[[], None] | None = None) -> Ending:
         """Run the command in this folder to its end. `before_exec` runs in the child, to take rights from it."""
+        return self.run(COMMAND, *arguments, before_exec=before_exec)
+
+    def run(self, *command: str | Path, before_exec: Callable[[], None] | None = None) -> Ending:
+        """The same with any program."""
         done = subprocess.run(
-            [COMMAND, *arguments],
+            command,
             cwd=self.folder,
             capture_output=True,
             text=True,
