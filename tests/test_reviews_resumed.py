@@ -1,0 +1,211 @@
+"""A person's decisions in runs that were killed and go on, and in forks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from comparison import differences
+from fake_runs import Crash, RecordingWatcher, configuration, half_learnt, rows, run_of, take_over
+from fakes import FakeStudent, FakeTeacher
+from reviewed_runs import (
+    ACCEPT,
+    CONFIG,
+    FIRST,
+    REJECT,
+    SECOND,
+    THIRD,
+    WITHDRAW,
+    Person,
+    Wish,
+    candidate_of,
+    decide,
+    finish,
+    review_verdicts,
+    sometimes_repeats,
+    trained,
+)
+
+from llm2llm_local.config import Config
+from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.store.fork import copy_stages
+from llm2llm_local.store.writer import Store
+
+MANY = {
+    FIRST: [
+        Wish("passed", 0, REJECT),
+        Wish("passed", 1, ACCEPT, question="A text by hand"),
+        Wish("refused", 0, ACCEPT),
+        Wish("refused", 1, ACCEPT, answer="delta"),
+    ],
+    SECOND: [
+        Wish("passed", 0, WITHDRAW),
+        Wish("passed", 1, ACCEPT, question="Another text by hand"),
+        Wish("refused", 0, REJECT),
+    ],
+    THIRD: [Wish("passed", 1, REJECT), Wish("passed", 2, REJECT), Wish("passed", 2, WITHDRAW)],
+    (3, "train", 0): [Wish("passed", 3, REJECT)],
+}
+"""With changes of mind, and a last one that comes too late."""
+
+
+# --- going on after a kill ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("boundary", range(2, 92, 6))
+def test_a_reviewed_run_that_dies_at_any_unit_boundary_becomes_the_same_run(tmp_path: Path, boundary: int) -> None:
+    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+    finish(calm, MANY)
+    disturbed.mkdir()
+    person, left = Person(disturbed, MANY), boundary
+
+    def decide_then_crash() -> None:
+        nonlocal left
+        person()
+        if left == 0:
+            raise Crash
+        left -= 1
+
+    with (
+        run_of(disturbed, CONFIG, FakeTeacher(sometimes_repeats), obey=decide_then_crash) as run,
+        pytest.raises(Crash),
+    ):
+        llm2llm(run)
+    with run_of(disturbed, CONFIG, FakeTeacher(sometimes_repeats), run_id=1, obey=person) as run:
+        llm2llm(run)
+    assert differences(calm, 1, disturbed, 1) == []
+
+
+class DyingWatcher(RecordingWatcher):
+    def message(self, text: str) -> None:
+        if text.startswith("reviews"):
+            raise Crash
+
+
+def change_of_mind(workspace: Path) -> None:
+    """A run that was killed between carrying out reviews and the training, where the person then thinks again."""
+    person = Person(workspace, {FIRST: [Wish("passed", 0, ACCEPT, question="A text by hand")]})
+    with run_of(workspace, CONFIG, FakeTeacher(sometimes_repeats), obey=person) as run, pytest.raises(Crash):
+        llm2llm(replace(run, watcher=DyingWatcher()))
+    assert rows(workspace, "SELECT applied_iteration FROM reviews") == [(1,)]
+    assert rows(workspace, "SELECT count(*) FROM stages WHERE iteration = 1") == [(0,)]
+    decide(workspace, Wish("passed", 0, ACCEPT, question="Better words"))
+    with run_of(workspace, CONFIG, FakeTeacher(sometimes_repeats), run_id=1) as run:
+        llm2llm(run)
+
+
+def test_between_carrying_out_and_training_a_person_may_still_think_again(tmp_path: Path) -> None:
+    change_of_mind(tmp_path)
+    candidate, *_ = candidate_of(tmp_path, "passed", 0)
+    assert rows(
+        tmp_path,
+        "SELECT question, iteration, removed_iteration FROM examples "
+        f"WHERE candidate_id = {candidate} AND review_id IS NOT NULL ORDER BY id",
+    ) == [("A text by hand", 0, 1), ("Better words", 0, None)]
+    questions = [question for question, _ in trained(tmp_path, 1)]
+    assert "Better words" in questions and "A text by hand" not in questions
+
+
+def test_a_finished_reviewed_run_does_nothing_when_gone_through_again(tmp_path: Path) -> None:
+    finish(tmp_path, MANY)
+    before = {
+        table: rows(tmp_path, f"SELECT * FROM {table}") for table in ("reviews", "examples", "verdicts", "events")
+    }
+    teacher, student = FakeTeacher(), FakeStudent(half_learnt)
+    with run_of(tmp_path, CONFIG, teacher, student, run_id=1) as run:
+        llm2llm(run)
+    assert (teacher.requests, student.segments, student.batches) == ([], [], [])
+    assert {table: rows(tmp_path, f"SELECT * FROM {table}") for table in before} == before
+
+
+# --- forks ----------------------------------------------------------------------------------------------------------
+
+
+def fork(workspace: Path, config: Config) -> list[str]:
+    """From run 1 to a new run 2, worked to its end; the stages that were taken over."""
+    with run_of(workspace, config, FakeTeacher(sometimes_repeats)) as run:
+        with Store(workspace) as store, store.transaction():
+            take_over(store, config)
+        kept = [row[0] for row in rows(workspace, "SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")]
+        llm2llm(run)
+    return kept
+
+
+def but_events(found: list[str]) -> list[str]:
+    return [difference for difference in found if not difference.startswith("events:")]
+
+
+def test_a_fork_takes_decisions_over_where_they_were_carried_out(tmp_path: Path) -> None:
+    finish(tmp_path, MANY)
+    assert fork(tmp_path, CONFIG)[-1] == "grade"
+    assert but_events(differences(tmp_path, 1, tmp_path, 2)) == []
+
+
+def test_a_fork_takes_over_a_change_of_mind_before_a_training(tmp_path: Path) -> None:
+    change_of_mind(tmp_path)
+    fork(tmp_path, CONFIG)
+    assert but_events(differences(tmp_path, 1, tmp_path, 2)) == []
+
+
+def test_a_fork_that_ends_before_a_training_has_the_checks_word_and_all_decisions_to_carry_out(tmp_path: Path) -> None:
+    finish(tmp_path, MANY)
+    with run_of(tmp_path, CONFIG), Store(tmp_path) as store, store.transaction():
+        stages = store.execute("SELECT * FROM stages WHERE run_id = 1 AND iteration = 0 ORDER BY id").fetchall()
+        copy_stages(store, 1, 2, stages)
+    assert review_verdicts(tmp_path, run_id=2) == []
+    overall = "SELECT verdict, reject_reason FROM candidates WHERE run_id = 2 AND iteration = 0 ORDER BY id"
+    assert rows(tmp_path, overall) == rows(
+        tmp_path,
+        "SELECT CASE WHEN v.candidate_id IS NULL THEN 'accept' ELSE 'reject' END, v.reason FROM candidates c "
+        "LEFT JOIN verdicts v ON v.candidate_id = c.id AND v.verdict = 'reject' AND v.check_name != 'review' "
+        "WHERE c.run_id = 1 AND c.iteration = 0 ORDER BY c.id",
+    )
+    assert rows(
+        tmp_path,
+        "SELECT count(*), count(removed_iteration), count(review_id) FROM examples "
+        "WHERE run_id = 2 AND origin = 'augmented'",
+    ) == [(rows(tmp_path, f"SELECT count(*) FROM ({overall}) WHERE verdict = 'accept'")[0][0], 0, 0)]
+    made = "SELECT decision, question, answer FROM reviews WHERE run_id = {} ORDER BY id"
+    assert rows(tmp_path, made.format(2)) == rows(tmp_path, made.format(1))
+    assert rows(tmp_path, "SELECT count(applied_iteration), count(refused_reason) FROM reviews WHERE run_id = 2") == [
+        (0, 0)
+    ]
+
+
+def test_decisions_that_came_too_late_are_carried_out_when_a_fork_goes_on(tmp_path: Path) -> None:
+    finish(tmp_path, MANY)
+    fork(tmp_path, configuration(teacher__attempts=2, loop__augmentations_per_failure=2, loop__iterations=4))
+    late = candidate_of(tmp_path, "passed", 3, run_id=2)
+    assert [late[1:] in trained(tmp_path, iteration, 2) for iteration in (2, 3, 4)] == [True, True, False]
+    assert rows(tmp_path, "SELECT applied_iteration FROM reviews WHERE run_id = 2 ORDER BY id DESC LIMIT 1") == [(4,)]
+    assert rows(tmp_path, "SELECT applied_iteration FROM reviews WHERE run_id = 1 ORDER BY id DESC LIMIT 1") == [
+        (None,)
+    ]
+
+
+def test_decisions_on_what_a_fork_checks_anew_are_carried_out_at_its_next_training(tmp_path: Path) -> None:
+    finish(tmp_path, {FIRST: [Wish("passed", 0, REJECT)], SECOND: [Wish("passed", 1, ACCEPT, answer="delta")]})
+    kept = fork(
+        tmp_path,
+        configuration(
+            teacher__attempts=2,
+            loop__augmentations_per_failure=2,
+            loop__iterations=3,
+            checks__duplicate_threshold=0.9,
+        ),
+    )
+    assert kept == ["train", "predict", "grade", "augment"]
+    assert rows(tmp_path, "SELECT applied_iteration, refused_reason FROM reviews WHERE run_id = 2 ORDER BY id") == [
+        (1, None),
+        (1, "not one of the labels"),
+    ]
+    rejected = candidate_of(tmp_path, "passed", 0, run_id=2)
+    assert rejected[1:] not in trained(tmp_path, 1, run_id=2)
+    assert review_verdicts(tmp_path, run_id=2) == [(rejected[0], "reject", "rejected by a person")]
+
+
+def test_a_fork_leaves_decisions_on_candidates_that_it_does_not_have(tmp_path: Path) -> None:
+    finish(tmp_path, MANY)
+    fork(tmp_path, configuration(teacher__temperature=0.5))
+    assert rows(tmp_path, "SELECT count(*) FROM reviews WHERE run_id = 2") == [(0,)]
