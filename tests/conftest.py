@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from timed_runs import Clock
     from tiny_models import TinyModels
     from worker_pools import Open
     from workspaces import Workspace
 
     from llm2llm_local.store.writer import Store
     from llm2llm_local.student.lora import LoraStudent
+    from llm2llm_local.tui.hardware import Sample
 
 TEXTS = (
     "The old bridge crosses the river near the station.",
@@ -89,6 +91,19 @@ def open_pool(tiny_models: TinyModels, tmp_path: Path, request: pytest.FixtureRe
     return opener(tiny_models, tmp_path, request)
 
 
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happens in a pool without real processes (see fake_workers.py)."""
+    from fake_workers import FakeWorker
+
+    from llm2llm_local.workers import pool
+
+    lines: list[str] = []
+    monkeypatch.setattr(FakeWorker, "diary", lines, raising=False)
+    monkeypatch.setattr(pool, "WorkerProcess", FakeWorker)
+    return lines
+
+
 @pytest.fixture(scope="session")
 def student(tiny_models: TinyModels) -> LoraStudent:
     """A student without dropout and quantization, shared: what it was asked before makes no difference."""
@@ -146,6 +161,26 @@ def big_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     make_big_store(folder, Size())
     yield Workspace(folder)
     (folder / "llm2llm.db").unlink()  # pytest keeps the folders of three sessions
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What `time.monotonic` says, moved by the engines of timed_runs.py alone."""
+    from timed_runs import Clock
+
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
+    """What every look of a screen at the machine finds is the last of these; a test may append."""
+    from dashboards import MACHINE
+
+    from llm2llm_local.tui.hardware import Sampler
+
+    samples = [MACHINE]
+    monkeypatch.setattr(Sampler, "sample", lambda _, __: samples[-1])
+    return samples
 
 
 @pytest.fixture

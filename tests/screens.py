@@ -113,6 +113,12 @@ def shown(pilot: AppPilot) -> str:
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
+def line_with(pilot: AppPilot, text: str) -> str:
+    """The only line on the screen that has this text."""
+    (line,) = [line for line in shown(pilot).splitlines() if text in line]
+    return line
+
+
 def said(pilot: AppPilot) -> str:
     """The notes that go away by themselves, all of them."""
     return "\n".join(notification.message for notification in pilot.app._notifications)

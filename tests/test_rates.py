@@ -1,0 +1,199 @@
+"""What work is expected to take: which earlier runs tell, and what follows for a plan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runs import SEEDS, configuration
+from timed_runs import Clock, watched
+from workspaces import Workspace, add_run
+
+from llm2llm_local.config import flatten
+from llm2llm_local.report.rates import (
+    Plan,
+    Position,
+    Rates,
+    estimate,
+    measured_rates,
+    plan_of,
+    rates_of,
+    rates_within,
+    seconds_ahead,
+)
+from llm2llm_local.report.work import run_work
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
+
+
+def test_a_new_run_is_estimated_by_those_before_it(tmp_path: Path, clock: Clock) -> None:
+    config = flatten(configuration(loop__iterations=4))
+    watched(tmp_path, clock, configuration(loop__iterations=4))
+    took = clock.now
+    with open_reader(tmp_path) as connection:
+        plan = plan_of(run_work(connection, 1))
+        rates = measured_rates(connection, config)
+    assert plan == Plan(12, 1, 5, iterations=4, epochs=2, augmentations_per_failure=1)
+    assert estimate(rates, plan) == pytest.approx(took, rel=0.01)
+    shorter = replace(plan, iterations=2, epochs=1)
+    watched(tmp_path, clock, configuration(loop__iterations=2, student__epochs=1))
+    assert estimate(rates, shorter) == pytest.approx(clock.now - took, rel=0.01)
+
+
+def test_the_newest_iteration_tells_how_much_there_is_to_do(big_store: Workspace) -> None:
+    with open_reader(big_store.folder) as connection:
+        rates = rates_within(run_work(connection, 2))
+        view = "SELECT n_failures, n_candidates FROM teacher_yield WHERE run_id = 2 AND iteration = ?"
+        last, before = (connection.execute(view, [iteration]).fetchone() for iteration in (10, 9))
+    assert rates.failures == last[0] / 1000
+    assert rates.requests == before[1] / (5 * before[0])
+
+
+# --- whose rates count ----------------------------------------------------------------------------------------------
+
+
+def changed(config: dict[str, Any], name: str) -> dict[str, Any]:
+    assert name in config
+    return {**config, name: "something else"}
+
+
+@pytest.fixture
+def measured(tmp_path: Path, clock: Clock) -> dict[str, Any]:
+    """A run of this configuration is done in tmp_path."""
+    watched(tmp_path, clock, configuration())
+    return flatten(configuration())
+
+
+def test_rates_of_a_run_are_what_its_engines_took(tmp_path: Path, measured: dict[str, Any]) -> None:
+    with open_reader(tmp_path) as connection:
+        rates = measured_rates(connection, measured)
+        assert rates_within(run_work(connection, 1)) == rates
+        n_failures = connection.execute("SELECT count(*) FROM failures WHERE iteration = 2").fetchone()[0]
+    expected = Rates(0.5, 0.25, 0.0, 2.0, 0.5, failures=n_failures / len(SEEDS), requests=1.0, accepted=1.0)
+    assert astuple(rates) == pytest.approx(astuple(expected))
+
+
+@pytest.mark.parametrize("name", ["student.model", "student.batch_size", "student.lora_rank", "student.quantization"])
+def test_another_student_has_other_rates(tmp_path: Path, measured: dict[str, Any], name: str) -> None:
+    with open_reader(tmp_path) as connection:
+        rates = measured_rates(connection, changed(measured, name))
+    assert (rates.train, rates.predict, rates.grade, rates.failures) == (None, None, None, None)
+    assert rates.augment is not None and rates.requests is not None
+
+
+@pytest.mark.parametrize("name", ["teacher.model", "teacher.attempts", "teacher.max_new_tokens"])
+def test_another_teacher_has_other_rates(tmp_path: Path, measured: dict[str, Any], name: str) -> None:
+    with open_reader(tmp_path) as connection:
+        rates = measured_rates(connection, changed(measured, name))
+    assert (rates.augment, rates.check, rates.requests, rates.accepted) == (None, None, None, None)
+    assert rates.train is not None and rates.failures is not None
+
+
+@pytest.mark.parametrize("name", ["task.family", "data.train", "hardware.device", "hardware.threads"])
+def test_another_task_or_machine_has_other_rates(tmp_path: Path, measured: dict[str, Any], name: str) -> None:
+    with open_reader(tmp_path) as connection:
+        assert measured_rates(connection, changed(measured, name)) == Rates()
+
+
+@pytest.mark.parametrize("name", ["student.learning_rate", "loop.iterations", "teacher.temperature", "student.epochs"])
+def test_what_changes_no_speed_changes_no_rate(tmp_path: Path, measured: dict[str, Any], name: str) -> None:
+    with open_reader(tmp_path) as connection:
+        assert measured_rates(connection, changed(measured, name)) == measured_rates(connection, measured) != Rates()
+
+
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_model_is_known_by_its_content(tmp_path: Path, measured: dict[str, Any], role: str) -> None:
+    config = json.dumps(measured)
+    with Store(tmp_path) as store:
+        with store.transaction():
+            store.execute(
+                "INSERT INTO models SELECT 9, 'other', kind, name, path, architecture, quantization, 1, 1, "
+                "created_at FROM models WHERE id = 1"
+            )
+        same = add_run(store, config=config)
+        other = add_run(store, config=config, **{f"{role}_model_id": 9})
+        with store.transaction():  # add_run brings a model of its own
+            store.execute("UPDATE runs SET student_model_id = 1 WHERE student_model_id != 9")
+            store.execute("UPDATE runs SET teacher_model_id = 1 WHERE teacher_model_id != 9")
+    with open_reader(tmp_path) as connection:
+        rates = [rates_of(connection, run_work(connection, run.run_id)) for run in (same, other)]
+        newest = measured_rates(connection, measured)
+    missing = {"student": (True, False), "teacher": (False, True)}[role]
+    assert None not in (rates[0].train, rates[0].augment)
+    assert (rates[1].train is None, rates[1].augment is None) == missing
+    assert newest == rates[1]  # what lies at that path now is the other model
+
+
+def test_only_earlier_runs_count_for_a_run(tmp_path: Path, clock: Clock) -> None:
+    with Store(tmp_path) as store, store.transaction():
+        early = add_run(store, config=json.dumps(flatten(configuration())))
+    watched(tmp_path, clock, configuration())
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE runs SET student_model_id = 1, teacher_model_id = 1")
+    with open_reader(tmp_path) as connection:
+        assert rates_of(connection, run_work(connection, early.run_id)) == Rates()
+
+
+# --- arithmetic -----------------------------------------------------------------------------------------------------
+
+RATES = Rates(1.0, 10.0, 100.0, 1000.0, 10_000.0, failures=0.2, requests=1.5, accepted=0.5)
+PLAN = Plan(seeds=10, dev=2, test=3, iterations=1, epochs=2, augmentations_per_failure=3)
+
+
+def test_an_estimate_by_hand() -> None:
+    # 2 failures, 6 examples wanted: 9 requests and candidates, 3 accepted.
+    first = 1 * 2 * 10 + 10 * 15 + 100 * 15 + 1000 * 9 + 10_000 * 9
+    assert estimate(RATES, PLAN) == pytest.approx(first + 1 * 2 * 13 + 10 * 15 + 100 * 15)
+    asked_all = estimate(RATES, replace(PLAN, augment_from="all"))
+    assert asked_all == pytest.approx(first + 1 * 2 * 13 + 10 * 18 + 100 * 15)
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        (Position(1, 13), 2 * 13 + 150 + 1500),
+        (Position(1, 13, frozenset({"train"})), 150 + 1500),
+        (Position(1, 13, frozenset({"train", "predict"})), 1500),
+        (Position(1, 13, frozenset({"train", "predict", "grade"}), failures=2), 0),
+        (Position(2, 16), 0),  # the last iteration is done, the run not yet
+    ],
+)
+def test_stages_that_were_opened_are_not_ahead(position: Position, expected: float) -> None:
+    assert seconds_ahead(RATES, PLAN, position) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "unchecked", "may_ask", "requests", "candidates"),
+    [
+        (0, 0, True, 18, 18),  # 4 failures, 12 examples wanted, 18 requests expected
+        (12, 12, True, 6, 18),
+        (12, 0, True, 6, 6),
+        (20, 8, True, 0, 8),
+        (12, 12, False, 0, 12),
+    ],
+)
+def test_what_was_asked_is_not_asked_again(
+    asked: int, unchecked: int, may_ask: bool, requests: int, candidates: int
+) -> None:
+    opened = frozenset({"train", "predict", "grade", "augment"})
+    position = Position(0, 10, opened, failures=4, asked=asked, unchecked=unchecked, may_ask=may_ask)
+    last_iteration = 1 * 2 * 16 + 10 * 15 + 100 * 15  # with 6 more examples
+    expected = 1000 * requests + 10_000 * candidates + last_iteration
+    assert seconds_ahead(RATES, PLAN, position) == pytest.approx(expected)
+
+
+def test_a_student_without_failures_ends_the_run() -> None:
+    assert estimate(replace(RATES, failures=0.0), PLAN) == pytest.approx(1 * 2 * 10 + 10 * 15 + 100 * 15)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Rates)])
+def test_an_estimate_that_lacks_anything_is_none(name: str) -> None:
+    assert estimate(replace(RATES, **{name: None}), PLAN) is None
+
+
+def test_what_is_not_needed_may_be_unknown() -> None:
+    only_a_student = Rates(train=1.0, predict=10.0, grade=100.0)
+    assert estimate(only_a_student, replace(PLAN, iterations=0)) == pytest.approx(1 * 2 * 10 + 10 * 15 + 100 * 15)
