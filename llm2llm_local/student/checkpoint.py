@@ -63,16 +63,17 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def save_state(folder: Path, optimizer: torch.optim.Optimizer, scalars: dict[str, Any]) -> None:
     """Write the optimizer's state, all random states, and `scalars` (JSON values)."""
-    state = optimizer.state_dict()
+    # Not from its state_dict: bitsandbytes hides tensors from others in there, in a dictionary within each entry.
     tensors, plain = {}, {}
-    for index, entries in state["state"].items():
-        for name, value in entries.items():
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        for name, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value.detach().cpu().contiguous()
+                # A copy even on a CPU: some are shared between parameters, which safetensors refuses.
+                tensors[f"optimizer.{index}.{name}"] = value.detach().contiguous().to("cpu", copy=True)
             else:
                 plain[f"{index}.{name}"] = value
-    device = next(iter(optimizer.param_groups[0]["params"])).device.type
-    tensors |= {f"rng.{name}": state for name, state in random_states(device).items()}
+    tensors |= {f"rng.{name}": state for name, state in random_states(parameters[0].device.type).items()}
     save_file(tensors, folder / _TENSORS)
     (folder / _SCALARS).write_text(json.dumps({**scalars, "optimizer": plain}, sort_keys=True))
 
