@@ -8,14 +8,15 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from workspaces import Ending, Workspace
 
 from llm2llm_local.bench.history import PREDICTIONS_PER_RUN, grow_history
 from llm2llm_local.bench.store import QUERIES, HistoryCase, WriteCase, a_commit_per_row, one_transaction_per_unit
-from llm2llm_local.bench.subjects import SUBJECTS
+from llm2llm_local.bench.subjects import SUBJECTS, Request, run_benchmark
+from llm2llm_local.errors import UserInputError
 from llm2llm_local.records import Split
 from llm2llm_local.report.curves import accuracies
 from llm2llm_local.report.failures import failures_of
@@ -111,6 +112,7 @@ def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:
         (["teacher", "--teacher", "."], ".: "),
         (["student", "--student", "."], "no config.json in this folder"),
         (["store", "checks"], "one at a time"),
+        (["store", "--data", "x"], "--data: bench store doesn't read it"),
     ],
 )
 def test_what_there_is_not_is_refused_before_anything_is_measured(
@@ -120,6 +122,28 @@ def test_what_there_is_not_is_refused_before_anything_is_measured(
     ending = workspace.llm2llm("bench", *arguments)
     assert (ending.code, ending.out) == (2, "")
     assert said in ending.err and "is prepared" not in ending.err and "Traceback" not in ending.err
+
+
+@pytest.mark.parametrize(
+    ("subject", "options"),
+    [
+        ("teacher", {"teacher", "grow"}),
+        ("student", {"student", "data", "grow"}),
+        ("loop", {"teacher", "student"}),
+        ("checks", {"grow"}),
+        ("gpu", {"teacher", "student"}),
+        ("store", {"grow"}),
+    ],
+)
+def test_an_option_that_a_subject_doesnt_read_is_refused_with_those_it_does(
+    tmp_path: Path, subject: str, options: set[str]
+) -> None:
+    takes = ", ".join(f"--{name}" for name in ("teacher", "student", "data", "grow") if name in options)
+    for name in {"teacher", "student", "data", "grow"} - options:
+        given: dict[str, Any] = {name: (10_000,) if name == "grow" else tmp_path}
+        with pytest.raises(UserInputError, match=f"--{name}: bench {subject} doesn't read it") as refused:
+            run_benchmark(Request(subject, tmp_path, **given), tell=pytest.fail)
+        assert refused.value.remedy.startswith(f"It takes: {takes}, --against")
 
 
 @pytest.mark.model

@@ -18,7 +18,7 @@ from workspaces import Workspace
 
 from llm2llm_local.bench import prediction, training
 from llm2llm_local.bench.measure import measure_series
-from llm2llm_local.bench.plan import Prepare
+from llm2llm_local.bench.plan import Prepare, against
 from llm2llm_local.bench.prediction import PredictionCase, worked_problems
 from llm2llm_local.bench.training import TrainingCase
 from llm2llm_local.errors import DataError, UserInputError
@@ -378,13 +378,22 @@ def test_made_up_problems_are_right_and_uneven() -> None:
     assert len(lengths) > 4 and lengths <= set(range(1, 9))
 
 
+def test_one_comparison_of_students_can_be_asked_for_alone(tmp_path: Path) -> None:
+    """Each name of an alternative is that of one comparison."""
+    training_case = TrainingCase(tmp_path, "cpu")
+    parts = [training.comparison(training_case), *prediction.comparisons(tmp_path, None, tmp_path, "cpu", 1)]
+    for part in parts:
+        for alternative in part.contenders[1:]:
+            (chosen,) = against(parts, [alternative.name])
+            assert chosen.title == part.title
+
+
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 
-def document_of(folder: Path, models: TinyModels, *arguments: str) -> dict[str, Any]:
+def document_of(folder: Path, *arguments: str | Path) -> dict[str, Any]:
     """The command's JSON."""
-    names = ("--teacher", models.teacher, "--student", models.student)
-    ending = Workspace(folder).llm2llm("bench", *arguments, "--repeats", "1", "--json", *names)
+    ending = Workspace(folder).llm2llm("bench", *arguments, "--repeats", "1", "--json")
     assert ending.code == 0, ending.err
     document = ending.json()
     assert isinstance(document, dict)
@@ -398,7 +407,7 @@ def sizes(**values: int) -> list[str]:
 @pytest.mark.model
 def test_the_teachers_contenders_write_as_many_replies(tmp_path: Path, tiny_models: TinyModels) -> None:
     small = sizes(n_requests=3, n_parallel=2, prefix_words=30, suffix_words=10, new_tokens=4)
-    document = document_of(tmp_path, tiny_models, "teacher", *small, "--grow", "2,4")
+    document = document_of(tmp_path, "teacher", "--teacher", tiny_models.teacher, *small, "--grow", "2,4")
     (comparison,) = document["comparisons"]
     for one in comparison["contenders"]:
         assert one["not_run"] is None, one
@@ -413,8 +422,8 @@ def test_the_students_contenders_run_beside_each_other(
     tmp_path: Path, tiny_models: TinyModels, data_folder: Path
 ) -> None:
     small = sizes(n_examples=8, rows=6, training_rows=8, epochs=1, max_new_tokens=4)
-    chosen = ("--data", str(data_folder), "--against", "trainer", "--against", "generate_16_greedy")
-    document = document_of(tmp_path, tiny_models, "student", *chosen, *small)
+    chosen = ("--data", str(data_folder), "--against", "trainer", "--against", "write_16_greedy")
+    document = document_of(tmp_path, "student", "--student", tiny_models.student, *chosen, *small)
     trained, written = (
         [one["repeats"][0]["counts"] for one in comparison["contenders"]] for comparison in document["comparisons"]
     )

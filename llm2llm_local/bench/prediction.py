@@ -206,7 +206,10 @@ def train_adapter(case: PredictionCase) -> None:
 def comparisons(
     student: Path, data: Path | None, scratch: Path, device: Device, threads: int, repeats: int = 5
 ) -> list[Comparison]:
-    """`data`: a folder with train.jsonl and test.jsonl of a classification task; None: the bundled demo."""
+    """`data`: a folder with train.jsonl and test.jsonl of a classification task; None: the bundled demo.
+
+    Alternatives of the two have different names, so that one of the comparisons can be asked for alone.
+    """
     demo = Path(str(resources.files("llm2llm_local.demo")))
     labels = PredictionCase(student, data or demo, scratch / "labels", 500, 60, 10, 64, 100, device, threads)
     problems = PredictionCase(student, None, scratch / "problems", 64, 64, 3, 64, 200, device, threads)
@@ -229,12 +232,12 @@ def comparisons(
             problems,
             (
                 Contender("refilled", refilled),
-                Contender("generate_16", generate_16),
-                Contender("generate_16_greedy", generate_16_greedy),
+                Contender("write_16", generate_16),
+                Contender("write_16_greedy", generate_16_greedy),
             ),
             measure="rows",
             repeats=repeats,
             before=train_adapter,
-            note="the number of tokens differs where answers are sampled",
+            note="write_16 is generate_16 for these; the number of tokens differs where answers are sampled",
         ),
     ]

@@ -36,6 +36,19 @@ SUBJECTS = {
 }
 """Name → what is measured."""
 
+_MODELS = ("--teacher", "--student")
+_TAKES: Mapping[str, tuple[str, ...]] = {
+    "teacher": ("--teacher", "--grow"),
+    "student": ("--student", "--data", "--grow"),
+    "loop": _MODELS,
+    "checks": ("--grow",),
+    "gpu": _MODELS,
+    "store": ("--grow",),
+}
+"""Name → the options that are read beside those that all subjects take."""
+
+_ALL_TAKE = ("--against", "--size", "--repeats", "--json")
+
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -80,6 +93,7 @@ def run_benchmark(request: Request, tell: Tell) -> Report:
     """Measure. Raises UserInputError for what there isn't, before anything is measured."""
     if request.subject not in SUBJECTS:
         raise UserInputError(f"bench {request.subject}: there is no such benchmark", "\n".join(subject_lines()))
+    _check_options(request)
     with tempfile.TemporaryDirectory(prefix="llm2llm-bench-") as scratch:
         material = _material(request, Path(scratch))
         parts = _wanted(_PARTS[request.subject](material), request)
@@ -94,6 +108,22 @@ def run_benchmark(request: Request, tell: Tell) -> Report:
         )
         warnings = warnings or tuple(disturbances())
     return Report(request.subject, this_machine(), versions(), warnings, measured)
+
+
+def _check_options(request: Request) -> None:
+    """What isn't read is refused: whoever gives it believes that it was measured with."""
+    given = {
+        "--teacher": request.teacher,
+        "--student": request.student,
+        "--data": request.data,
+        "--grow": request.grow or None,
+    }
+    taken = _TAKES[request.subject]
+    for option, value in given.items():
+        if value is not None and option not in taken:
+            raise UserInputError(
+                f"{option}: bench {request.subject} doesn't read it", f"It takes: {', '.join((*taken, *_ALL_TAKE))}"
+            )
 
 
 def _one_by_one(part: Comparison | Series) -> Comparison | Series:
@@ -113,8 +143,6 @@ def _wanted(parts: Sequence[Comparison | Series], request: Request) -> list[Comp
         )
     if request.against:
         comparisons, series = against(comparisons, request.against), []
-    if request.grow and not series:
-        raise UserInputError(f"--grow: nothing is measured at several sizes in bench {request.subject}")
     for one in series:
         _check_sizes(one, request.grow)
         if one.size in request.sizes and not any(one.size in other.sizes() for other in comparisons):
