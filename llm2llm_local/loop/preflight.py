@@ -32,13 +32,12 @@ def check_prompts_fit(run: Run) -> None:
 def _check_teacher(run: Run) -> None:
     """With the longest seeds as failures, demonstrations and kept examples: longer prompts hardly come."""
     teacher = run.config.teacher
-    seeds = sorted(run.store.examples(Split.TRAIN), key=lambda seed: len(seed.question) + len(seed.answer))
+    seeds = run.store.examples(Split.TRAIN)
     requests = []
-    for seed in seeds[-_LONGEST:]:
-        similar = [other for other in seeds if other.id != seed.id and run.task.is_same_kind(seed, other)]
+    for seed, demonstrations in _longest_shown(run, seeds):
         prompt = run.task.teacher_prompt(
             Failure(seed, seed.answer),
-            similar[len(similar) - teacher.demonstrations :] if teacher.demonstrations else (),
+            demonstrations,
             [NewExample(seed.question, seed.answer)] * most_kept(run.config),
             run.prompt_style,
             show_student_answer=teacher.show_student_answer,
@@ -46,15 +45,41 @@ def _check_teacher(run: Run) -> None:
         sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
         requests.append(TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens))
     longest = run.teacher.check_prompts(requests, run.watcher.within)
-    grown = longest + most_kept(run.config) * _more_in_kept(run, seeds)
+    n_new = most_kept(run.config) + (run.config.loop.augment_from == "all")
+    grown = longest + n_new * _more_in_new(run, seeds)
     complete_plan(run.store, grown + teacher.max_new_tokens)  # before memory can run out
     run.teacher.check_memory(run.watcher.within)
     room = teacher_in_force(run.store).context_length - teacher.max_new_tokens
     run.watcher.message(f"longest teacher prompt: about {longest} tokens of {room} beside a reply")
 
 
-def _more_in_kept(run: Run, seeds: Sequence[Example]) -> int:
-    """About how many tokens the question of a kept example may have more than that of a seed, as long as the checks
+def _longest_shown(run: Run, seeds: Sequence[Example]) -> list[tuple[Example, Sequence[Example]]]:
+    """The failures whose prompts are the longest, each with the longest demonstrations that it can be given.
+
+    A seed of few words comes in where the others of its kind have many, so each kind's longest are looked at. New
+    examples that are augmented in turn are taken to be as long as their seed, which may stand beside them.
+    """
+    kinds: list[list[Example]] = []
+    for seed in sorted(seeds, key=_n_characters, reverse=True):
+        kind = next((kind for kind in kinds if run.task.is_same_kind(seed, kind[0])), None)
+        if kind is None:
+            kinds.append(kind := [])
+        kind.append(seed)
+    n, shown = run.config.teacher.demonstrations, []
+    for kind in kinds:
+        for seed in kind[:_LONGEST]:
+            others = [other for other in kind[: n + 1] if other is not seed or run.config.loop.augment_from == "all"]
+            shown.append((seed, others[:n]))
+    shown.sort(key=lambda one: _n_characters(one[0]) + sum(map(_n_characters, one[1])), reverse=True)
+    return shown[:_LONGEST]
+
+
+def _n_characters(example: Example) -> int:
+    return len(example.question) + len(example.answer)
+
+
+def _more_in_new(run: Run, seeds: Sequence[Example]) -> int:
+    """About how many tokens the question of a new example may have more than that of a seed, as long as the checks
     let it be and a reply is.
     """
     seed = max(estimated_tokens(seed.question) for seed in seeds)
