@@ -264,11 +264,22 @@ def test_median_spread_and_rates() -> None:
 
 def test_the_ratio_is_that_of_median_rates_with_its_widest_range() -> None:
     ours, other = result((1.0, 10), (2.0, 10), (1.0, 10)), result((4.0, 10), (4.0, 10), (8.0, 10))
-    assert ratio(ours, other, "rows") == Ratio(median=10 / 2.5, low=5 / 2.5, high=10 / 1.25)
+    assert ratio(ours, other, "rows") == Ratio(of_medians=10 / 2.5, low=5 / 2.5, high=10 / 1.25)
 
 
 def test_the_ratio_is_one_of_work_not_of_time() -> None:
-    assert ratio(result((1.0, 30)), result((1.0, 10)), "rows").median == 3.0
+    assert ratio(result((1.0, 30)), result((1.0, 10)), "rows") == Ratio(3.0, 3.0, 3.0)
+
+
+def test_there_is_no_ratio_where_a_repeat_did_nothing() -> None:
+    done, nothing = result((1.0, 30), (1.0, 30)), result((1.0, 30), (1.0, 0))
+    assert ratio(done, nothing, "rows") is None and ratio(nothing, done, "rows") is None
+
+
+def test_what_not_all_repeats_found_is_the_median_of_those_that_did() -> None:
+    figures = ({"most": 1.0, "ran out at": 4.0}, {"most": 3.0, "longest": 7.0}, {"most": 2.0, "ran out at": 6.0})
+    one = Result("one", repeats=tuple(Timed(1.0, {}, {}, found) for found in figures))
+    assert one.figures() == {"most": 2.0, "ran out at": 5.0, "longest": 7.0}
 
 
 # --- which, and how large ---------------------------------------------------------------------------------------------

@@ -60,6 +60,14 @@ def test_the_table_has_work_median_spread_rate_memory_and_ratio() -> None:
     assert row(lines, "plain") == ["plain", "1,000", "5", "4–6", "200", "30", "20", "4×", "(2–6)"]
 
 
+def test_where_an_alternative_did_nothing_there_is_no_ratio() -> None:
+    nothing = Result("plain", repeats=(Timed(1.0, {"rows": 0.0}),), memory=Memory(30 * MIB, 20 * MIB, None))
+    measured = report(Measured(COMPARISON, (result("ours", 1.0), nothing)))
+    assert row(list(report_lines(measured)), "plain")[-1] == "–"
+    (comparison,) = report_document(measured)["comparisons"]
+    assert comparison["contenders"][1]["ratio"] is None
+
+
 def test_columns_are_in_line() -> None:
     lines = list(report_lines(report(MEASURED)))
     heading = next(line for line in lines if line.startswith("contender"))

@@ -71,6 +71,12 @@ def test_all_figures_are_there_as_text(files: list[Path]) -> None:
     assert not any("alone" in text for text in shown)
 
 
+def test_an_alternative_that_did_nothing_has_no_bar(tmp_path: Path) -> None:
+    idle = Result("idle", repeats=(Timed(1.0, {"rows": 0.0}),), memory=Memory(1, 1, None))
+    one = measured("reading", result("ours", 2.0), result("slow", 8.0), idle)
+    assert {"slow", "4× (4–4)", "idle", "no ratio: a repeat did nothing"} <= set(texts([written(tmp_path / "a", one)]))
+
+
 def test_bars_begin_at_one_and_are_as_long_as_the_logarithm(files: list[Path]) -> None:
     slow, fast = (one for one in elements(files, "rect") if one["class"] != "ground")
     assert [slow["class"], fast["class"]] == ["more", "less"]

@@ -11,7 +11,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,30 +74,37 @@ class Result:
 
     def counts(self) -> dict[str, float]:
         """Work of a repeat, by what it is counted in: the median, where repeats differ."""
-        return {name: median(one.counts[name] for one in self.repeats) for name in self.repeats[0].counts}
+        return _medians([one.counts for one in self.repeats])
 
     def parts(self) -> dict[str, float]:
         """Seconds of each part of a repeat, the median; empty where it isn't one of parts."""
-        return {name: median(one.parts[name] for one in self.repeats) for name in self.repeats[0].parts}
+        return _medians([one.parts for one in self.repeats])
 
     def figures(self) -> dict[str, float]:
         """What was found, the median."""
-        return {name: median(one.figures[name] for one in self.repeats) for name in self.repeats[0].figures}
+        return _medians([one.figures for one in self.repeats])
 
     def rates(self, count: str) -> list[float]:
-        """Per second, of each repeat."""
-        return [one.counts[count] / one.seconds for one in self.repeats]
+        """Per second, of each repeat that has counted that."""
+        return [one.counts[count] / one.seconds for one in self.repeats if count in one.counts]
 
     def rate(self, count: str) -> float:
         """Per second, the median."""
         return median(self.rates(count))
 
 
+def _medians(repeats: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each name, over the repeats that have it: what one finds may depend on what came in its way."""
+    names = dict.fromkeys(name for one in repeats for name in one)
+    return {name: median(one[name] for one in repeats if name in one) for name in names}
+
+
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as much ours does in a second: of the medians, and the least and the most of any two repeats."""
+    """How many times as much ours does in a second: that of the median rates, and the least and the most of any two
+    repeats. (The first is called `median` in JSON.)"""
 
-    median: float
+    of_medians: float
     low: float
     high: float
 
@@ -138,9 +145,11 @@ class MeasuredSeries:
         return fit_growth(points) if len({size for size, _ in points}) > 1 else None
 
 
-def ratio(ours: Result, other: Result, measure: str) -> Ratio:
-    """By the rate of the count `measure`."""
+def ratio(ours: Result, other: Result, measure: str) -> Ratio | None:
+    """By the rate of the count `measure`; None where a repeat did nothing of it, beside which all is infinite."""
     mine, theirs = ours.rates(measure), other.rates(measure)
+    if not all(mine) or not all(theirs):
+        return None
     return Ratio(ours.rate(measure) / other.rate(measure), min(mine) / max(theirs), max(mine) / min(theirs))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +25,15 @@ _STEPS = (1, 1_000, 1_000_000)
 """Of how many further ones a slope tells the cost: as many as there were at least once."""
 
 
+KEPT = "LLM2LLM_BENCH_JSON"
+"""Environment: a file that gets the JSON after each part of a call, so that one that is ended loses nothing that was
+measured. `make bench-gpu` tells it."""
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """One call of `bench`. `warnings`: what disturbed it."""
@@ -32,7 +43,7 @@ class Report:
     versions: dict[str, str]
     warnings: tuple[str, ...]
     parts: tuple[Measured | MeasuredSeries, ...]
-    created_at: str = dataclasses.field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    created_at: str = dataclasses.field(default_factory=now)
 
     @property
     def has_figures(self) -> bool:
@@ -124,12 +135,13 @@ def _ratio(measured: Measured, one: Result) -> str:
     ours = measured.results[0]
     if one is ours or ours.not_run:
         return ""
-    return ratio_text(ratio(ours, one, measured.comparison.measure))
+    found = ratio(ours, one, measured.comparison.measure)
+    return "–" if found is None else ratio_text(found)
 
 
 def ratio_text(found: Ratio) -> str:
     """`4× (2–6)`."""
-    return f"{figure(found.median)}× ({figure(found.low)}–{figure(found.high)})"
+    return f"{figure(found.of_medians)}× ({figure(found.low)}–{figure(found.high)})"
 
 
 def _series_rows(measured: MeasuredSeries) -> list[list[str]]:
@@ -200,6 +212,14 @@ def report_document(report: Report) -> dict[str, Any]:
     }
 
 
+def keep_document(report: Report) -> None:
+    """In the file that KEPT names, whole at any moment; without it, nowhere."""
+    if name := os.environ.get(KEPT):
+        part = Path(f"{name}.part")
+        part.write_text(json.dumps(report_document(report), indent=2), encoding="utf-8")
+        part.replace(name)
+
+
 def _head(comparison: Comparison) -> dict[str, Any]:
     case = {
         name: str(value) if isinstance(value, Path) else value
@@ -221,9 +241,13 @@ def _comparison_document(measured: Measured) -> dict[str, Any]:
     results = []
     for one in measured.results:
         is_compared = one is not ours and not one.not_run and not ours.not_run
-        found = dataclasses.asdict(ratio(ours, one, measure)) if is_compared else None
-        results.append({**_result_document(one), "ratio": found})
+        found = ratio(ours, one, measure) if is_compared else None
+        results.append({**_result_document(one), "ratio": None if found is None else _ratio_document(found)})
     return {**_head(measured.comparison), "measure": measure, "contenders": results}
+
+
+def _ratio_document(found: Ratio) -> dict[str, float]:
+    return {"median": found.of_medians, "low": found.low, "high": found.high}
 
 
 def _result_document(one: Result) -> dict[str, Any]:

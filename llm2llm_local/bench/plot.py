@@ -32,7 +32,7 @@ _CELL = 7.4
 _SMALL_ROW, _SMALL_CELL = 18, 6.3
 """The same of a font of 11."""
 
-_NOT_RUN_CELLS = 50
+_WHY_CELLS = 50
 _MOST_TICKS = 9
 _STEPS = (1, 2, 5)
 
@@ -56,7 +56,7 @@ class Bar:
 
     name: str
     ratio: Ratio | None
-    not_run: str = ""
+    why_none: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +125,20 @@ def read_measurements(files: Sequence[Path]) -> Measurements:
 
 def _group(comparison: Mapping[str, Any]) -> Group:
     ours, *others = comparison["contenders"]
-    bars = [Bar(str(one["name"]), _ratio(one["ratio"]), one["not_run"] or ours["not_run"] or "") for one in others]
+    bars = [Bar(str(one["name"]), _ratio(one["ratio"]), _why_none(one["not_run"] or ours["not_run"])) for one in others]
     return Group(str(comparison["title"]), str(ours["name"]), str(comparison["measure"]), tuple(bars))
+
+
+def _why_none(not_run: str | None) -> str:
+    return f"not run: {not_run}" if not_run else "no ratio: a repeat did nothing"
 
 
 def _ratio(found: Mapping[str, Any] | None) -> Ratio | None:
     if found is None:
         return None
     ratio = Ratio(float(found["median"]), float(found["low"]), float(found["high"]))
-    if not 0 < ratio.low <= ratio.median <= ratio.high < math.inf:
-        raise ValueError(f"no ratio: {found}")
+    if not 0 < ratio.low <= ratio.of_medians <= ratio.high < math.inf:
+        raise ValueError("no ratio: {found}")
     return ratio
 
 
@@ -216,12 +220,12 @@ def _drawn_group(group: Group, axis: _Axis, y: float) -> Iterator[str]:
         middle = y + _ROW * number + _ROW / 2
         yield _text(axis.left - _GAP, middle + 5, bar.name, "", "end")
         if bar.ratio is None:
-            shown = shortened(f"not run: {bar.not_run}", _NOT_RUN_CELLS)
+            shown = shortened(bar.why_none, _WHY_CELLS)
             yield _text(axis.at(1) + _GAP / 2, middle + 5, shown, "muted")
             continue
-        start, end = sorted((axis.at(1), axis.at(bar.ratio.median)))
+        start, end = sorted((axis.at(1), axis.at(bar.ratio.of_medians)))
         low, high = axis.at(bar.ratio.low), axis.at(bar.ratio.high)
-        kind = "more" if bar.ratio.median >= 1 else "less"
+        kind = "more" if bar.ratio.of_medians >= 1 else "less"
         yield (
             f'<rect class="{kind}" x="{start:.1f}" y="{middle - _BAR / 2:.1f}" width="{end - start:.1f}" '
             f'height="{_BAR}"/>'

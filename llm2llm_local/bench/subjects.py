@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,10 @@ from ..model_files.folder import inspect_folder
 from ..model_files.gguf_file import inspect_gguf
 from ..teacher.plan import Device
 from ..workers.memory import find_device
-from .gpu.limits import time_limits
+from .gpu.limits import STARTED, time_limits
 from .machine import disturbances, this_machine, versions
 from .measure import UNLIMITED, Tell, measure, measure_series
-from .output import Report
+from .output import Report, now
 from .plan import ALL_LAYERS, Comparison, Series, against, resized
 
 _CONFIG_NAME = "llm2llm.toml"
@@ -84,13 +85,18 @@ class Request:
     repeats: int | None = None
 
 
+Keep = Callable[[Report], None]
+
+
 def subject_lines() -> list[str]:
     """What there is to measure, a line each."""
     return [f"{name:<8} {what}" for name, what in SUBJECTS.items()]
 
 
-def run_benchmark(request: Request, tell: Tell) -> Report:
-    """Measure. Raises UserInputError for what there isn't, before anything is measured."""
+def run_benchmark(request: Request, tell: Tell, keep: Keep = lambda _: None) -> Report:
+    """Measure. `keep` hears the report as it is after each part. Raises UserInputError for what there isn't, before
+    anything is measured.
+    """
     if request.subject not in SUBJECTS:
         raise UserInputError(f"bench {request.subject}: there is no such benchmark", "\n".join(subject_lines()))
     _check_options(request)
@@ -102,12 +108,18 @@ def run_benchmark(request: Request, tell: Tell) -> Report:
         warnings = tuple(disturbances())
         for warning in warnings:
             tell(f"warning: {warning}")
+        if request.subject == "gpu":
+            os.environ.setdefault(STARTED, str(time.time()))  # contenders go by the same limits
         limits = time_limits() if request.subject == "gpu" else UNLIMITED
-        measured = tuple(
-            measure_series(part, tell) if isinstance(part, Series) else measure(part, tell, limits) for part in parts
-        )
-        warnings = warnings or tuple(disturbances())
-    return Report(request.subject, this_machine(), versions(), warnings, measured)
+        report = Report(request.subject, this_machine(), versions(), warnings, ())
+        for part in parts:
+            done = measure_series(part, tell) if isinstance(part, Series) else measure(part, tell, limits)
+            report = dataclasses.replace(report, parts=(*report.parts, done), created_at=now())
+            keep(report)
+        if not warnings:
+            report = dataclasses.replace(report, warnings=tuple(disturbances()))
+            keep(report)
+    return report
 
 
 def _check_options(request: Request) -> None:
