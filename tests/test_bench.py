@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from workspaces import Ending, Workspace
+from workspaces import COMMAND, Ending, Workspace, wait_for
 
 from llm2llm_local.bench.history import PREDICTIONS_PER_RUN, grow_history
+from llm2llm_local.bench.output import KEPT
 from llm2llm_local.bench.store import QUERIES, HistoryCase, WriteCase, a_commit_per_row, one_transaction_per_unit
 from llm2llm_local.bench.subjects import SUBJECTS, Request, run_benchmark
 from llm2llm_local.errors import UserInputError
@@ -80,6 +83,23 @@ def test_the_store_is_measured_and_nothing_is_left_behind(
     assert list(scratch.iterdir()) == []
     assert "repeat 1 of 1" in ending.err  # progress, and not in the JSON
     assert [path.name for path in workspace.folder.iterdir()] == ["scratch"]
+
+
+def test_what_was_measured_is_kept_when_the_call_is_ended(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while the second of its two parts is measured."""
+    kept = workspace.folder / "kept.json"
+    monkeypatch.setenv(KEPT, str(kept))
+    monkeypatch.setenv("TMPDIR", str(workspace.folder))
+    command: list[str | Path] = [COMMAND, "bench", "store", *SMALL[:-1], "10000000"]
+    with subprocess.Popen(command, cwd=workspace.folder, stderr=subprocess.DEVNULL) as process:
+        wait_for(kept.exists)
+        process.kill()
+    document = json.loads(kept.read_text())
+    assert [one["title"] for one in document["comparisons"]] == ["writing predictions"]
+    assert document["comparisons"][0]["contenders"][0]["repeats"][0]["counts"] == {"predictions": 6.0}
+    assert document["series"] == []
 
 
 def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:
@@ -198,6 +218,13 @@ def test_reports_can_read_a_history(tmp_path: Path) -> None:
         assert accuracy.n - accuracy.n_correct == len(failures) > 0
         augmented = connection.execute("SELECT max(id) FROM examples WHERE origin = 'augmented'").fetchone()[0]
         assert [one["origin"] for one in lineage_of(connection, augmented)] == ["augmented", "seed"]
+
+
+def test_the_metrics_of_a_history_are_those_of_its_predictions(tmp_path: Path) -> None:
+    grow_history(tmp_path, PREDICTIONS_PER_RUN)
+    metrics = rows(tmp_path, "SELECT iteration, name, value FROM metrics ORDER BY iteration, name")
+    predictions = "SELECT iteration, 'accuracy_' || split, avg(is_correct) FROM predictions GROUP BY 1, 2 ORDER BY 1, 2"
+    assert metrics == rows(tmp_path, predictions) and len(metrics) == 20
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: str(query.__name__))

@@ -98,8 +98,10 @@ class _Run:
             ((iteration, example, position) for position, example in enumerate(self._training_set(iteration))),
         )
         self._add("predictions", _PREDICTION_COLUMNS, self._predictions(iteration))
-        right = (SEEDS + TESTS - _FAILURES) / (SEEDS + TESTS)
-        figures = [("accuracy_train", 1 - _FAILURES / SEEDS), ("accuracy_test", right)]
+        figures = [
+            (f"accuracy_{split}", sum(not _is_wrong(n, iteration) for n in rows) / len(rows))
+            for split, rows in (("train", range(SEEDS)), ("test", range(SEEDS, SEEDS + TESTS)))
+        ]
         self._add(
             "metrics",
             "iteration name step value created_at",
@@ -109,7 +111,7 @@ class _Run:
 
     def _predictions(self, iteration: int) -> Iterator[tuple[Any, ...]]:
         for n in range(SEEDS + TESTS):
-            is_wrong = _is_failure(n, iteration) if n < SEEDS else n % 5 == iteration % 5
+            is_wrong = _is_wrong(n, iteration)
             answer = _label(n + 1 if is_wrong else n)
             outcome = "wrong" if is_wrong else "correct"
             split = "train" if n < SEEDS else "test"
@@ -119,7 +121,7 @@ class _Run:
             )
 
     def _augment(self, iteration: int) -> None:
-        failed = [n for n in range(SEEDS) if _is_failure(n, iteration)]
+        failed = [n for n in range(SEEDS) if _is_wrong(n, iteration)]
         made = [(self._candidate(iteration, k), self._example(n), n) for k, n in enumerate(failed)]
         prompt = json.dumps(_TEXT.format(0, 0) * 5)
         self._add(
@@ -195,8 +197,8 @@ _PREDICTION_COLUMNS = (
 )
 
 
-def _is_failure(n: int, iteration: int) -> bool:
-    """One seed in five, others in each iteration."""
+def _is_wrong(n: int, iteration: int) -> bool:
+    """One question in five, others in each iteration."""
     return n % (SEEDS // _FAILURES) == iteration % (SEEDS // _FAILURES)
 
 
