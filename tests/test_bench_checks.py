@@ -10,7 +10,7 @@ import pytest
 
 from llm2llm_local.bench import checks
 from llm2llm_local.bench.checks import CheckCase, questions
-from llm2llm_local.bench.plan import Comparison, Repeat, Series, Work
+from llm2llm_local.bench.plan import Comparison, Repeat, Series, Work, resized
 from llm2llm_local.checks.similarity import words
 
 CASE = CheckCase(candidates=60, examples=200)
@@ -61,6 +61,13 @@ def test_words_are_about_as_frequent_as_in_a_language() -> None:
 def test_a_tenth_of_the_candidates_is_like_an_example() -> None:
     case = CheckCase(candidates=200, examples=500, threshold=0.7)
     assert 15 <= told_by(checks.index(case))["rejected"] <= 24
+
+
+def test_titles_say_no_size_that_can_be_another() -> None:
+    comparisons = [part for part in checks.parts() if isinstance(part, Comparison)]
+    resized_ones = resized(comparisons, {"threshold": 0.8, "candidates": 3, "examples": 7})
+    assert all(one.case.threshold == 0.8 for one in resized_ones)
+    assert not any(character.isdigit() for one in resized_ones for character in one.title)
 
 
 def test_contenders_can_be_named_to_another_process() -> None:

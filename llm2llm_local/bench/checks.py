@@ -243,7 +243,7 @@ def parts() -> list[Comparison | Series]:
     others = (Contender("reference", reference_way), Contender("rapidfuzz-scan", rapidfuzz_scan))
     large = [
         Comparison(
-            f"duplicates and leaks above {threshold}",
+            "duplicates and leaks",
             CheckCase(20_000, 200_000, threshold),
             ours,
             measure="candidates",
