@@ -14,8 +14,9 @@ import pytest
 from workspaces import COMMAND, PATIENCE_SECONDS, Workspace, add_run
 
 from llm2llm_local.bench.lifeline import run_module
-from llm2llm_local.bench.loop import OWN_CPU, OWN_SHARE, REST, LoopCase, _parts, process_per_stage
-from llm2llm_local.errors import Llm2LlmError
+from llm2llm_local.bench.loop import OWN_CPU, OWN_SHARE, REST, LoopCase, _parts, parts, process_per_stage
+from llm2llm_local.bench.plan import resized
+from llm2llm_local.errors import Llm2LlmError, UserInputError
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 
@@ -34,6 +35,14 @@ def test_without_models_it_says_how_to_name_them(tmp_path: Path) -> None:
 def test_the_reference_does_what_our_run_did_and_so_needs_one(tmp_path: Path) -> None:
     with pytest.raises(Llm2LlmError, match="taken from our run"):
         process_per_stage(LoopCase(tmp_path, tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(("size", "most"), [("seeds", 49), ("tests", 154)])
+def test_more_rows_than_the_demo_has_are_refused(tmp_path: Path, size: str, most: int) -> None:
+    (comparison,) = parts(tmp_path, tmp_path, tmp_path)
+    assert resized([comparison], {size: most})
+    with pytest.raises(UserInputError, match=f"--size {size}=500: the demo has {most}"):
+        resized([comparison], {size: 500})
 
 
 def test_seconds_are_told_by_part_also_those_of_a_stage_that_nobody_has_named(tmp_path: Path) -> None:

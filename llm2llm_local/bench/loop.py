@@ -20,7 +20,7 @@ from typing import Any
 
 from ..config import Config
 from ..config_file import load_config
-from ..errors import Llm2LlmError
+from ..errors import Llm2LlmError, UserInputError
 from ..loop.fingerprint import STAGES, threads
 from ..records import Example, Failure, Origin, Split
 from ..scaffold import CONFIG_NAME, write_workspace
@@ -54,6 +54,11 @@ class LoopCase:
     seeds: int = 49
     tests: int = 154
     epochs: int = 2
+
+    def __post_init__(self) -> None:
+        for size, asked, name in (("seeds", self.seeds, "train"), ("tests", self.tests, "test")):
+            if asked > (most := len(_demo_rows(name))):
+                raise UserInputError(f"--size {size}={asked}: the demo has {most}")
 
 
 def llm2llm_run(case: LoopCase) -> Repeat:
@@ -103,14 +108,14 @@ def _overrides(case: LoopCase) -> list[str]:
         "student.epochs": case.epochs,
         "loop.iterations": case.iterations,
     }
-    values["task.labels"] = sorted({json.loads(row)["answer"] for row in _demo_rows()})
+    values["task.labels"] = sorted({json.loads(row)["answer"] for row in _demo_rows("train")})
     pairs = [f"{name}={json.dumps(value)}" for name, value in values.items()]
     pairs += [f"data.sample={{n = {case.seeds}}}", f"data.test_sample={{n = {case.tests}}}"]
     return [word for pair in pairs for word in ("--set", pair)]
 
 
-def _demo_rows() -> list[str]:
-    return (resources.files("llm2llm_local") / "demo" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+def _demo_rows(name: str) -> list[str]:
+    return (resources.files("llm2llm_local") / "demo" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
 
 
 def _counts(connection: sqlite3.Connection) -> dict[str, float]:
