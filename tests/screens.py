@@ -16,6 +16,7 @@ from textual.widgets import DataTable
 
 from llm2llm_local.launch import Launched
 from llm2llm_local.tui.app import Llm2LlmApp
+from llm2llm_local.tui.defects import defects_log
 from llm2llm_local.tui.screen import HistoryScreen
 from llm2llm_local.tui.themes import DARK
 
@@ -35,13 +36,15 @@ AppPilot = Pilot[Launched]
 async def opened(
     workspace: Path, mode: str, *, run_id: int | None = None, size: tuple[int, int] = LARGE
 ) -> AsyncIterator[AppPilot]:
-    """The app on a store, at one of its screens, which has read all it shows."""
+    """The app on a store, at one of its screens, which has read all it shows. Fails where a defect was logged."""
     app = Llm2LlmApp(workspace, run_id=run_id, clock=lambda: NOW)
     async with app.run_test(size=size) as pilot:
         app.theme = DARK.name
         app.switch_mode(mode)
         await settled(pilot)
         yield pilot
+    log = defects_log(workspace)
+    assert not log.exists(), f"a screen has met a defect:\n{log.read_text()}"
 
 
 async def settled(pilot: AppPilot) -> None:

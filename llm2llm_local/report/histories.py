@@ -116,7 +116,7 @@ def ranked(
 
 
 def histories(connection: sqlite3.Connection, ids: Collection[int], graded: Sequence[int]) -> list[History]:
-    """Of the examples with these ids (a page of them), in their order."""
+    """Of the examples with these ids (a page of them), in their order; ids that are gone with their run are left out."""
     marks = ", ".join("?" * len(ids))
     examples = {
         row[0]: (row[1], row[2])
@@ -131,6 +131,8 @@ def histories(connection: sqlite3.Connection, ids: Collection[int], graded: Sequ
     }
     made = []
     for one in ids:
+        if one not in examples:
+            continue
         question, answer = examples[one]
         outcomes = [found.get((one, iteration), (None, None))[0] for iteration in graded]
         newest = found.get((one, graded[-1]), (None, None))[1] if graded else None

@@ -109,7 +109,7 @@ def path_to_candidate(connection: sqlite3.Connection, run_id: int, candidate_id:
 
 
 def branches(connection: sqlite3.Connection, path: Sequence[Step]) -> list[Branch]:
-    """Every node of a path that begins with an example, with its children."""
+    """Every node of a path that begins with an example, with its children; of the state that the path was read from."""
     node = example_node(connection, path[0].id)
     found = [Branch(node, children(connection, node.step))]
     for step in path[1:]:

@@ -30,6 +30,7 @@ from textual.signal import Signal
 from ..errors import EXIT_DONE, EXIT_USER_INPUT, Llm2LlmError
 from ..launch import Launched, launch
 from ..report.status import RunStatus
+from .defects import Defects
 from .drawn_ahead import draw_ahead
 from .feed import Feed
 from .ink import Styled
@@ -105,6 +106,7 @@ class Llm2LlmApp(App[Launched]):
         self.workspace = workspace
         self.run_id = run_id
         self.clock = clock
+        self.defects = Defects(workspace)
         self.screen_names = {mode: name for mode, (name, _) in _SCREENS.items()}
         self.history: Signal[None] = Signal(self, "history")
         """Published at every change of the history, and when another run is chosen."""

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 
-from ..errors import HistoryGoneError, NoHistoryError, StoreError
+from ..errors import HistoryGoneError, Llm2LlmError, NoHistoryError, StoreError
 from ..report.last_words import last_words
 from ..report.status import RunStatus, run_statuses
 from ..store.reader import STORE_NAME, open_reader, require_run
@@ -45,7 +45,7 @@ class HistoryScreen(Screen[None]):
     class ReadDone(Message):
         """A read has ended: `show` puts its result on the screen, or `error` is why there is none."""
 
-        def __init__(self, group: str, show: Callable[[], None], error: StoreError | None) -> None:
+        def __init__(self, group: str, show: Callable[[], None], error: Llm2LlmError | None) -> None:
             super().__init__()
             self.group = group
             self.show = show
@@ -56,8 +56,9 @@ class HistoryScreen(Screen[None]):
         self._wanted: dict[str, Callable[[sqlite3.Connection], Callable[[], None]]] = {}
         self._busy: set[str] = set()
         self._is_stale = False
-        self._errors: dict[str, StoreError] = {}
-        """Of the last read of each group, while it failed."""
+        self._errors: dict[str, Llm2LlmError] = {}
+        """Of the last read of each group about the chosen run, while it failed."""
+        self._errors_of: int | None = None
         self._told: tuple[RunStatus, str] | None = None
         self._is_gone = False
         self._focused_before: Widget | None = None
@@ -96,7 +97,8 @@ class HistoryScreen(Screen[None]):
         """Call `what` in a thread with a read-only connection, then `show` with its result in the UI's thread.
 
         One read of a group is under way at a time; of those asked for meanwhile only the last is done after it.
-        A StoreError or OSError in `what` is shown below the screen.
+        All that `what` reads is of one state of the store: no row that it was told of is gone when it asks for more.
+        What `what` raises is shown below the screen; what isn't a StoreError or OSError is a defect, and logged.
         """
         self._wanted[group] = lambda connection: partial(show, what(connection))
         if group not in self._busy:
@@ -113,6 +115,9 @@ class HistoryScreen(Screen[None]):
         """Read all that belongs on the screen, whether it is shown now or not."""
         self._is_stale = False
         chosen = self.run_id
+        if chosen != self._errors_of:  # a page of the run before is not asked for again
+            self._errors.clear()
+            self._errors_of = chosen
         self.read(
             lambda connection: self._read_status(connection, chosen),
             lambda found: self._show_status(chosen, *found),
@@ -153,14 +158,17 @@ class HistoryScreen(Screen[None]):
             """There is nothing to show."""
 
         show: Callable[[], None] = nothing
-        trouble: StoreError | None = None
+        trouble: Llm2LlmError | None = None
         try:
             with open_reader(self.llm2llm.workspace, PATIENCE_SECONDS) as connection:
+                connection.execute("BEGIN")  # or a run might be deleted between two statements
                 show = what(connection)
         except StoreError as error:
             trouble = (self._gone() if isinstance(error, NoHistoryError) else None) or error
         except OSError as error:  # a folder that was locked away, a share that is gone
             trouble = StoreError(f"{error.filename}: {error.strerror}")
+        except Exception as error:  # noqa: BLE001 - a defect, which is told and logged
+            trouble = self.llm2llm.defects.told(error)
         self.post_message(self.ReadDone(group, show, trouble))
 
     def _gone(self) -> HistoryGoneError | None:
