@@ -120,7 +120,7 @@ endef
 
 wheels-gpu: models
 	@mkdir -p wheels-gpu && rm -f wheels-gpu/complete
-	$(BIN)/python -m llm2llm_local.bench.gpu.carried > wheels-gpu/names.txt
+	$(BIN)/python -m llm2llm_local.bench.gpu.carried $(GPU_PYTHON) > wheels-gpu/names.txt
 	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) --dest wheels-gpu \
 		-r wheels-gpu/names.txt
 	$(call SOURCES,wheels-gpu)
@@ -132,11 +132,11 @@ bench-gpu:
 		"Without one there are llm2llm bench teacher and llm2llm bench student"; exit 1; }
 	@$(MAKE) --no-print-directory $(GPU_READY)
 	@$(GPU_BIN)/python -m llm2llm_local.default_model --folder models
-	@mkdir -p $(dir $(BENCH_JSON))
-	LLM2LLM_BENCH_STARTED=$(STARTED) $(GPU_BIN)/python -m llm2llm_local bench gpu --json > $(BENCH_JSON).part
-	@mv $(BENCH_JSON).part $(BENCH_JSON)
-	@echo "All of it is in $(BENCH_JSON)"
-	@$(GPU_BIN)/python -m llm2llm_local.bench.gpu.targets $(BENCH_JSON)
+	@mkdir -p $(dir $(BENCH_JSON)) && rm -f $(BENCH_JSON)
+	@LLM2LLM_BENCH_STARTED=$(STARTED) LLM2LLM_BENCH_JSON=$(BENCH_JSON) \
+		$(GPU_BIN)/python -m llm2llm_local bench gpu > /dev/null; failed=$$?; test ! -f $(BENCH_JSON) || { \
+		echo "What was measured is in $(BENCH_JSON)"; \
+		$(GPU_BIN)/python -m llm2llm_local.bench.gpu.targets $(BENCH_JSON) || failed=$$?; }; exit $$failed
 
 # The machine's own packages stay as they are, and are used; what is missing is put beside them. While llama.cpp is
 # compiled, they are tried, and the default models made. Made once, however young the files of this project are: they may
@@ -150,9 +150,9 @@ $(GPU)/ready:
 	@$(PYTHON) llm2llm_local/bench/gpu/setting_up.py $(GPU)
 	$(GPU)/bin/python -m pip install -q -c $(GPU)/constraints.txt -r $(GPU)/needs.txt
 	@echo "Compiling llama.cpp for the GPU (a few minutes) …"
-	@isolation=; $(GPU)/bin/python -c 'import scikit_build_core' 2>/dev/null && isolation=--no-build-isolation; \
-		$(COMPILING) $(LLAMA_CUDA) setsid $(GPU)/bin/python -m pip wheel -q --no-deps --no-cache-dir $$isolation \
-			--no-binary llama-cpp-python -c $(GPU)/constraints.txt --wheel-dir $(GPU)/wheels llama-cpp-python & \
+	@$(COMPILING) $(LLAMA_CUDA) setsid $(GPU)/bin/python -m pip wheel -q --no-deps --no-cache-dir \
+			$$(cat $(GPU)/isolation.txt) --no-binary llama-cpp-python -c $(GPU)/constraints.txt \
+			--wheel-dir $(GPU)/wheels llama-cpp-python & \
 		compiling=$$!; trap 'kill -- -$$compiling 2>/dev/null' EXIT INT TERM; \
 		$(GPU)/bin/python -c 'import bitsandbytes, peft, torch, transformers; \
 			bitsandbytes.functional.quantize_4bit(torch.ones(64, 64, device="cuda"))' \
