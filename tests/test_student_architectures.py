@@ -48,6 +48,12 @@ SIZES: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def prefixes_have_passes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short they are, as those of these few small prompts."""
+    monkeypatch.setattr(cache, "_PASS_TOKENS", 0)
+
+
 MODELS: dict[str, Callable[..., Any]] = {
     "biases and tied embeddings": lambda **_: Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=True)),
     "soft caps": lambda window: Gemma2ForCausalLM(
@@ -173,6 +179,20 @@ def test_only_prompts_longer_than_a_window_are_computed_in_the_slower_way() -> N
         cache.evaluate_prefix(made("biases and tied embeddings", 5), prompts(90, 99, shared=80), "cpu", 9).n_tokens
         == 80
     )
+
+
+def test_a_prefix_has_a_pass_of_its_own_where_that_is_less_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_PASS_TOKENS", 64)
+    model = made("biases and tied embeddings", 5)
+
+    def n_shared(n_prompts: int, length: int) -> int:
+        many = [[7] * 9 + [10 + n] * (length - 9) for n in range(n_prompts)]
+        return cache.evaluate_prefix(model, many, "cpu", n_more=6).n_tokens
+
+    assert n_shared(7, 150) == 0  # 63 tokens
+    assert n_shared(8, 150) == 9
+    assert n_shared(64, 12) == 0  # in 6 rows, where it stands once
+    assert n_shared(64, 128) == 9
 
 
 class Passes:

@@ -9,6 +9,7 @@ may stand between two of a row's tokens. See `sees_all`.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,9 @@ _SIDE_BY_SIDE = 128
 """Tokens of several prompts in one row: attention is computed between all of them. TREC's were no faster with 64, 256
 or 512.
 """
+
+_PASS_TOKENS = 64
+"""A forward pass of its own costs about as much as so many tokens more in another one, since it reads all weights."""
 
 Select = Callable[[torch.Tensor], torch.Tensor]
 """Picks from hidden states (rows, tokens, width) those (n, width) whose next token is asked for."""
@@ -143,13 +147,15 @@ def prefix_length(model: Any, prompts: Sequence[list[int]], n_more: int) -> int:
     """Tokens that all prompts begin with and that are worth evaluating once.
 
     Every prompt keeps a last token of its own, whose logits are asked for; up to `n_more` columns will follow it.
-    Nothing is shared by prompts longer than a window: there would be masked columns between the prefix and the rest of
-    the shorter ones.
+    A few tokens stand rather in each row of prompts side by side. Nothing is shared by prompts longer than a window:
+    there would be masked columns between the prefix and the rest of the shorter ones.
     """
     if len(prompts) == 1 or not sees_all(model, max(len(prompt) for prompt in prompts) + n_more):
         return 0
     first, last = min(prompts), max(prompts)  # in lexicographic order: what these two share, all between them do
-    return max(0, min(shared_length(first, last), min(len(prompt) for prompt in prompts) - 1))
+    n_shared = max(0, min(shared_length(first, last), min(len(prompt) for prompt in prompts) - 1))
+    n_rows = min(len(prompts), math.ceil(sum(map(len, prompts)) / _SIDE_BY_SIDE))
+    return n_shared if n_shared * n_rows > _PASS_TOKENS else 0
 
 
 def evaluate_prefix(model: Any, prompts: Sequence[list[int]], device: str, n_more: int) -> SharedPrefix:
