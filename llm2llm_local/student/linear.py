@@ -38,7 +38,10 @@ _ROWS_LAID_OUT_FOR = 256
 
 
 def product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`rows` (n, k) times `weight` (m, k) transposed: (n, m). Neither needs to be contiguous; `weight` may be laid out."""
+    """`rows` (n, k) times `weight` (m, k) transposed: (n, m). Neither needs to be contiguous.
+
+    `weight` may be of `_laid_out`.
+    """
     if rows.device.type == "cpu" and rows.dtype in _ONEDNN_DTYPES:
         result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "")
         return result
