@@ -17,7 +17,7 @@ from ..teacher import parts as teacher_parts
 from .context import ContextCase, largest_context
 from .hand_over import HandOverCase, handed_over
 from .student import made_student
-from .training import TrainingCase, ours, trainer
+from .training import TrainingCase, in_two_segments, ours, trainer
 
 _SHAPES: dict[str, dict[str, Any]] = {
     "1B": {"hidden": 2048, "layers": 16, "heads": 32, "kv_heads": 8, "feed_forward": 8192},
@@ -38,6 +38,7 @@ def parts(scratch: Path, teacher: Path, tokenizer: Path, device: Device, threads
         _context("8B", ContextCase(**shared, **_SHAPES["8B"])),
         _training("1B", TrainingCase(**shared, **_SHAPES["1B"])),
         _context("1B", ContextCase(**shared, **_SHAPES["1B"])),
+        _segments("1B", TrainingCase(**shared, **_SHAPES["1B"], examples=16)),
     ]
 
 
@@ -52,6 +53,21 @@ def _training(name: str, case: TrainingCase) -> Comparison:
         note="Real tokens, without padding. % of peak: of what this GPU multiplies in bfloat16, counting only the work "
         "that a training can't do without (4 operations for each weight and token, of the output at learnt tokens "
         "alone; neither attention nor dequantizing).",
+        before=made_student,
+    )
+
+
+def _segments(name: str, case: TrainingCase) -> Comparison:
+    return Comparison(
+        f"a {name} student's training in two segments",
+        case,
+        (Contender("two segments", in_two_segments),),
+        measure="trainings",
+        order="one by one",
+        repeats=1,
+        warm_ups=0,
+        note="The second goes on from what the first has written, the optimizer's state too, in a student that is "
+        "loaded anew. Beside the training in one segment, from whose adapter the figure tells the distance.",
         before=made_student,
     )
 
@@ -73,7 +89,7 @@ def _hand_over(name: str, case: HandOverCase) -> Comparison:
 
 def _context(name: str, case: ContextCase) -> Comparison:
     return Comparison(
-        f"largest context of a {name} student in {case.budget_gib:g} GiB",
+        f"largest context of a {name} student",
         case,
         (Contender("largest context", largest_context),),
         measure="trainings",
@@ -81,6 +97,7 @@ def _context(name: str, case: ContextCase) -> Comparison:
         repeats=1,
         warm_ups=0,
         note="One example at a time, to about 5%. What ended it has its figure: the least tokens that memory ran out "
-        "with, or the model's longest. The budget is of what PyTorch allocates: CUDA itself takes some on top.",
+        "with, the model's longest, or those that there was no time left for. The budget is of what PyTorch allocates: "
+        "CUDA itself takes some on top.",
         before=made_student,
     )

@@ -10,15 +10,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
 
 from ...report.plain import plain
 from ..output import figure
-from .context import CONTEXT, LONGEST, TOO_LONG
+from .context import BUDGET, CONTEXT, LONGEST, NO_TIME, TOO_LONG
 from .hand_over import FIRST_STEP, LEFT
-from .training import PEAK, PEAK_SHARE
+from .training import DISTANCE, PEAK, PEAK_SHARE
 
 _TIMES_THE_LOOP = 12.0
 _SHARE_OF_BARE_LOOP = 0.95
@@ -86,6 +87,8 @@ def _lines(comparison: Mapping[str, Any]) -> Iterator[Line]:
         yield from _hand_over(title, run["hand-over"])
     if "largest context" in run:
         yield _context(title, run["largest context"])
+    if "two segments" in run:
+        yield Line(f"{title}, {DISTANCE}", figure(_median_figure(run["two segments"], DISTANCE)), "", "")
 
 
 def _ratio(run: Mapping[str, Any], other: str, what: str, least: float) -> Iterator[Line]:
@@ -117,13 +120,16 @@ def _hand_over(title: str, one: Mapping[str, Any]) -> Iterator[Line]:
 
 def _context(title: str, one: Mapping[str, Any]) -> Line:
     figures = one["repeats"][0]["figures"]
-    ended = "the model's longest" if LONGEST in figures else f"memory ran out at {figures[TOO_LONG]:,.0f}"
-    return Line(title, f"{figures[CONTEXT]:,.0f} tokens; {ended}", "", "")
+    found = [f"{figures[CONTEXT]:,.0f} tokens"]
+    if LONGEST in figures:
+        found.append("the model's longest")
+    found += [f"{name} {figures[name]:,.0f}" for name in (TOO_LONG, NO_TIME) if name in figures]
+    budget = f" in {figures[BUDGET]:.3g} GiB" if BUDGET in figures else ""
+    return Line(f"{title}{budget}", "; ".join(found), "", "")
 
 
 def _median_figure(one: Mapping[str, Any], name: str) -> float:
-    values = sorted(repeat["figures"][name] for repeat in one["repeats"])
-    return float(values[len(values) // 2])
+    return float(median(repeat["figures"][name] for repeat in one["repeats"]))
 
 
 def _verdict(is_met: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .student import StudentCase
 LEARNT = " yes"
 """The completion of every example."""
 
+DISTANCE = "largest difference of a weight"
 PEAK_SHARE, PEAK = "% of peak", "peak TFLOP/s"
 
 _WORDS = ("river", "library", "market", "bridge", "doctor", "letter", "garden", "winter", "engine", "captain")
@@ -94,6 +95,35 @@ def trainer(case: TrainingCase) -> Repeat:
         started = time.perf_counter()
         transformers_way.train(model, tokenizer, rows, arguments)
         return _told(case, tokens, learnt, time.perf_counter() - started, peak, times_short=0)
+
+    return repeat
+
+
+def in_two_segments(case: TrainingCase) -> Repeat:
+    """A training that is interrupted half way, and the same in one."""
+    from safetensors.torch import load_file
+
+    from ...student.checkpoint import ADAPTER_WEIGHTS
+    from ...student.lora import LoraStudent
+
+    examples, numbers = some_examples(case.examples, case.tokens, case.rng_seed), count()
+    student = LoraStudent(case.settings())
+
+    def repeat() -> Work:
+        folder = case.scratch / f"segments-{next(numbers)}"
+        folder.mkdir()
+        whole = segment(case, examples, case.batch_size, folder / "whole")
+        half = whole.total_steps // 2
+        first = replace(whole, stop_step=half, output=folder / "first")
+        second = replace(whole, start_step=half, checkpoint=first.output, output=folder / "second")
+        for one in (whole, first):
+            student.train(one, lambda *_: None)
+        # One that has trained the first goes on from its memory.
+        LoraStudent(case.settings()).train(second, lambda *_: None)
+        one, other = (load_file(each.output / ADAPTER_WEIGHTS) for each in (whole, second))
+        distance = max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
+        shutil.rmtree(folder)
+        return Work({"trainings": 2}, figures={DISTANCE: distance})
 
     return repeat
 
