@@ -110,7 +110,12 @@ for _commands in (
 
 @cli.command()
 @click.argument("what", nargs=-1)
-@click.option("--against", multiple=True, metavar="NAME", help="Only these alternatives; can be repeated.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="NAME",
+    help="Only these alternatives, and no comparison without one of them; can be repeated.",
+)
 @JSON
 @click.option("--repeats", type=whole_number(1, 1000), help="Timed repeats of each contender.")
 @click.option("--teacher", type=click.Path(path_type=Path), metavar="GGUF", help="Instead of the configured one.")
