@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +13,15 @@ import torch
 from fakes import quiet
 from naive_student import NaiveStudent
 from tiny_models import TinyModels
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from trainings import LABELS, PROMPTS, QUESTIONS, UNEVEN_LABELS, folder_bytes, outcome, predict, settings, training
 from trainings import segments as cut
+from transformers import AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from llm2llm_local.student import cache, float32_parts, linear, precision, scoring
+from llm2llm_local.student.float32_parts import Float32Scores
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.precision import find_compute_dtype, has_bfloat16
 from llm2llm_local.student.protocol import TrainingExample
@@ -155,6 +161,60 @@ def test_scores_of_the_vocabulary_are_in_float32(
         assert (logits.bfloat16().float() != logits).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_projection_in_bfloat16_ends_in_float32(bias: bool) -> None:
+    """Of weights that stay as they are: only their products with rows are added up in float32, and not rounded."""
+    torch.manual_seed(1)
+    head = torch.nn.Linear(64, 300, bias=bias).bfloat16().requires_grad_(False)
+    head.__class__ = Float32Scores
+    assert head.weight.dtype == torch.bfloat16
+    rows = torch.randn(2, 5, 64).bfloat16().requires_grad_()
+    scores = head(rows)
+    exact = rows.double() @ head.weight.double().t() + (head.bias.double() if bias else 0)
+    assert scores.dtype == torch.float32
+    assert torch.allclose(scores.double(), exact, rtol=1e-5, atol=1e-5)
+
+    wanted = torch.randn(2, 5, 300)
+    (gradient,) = torch.autograd.grad(scores, rows, wanted)
+    (expected,) = torch.autograd.grad(exact, rows, wanted.double())
+    assert gradient.dtype == torch.bfloat16
+    assert (gradient - expected).norm() < WIDTH_OF_A_STEP * expected.norm()
+
+
+class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Which kinds of products are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket is torch.ops.aten.mm:
+            self.seen.append(func)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_gpu_makes_scores_in_float32_of_weights_in_bfloat16() -> None:
+    """PyTorch works out what would come out of it, without a GPU; a CPU has no such product."""
+    with FakeTensorMode():
+        rows = torch.empty(7, 64, device="cuda", dtype=torch.bfloat16)
+        weight = torch.empty(300, 64, device="cuda", dtype=torch.bfloat16)
+        with Products() as products:
+            scores = float32_parts.scores_of(rows, weight)
+    assert (scores.device.type, scores.dtype, scores.shape) == ("cuda", torch.float32, (7, 300))
+    assert products.seen == [torch.ops.aten.mm.dtype]
+
+
+@pytest.mark.model
+def test_embeddings_that_were_tied_to_the_projection_stay_as_they_are(tiny_models: TinyModels) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_models.student, dtype=torch.bfloat16)
+    float32_parts.scores_in_float32(model)
+    head = model.get_output_embeddings()
+    assert type(head) is Float32Scores
+    assert head.weight.dtype == torch.float32
+    assert model.get_input_embeddings().weight.dtype == torch.bfloat16
+
+
 @pytest.mark.model
 def test_the_first_loss_is_that_of_float32(tiny_models: TinyModels, tmp_path: Path) -> None:
     """A fresh adapter changes nothing yet: what is off is the rounding of hidden states."""
@@ -185,6 +245,25 @@ def test_attention_is_in_float32_only_where_it_has_a_backward_pass(
 
 
 # --- determinism ------------------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_is_held_to_fixed_orders_of_addition() -> None:
+    """For the whole process, and not by mere warnings, with which attention's backward pass has none."""
+    program = """
+import os
+os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":0:0"
+import torch
+from llm2llm_local.student.base import compute_deterministically
+compute_deterministically()
+print(
+    torch.are_deterministic_algorithms_enabled(),
+    torch.is_deterministic_algorithms_warn_only_enabled(),
+    torch.utils.deterministic.fill_uninitialized_memory,
+    os.environ["CUBLAS_WORKSPACE_CONFIG"],
+)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["True", "False", "False", ":4096:8"]
 
 
 @pytest.mark.model

@@ -5,8 +5,11 @@ What always holds: the base weights never change, and `position` says which trai
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from ..errors import ModelError
+from ..errors import ModelError, OutOfMemoryError
 from ..free_memory import available_bytes
 from .checkpoint import ADAPTER_WEIGHTS
 from .float32_parts import attention_in_float32_backward, scores_in_float32
@@ -40,34 +43,44 @@ class Position:
 
 
 class AdaptedModel:
-    """A base model with one adapter. Raises ModelError when it can't be loaded."""
+    """A base model with one adapter. Raises ModelError when it can't be loaded, OutOfMemoryError for want of memory."""
 
     def __init__(self, settings: StudentSettings) -> None:
+        self.device = _device(settings.device)
+        try:
+            self._load(settings)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"{settings.model}: does not fit into the memory of {self.device}",
+                'Set student.quantization = "nf4", free memory, or take a smaller student.',
+                "weights",
+            ) from None
+
+    def _load(self, settings: StudentSettings) -> None:
         transformers_logging.disable_progress_bar()
         torch.set_num_threads(settings.threads)
-        self.device = _device(settings.device)
         if self.device == "cuda":
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            compute_deterministically()
         dtype = _DTYPES[settings.compute_dtype]
+        reports: list[str] = []
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(settings.model, local_files_only=True)
-            base, loading = AutoModelForCausalLM.from_pretrained(
-                settings.model,
-                dtype=dtype,
-                device_map={"": self.device},
-                quantization_config=_quantization(settings.quantization, dtype),
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
+            with _reports_of_transformers(reports):
+                base, loading = AutoModelForCausalLM.from_pretrained(
+                    settings.model,
+                    dtype=dtype,
+                    device_map={"": self.device},
+                    quantization_config=_quantization(settings.quantization, dtype),
+                    use_safetensors=True,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
+                )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise ModelError(
-                    f"{settings.model}: does not fit into the memory of {self.device}",
-                    'Set student.quantization = "nf4", free memory, or take a smaller student.',
-                ) from None
+            if isinstance(error, torch.OutOfMemoryError) or any(map(_tell_of_no_memory, (str(error), *reports))):
+                raise MemoryError from None
             raise ModelError(f"{settings.model}: transformers can't load it: {error}") from error
         if loading["missing_keys"]:  # transformers would go on with random numbers in their place
             names = ", ".join(sorted(loading["missing_keys"]))
@@ -84,15 +97,17 @@ class AdaptedModel:
         self.end = int(self.tokenizer.eos_token_id)
         limit = getattr(base.config, "max_position_embeddings", settings.max_length)
         self._max_length = min(settings.max_length, limit)
+        self._n_positions = limit if _learns_positions(base, limit) else None
         for module in base.modules():
             # On CPUs with AVX512-BF16 bitsandbytes would repack the weights at the first prediction, for a kernel
             # in bf16 that has no gradient: trainings after it in the same process would silently learn less.
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False
         base.config.use_cache = False
-        if self.device == "cpu" and dtype != torch.float32:
+        if dtype != torch.float32:
             scores_in_float32(base)
-            attention_in_float32_backward(base)
+            if self.device == "cpu":
+                attention_in_float32_backward(base)
         # What the folder recommends for chatting (repetition penalties, suppressed tokens) has no place in grading.
         base.generation_config = GenerationConfig()
         lora = LoraConfig(
@@ -160,10 +175,67 @@ class AdaptedModel:
             )
         return Tokens(prompt + completion, len(completion))
 
+    def check_positions(self, prompts: Sequence[list[int]], n_more: int) -> None:
+        """Raises ModelError when the model has learnt fewer positions than the longest prompt and `n_more` tokens take.
+
+        Where positions are computed they have no end: beyond what the model was made for its answers are only worse.
+        """
+        n_prompt = max(len(prompt) for prompt in prompts)
+        if self._n_positions is not None and n_prompt + n_more > self._n_positions:
+            raise ModelError(
+                f"a prompt has {n_prompt} tokens, its answer up to {n_more}, and the student has learnt "
+                f"{self._n_positions} positions",
+                "Lower student.max_new_tokens, shorten the data, or take a student with a longer context.",
+            )
+
+
+def compute_deterministically() -> None:
+    """On a GPU the same call gives the same result from now on, without which a resumed run would be another one.
+
+    Never with `warn_only`: backward passes of attention would then go on adding in any order. What has no such way
+    raises: of all that PyTorch lists, nothing here and nothing in the language models of transformers (cumsum and
+    histc are of whole numbers, which it allows, and the loss is no NLLLoss). bitsandbytes isn't asked, and adds in
+    a fixed order anyhow.
+    """
+    # PyTorch and cuBLAS read it at the first product. Others' values may not do, and sizes change sums.
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    # Else each new tensor is filled with NaN first, for the sake of what is read before it was written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+_MEMORY_RAN_OUT = ("can't allocate memory", "CUDA out of memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """On a CPU NumPy, which draws dropout, has an error of its own, and PyTorch has but words for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """NumPy, which draws dropout on a CPU, has an error of its own; PyTorch has but words for it, and so have CUDA's
+    libraries.
+    """
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _tell_of_no_memory(str(error))
+
+
+def _tell_of_no_memory(words: str) -> bool:
+    return any(some in words for some in _MEMORY_RAN_OUT)
+
+
+@contextmanager
+def _reports_of_transformers(reports: list[str]) -> Iterator[None]:
+    """Collects what it tells its log. Why a weight could not be quantized stands there alone, want of memory too."""
+    handler = logging.Handler()
+    handler.emit = lambda record: reports.append(record.getMessage())  # type: ignore[method-assign]
+    logger = transformers_logging.get_logger("transformers")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _learns_positions(base: Any, limit: int) -> bool:
+    """Whether there is a table with a row for each position, as GPT-2 has one, and OPT, whose has two more."""
+    tables = (module for module in base.modules() if isinstance(module, torch.nn.Embedding))
+    tokens = base.get_input_embeddings()
+    return any(limit <= table.num_embeddings <= limit + 2 for table in tables if table is not tokens)
 
 
 _ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional
 
+from .float32_parts import Float32Scores, gradient_of, scores_of
 from .limits import LOGITS_AT_ONCE
-from .linear import product
 from .rows import Learnt
 
 
@@ -26,13 +25,13 @@ class SummedCrossEntropy(torch.autograd.Function):
         size = max(1, LOGITS_AT_ONCE // len(weight))
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
-            logits = product(hidden[part], weight).float()
+            logits = scores_of(hidden[part], weight)
             at_target = targets[part, None]
             log_sum = logits.logsumexp(1, keepdim=True)
             total += (log_sum - logits.gather(1, at_target)).sum()
             probabilities = logits.sub_(log_sum).exp_()
             probabilities.scatter_add_(1, at_target, torch.full_like(log_sum, -1.0))
-            gradient[part] = product(probabilities.to(hidden.dtype), weight.t())
+            gradient[part] = gradient_of(probabilities, weight)
         ctx.save_for_backward(gradient)
         return total
 
@@ -47,7 +46,7 @@ def projects_plainly(model: Any) -> bool:
     before or after (scaled, capped): seen in what it computes.
     """
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.bias is not None:
+    if type(head) not in (torch.nn.Linear, Float32Scores) or head.bias is not None:
         return False
     ids = torch.arange(1, 4, device=head.weight.device)[None]
     with torch.no_grad():
@@ -63,5 +62,7 @@ def summed_cross_entropy(model: Any, learnt: Learnt, plain: bool) -> torch.Tenso
         rows = hidden.flatten(0, 1)[learnt.positions].to(weight.dtype)
         loss: torch.Tensor = SummedCrossEntropy.apply(rows, weight, learnt.targets)  # type: ignore[no-untyped-call]
         return loss
-    logits = model(input_ids=learnt.ids, use_cache=False).logits.flatten(0, 1)[learnt.positions]
-    return functional.cross_entropy(logits.float(), learnt.targets, reduction="sum")
+    logits = model(input_ids=learnt.ids, use_cache=False).logits.flatten(0, 1)[learnt.positions].float()
+    # Not PyTorch's own loss, which it lists as one that has no fixed order of additions on a GPU.
+    total: torch.Tensor = (logits.logsumexp(1) - logits.gather(1, learnt.targets[:, None]).squeeze(1)).sum()
+    return total
