@@ -124,6 +124,24 @@ def test_a_student_without_memory_says_so_itself(
     assert [line for line in diary if line.startswith("student")].count("student works") == 2
 
 
+def test_a_student_that_does_not_fit_beside_a_loaded_teacher_gets_the_device_to_itself(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(worker: FakeWorker, settings: int) -> None:
+        if worker.role == "student" and "teacher ends" not in worker.diary:
+            raise OutOfMemoryError("folder: does not fit into the memory of cuda", "", "weights")
+        worker.diary.append(f"{worker.role} loads")
+
+    monkeypatch.setattr(FakeWorker, "load", load)
+    shrink, reports = Shrinking(4), Reports()
+    with shrinking_pool(tmp_path, shrink, reports) as pool:
+        pool.teacher.check_prompts([], quiet)
+        assert pool.student.check_lengths((), quiet) == 0
+    assert shrink.n_parallel == 4
+    assert len(reports.of("memory_short")) == 1
+    assert diary[diary.index("teacher ends") :].count("student loads") == 1
+
+
 # --- memory runs out while both are loaded ---
 
 

@@ -15,7 +15,7 @@ from fakes import quiet
 from tiny_models import TinyModels
 from trainings import EXAMPLES, LABELS, UNEVEN_LABELS, predict, settings, training
 
-from llm2llm_local.errors import ModelError
+from llm2llm_local.errors import OutOfMemoryError
 from llm2llm_local.student import cache, prediction, scoring
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.protocol import StudentAnswer
@@ -169,7 +169,7 @@ def test_out_of_memory_with_one_row_says_what_to_do(
     student: LoraStudent, undecided: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_with(monkeypatch, "score_completions", rows=0)
-    with pytest.raises(ModelError, match="a single example") as caught:
+    with pytest.raises(OutOfMemoryError, match="a single example") as caught:
         answers(student, undecided, LABELS)
     assert "smaller student" in str(caught.value.remedy)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
+from bitsandbytes.nn import Params4bit
 from fakes import quiet
 from tiny_models import TinyModels
 from trainings import outcome, segments, settings, training
+from transformers import AutoModelForCausalLM
 
 from llm2llm_local import free_memory
-from llm2llm_local.errors import ModelError
+from llm2llm_local.errors import OutOfMemoryError, UserInputError
+from llm2llm_local.student import base
 from llm2llm_local.student.linear import Dropout, LeanLinear4bit, base_weight
 from llm2llm_local.student.lora import LoraStudent
 from llm2llm_local.student.rows import Tokens
@@ -60,16 +64,16 @@ def test_out_of_memory_halves_the_micro_batch(
 def test_out_of_memory_once_is_enough_to_stay_careful(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = Training._step
+    gradients = Training._gradients
     failed: list[int] = []
 
-    def step_that_fails_once(engine: Training, batch: Sequence[Tokens], max_grad_norm: float) -> float:
+    def gradients_that_fail_once(engine: Training, batch: Sequence[Tokens], max_grad_norm: float) -> float:
         if not failed:
             failed.append(len(batch))
             raise torch.OutOfMemoryError
-        return step(engine, batch, max_grad_norm)
+        return gradients(engine, batch, max_grad_norm)
 
-    monkeypatch.setattr(Training, "_step", step_that_fails_once)
+    monkeypatch.setattr(Training, "_gradients", gradients_that_fail_once)
     memory = ScarceMemory(monkeypatch, rows=4)
     student = LoraStudent(settings(tiny_models.student))
     results = [student.train(segment, quiet) for segment in segments(tmp_path, 6, micro_batch_size=4)]
@@ -155,10 +159,75 @@ def test_out_of_memory_with_a_single_example_is_an_error(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = ScarceMemory(monkeypatch, rows=0)
-    with pytest.raises(ModelError, match="single example at a time"):
+    with pytest.raises(OutOfMemoryError, match="single example at a time") as caught:
         LoraStudent(settings(tiny_models.student)).train(training(tmp_path / "adapter"), quiet)
+    assert "student.max_length" in caught.value.remedy
     assert memory.sizes == [4, 2, 1, 1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_update_is_never_redone(tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may run out in its middle, when some weights are changed already: then the whole segment starts anew."""
+    student = LoraStudent(settings(tiny_models.student))
+    expected = [student.train(segment, quiet) for segment in segments(tmp_path / "one", 6)]
+    parts = segments(tmp_path / "two", 6)
+    results = [student.train(parts[0], quiet)]
+    updates: list[int] = []
+    step = torch.optim.AdamW.step
+
+    def half_a_step(optimizer: torch.optim.AdamW) -> None:
+        updates.append(1)
+        step(optimizer)
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as short:
+        short.setattr(torch.optim.AdamW, "step", half_a_step)
+        with pytest.raises(OutOfMemoryError, match="for the optimizer"):
+            student.train(parts[1], quiet)
+    assert updates == [1]
+    results.append(student.train(parts[1], quiet))
+    assert outcome(results) == outcome(expected)
+
+
+# --- weights that don't fit ---
+
+
+def test_a_student_that_does_not_fit_is_no_mistake_of_its_user(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever memory runs out while it is loaded; the pool of workers makes room then."""
+    places: tuple[tuple[Any, str, Exception], ...] = (
+        (AutoModelForCausalLM, "from_pretrained", torch.OutOfMemoryError("CUDA out of memory. Tried to …")),
+        (AutoModelForCausalLM, "from_pretrained", RuntimeError("[enforce fail at …] can't allocate memory")),
+        (Params4bit, "__new__", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")),
+        (Params4bit, "to", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")),
+        (base, "get_peft_model", MemoryError()),
+        (base, "projects_plainly", RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")),
+    )
+    for owner, name, error in places:
+
+        def short(*_: object, error: Exception = error, **__: object) -> Any:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, short)
+            with pytest.raises(OutOfMemoryError, match="does not fit into the memory of cpu") as caught:
+                LoraStudent(settings(tiny_models.student, quantization="nf4"))
+        assert not isinstance(caught.value, UserInputError)
+        assert str(tiny_models.student) in caught.value.message
+        assert 'student.quantization = "nf4"' in caught.value.remedy
+        assert caught.value.what == "weights"
+
+
+def test_what_is_not_for_want_of_memory_stays_what_it_is(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> Any:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(base, "get_peft_model", fails)
+    with pytest.raises(RuntimeError, match="a defect"):
+        LoraStudent(settings(tiny_models.student))
 
 
 # --- dequantized weights ---
@@ -302,16 +371,16 @@ def test_out_of_memory_drops_dequantized_weights_before_anything_else(
     student = LoraStudent(settings(tiny_models.student, quantization="nf4", lora_dropout=0.1))
     expected = student.train(training(tmp_path / "one"), quiet)
     student._adapted.dequantized.keep()
-    step, failed = Training._step, list[int]()
+    gradients, failed = Training._gradients, list[int]()
 
-    def step_that_fails_once(engine: Training, batch: Sequence[Tokens], max_grad_norm: float) -> float:
+    def gradients_that_fail_once(engine: Training, batch: Sequence[Tokens], max_grad_norm: float) -> float:
         if not failed:
             failed.append(1)
             torch.rand(3)  # it has drawn its dropout
             raise torch.OutOfMemoryError
-        return step(engine, batch, max_grad_norm)
+        return gradients(engine, batch, max_grad_norm)
 
-    monkeypatch.setattr(Training, "_step", step_that_fails_once)
+    monkeypatch.setattr(Training, "_gradients", gradients_that_fail_once)
     result = student.train(training(tmp_path / "two"), quiet)
     assert outcome([result]) == outcome([expected])
     assert [note.split(",")[0] for note in result.notes] == [

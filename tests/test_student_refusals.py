@@ -13,8 +13,16 @@ import torch
 from fakes import quiet
 from safetensors.torch import load_file, save_file
 from tiny_models import TinyModels
-from trainings import EXAMPLES, settings, training
-from transformers import Lfm2Config, Lfm2ForCausalLM, MambaConfig, MambaForCausalLM
+from trainings import EXAMPLES, PROMPTS, predict, settings, training
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from llm2llm_local.errors import ModelError
 from llm2llm_local.student.lora import LoraStudent
@@ -77,6 +85,34 @@ def test_layers_that_keep_a_state_are_refused(tiny_models: TinyModels, tmp_path:
         shutil.copy(file, tmp_path)
     with pytest.raises(ModelError, match="keep a state"):
         LoraStudent(settings(tmp_path))
+
+
+def test_positions_beyond_the_learnt_ones_are_refused_before_any_is_asked_for(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    """GPT-2 has a row for each position and none for what comes after; a Llama computes them."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_models.student)
+    folder = tmp_path / "gpt2"
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "eos_token_id": tokenizer.eos_token_id}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=64, **sizes)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    student = LoraStudent(settings(folder))
+    student.train(training(tmp_path / "adapter", epochs=1), quiet)
+    longest = max(len(student._adapted.prompt_ids(prompt)) for prompt in PROMPTS)
+    answers = predict(student, tmp_path / "adapter", max_new_tokens=64 - longest)
+    assert len(answers) == len(PROMPTS)
+    with pytest.raises(ModelError, match=f"a prompt has {longest} tokens, its answer up to {65 - longest}") as caught:
+        predict(student, tmp_path / "adapter", max_new_tokens=65 - longest)
+    assert "64 positions" in caught.value.message
+    assert "student.max_new_tokens" in caught.value.remedy
+    with pytest.raises(ModelError, match="64 positions"):
+        predict(student, tmp_path / "adapter", completions=(" place", " person" * 64))
+
+    llama = shutil.copytree(tiny_models.student, tmp_path / "llama")
+    change_json(llama / "config.json", max_position_embeddings=longest + 5)
+    student = LoraStudent(settings(llama))
+    student.train(training(tmp_path / "other", epochs=1), quiet)
+    assert len(predict(student, tmp_path / "other", max_new_tokens=9)) == len(PROMPTS)
 
 
 def change_json(file: Path, **changes: object) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import ModelError
+from ..errors import OutOfMemoryError
 from ..records import FinishReason, Reply
 from .base import AdaptedModel, Position, is_out_of_memory
 from .generation import generate
@@ -47,6 +47,7 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
     prompts = [adapted.prompt_ids(prompt) for prompt in batch.prompts]
     told = _never_back(progress)
     ids = [adapted.completion_ids(text) for text in batch.completions]
+    adapted.check_positions(prompts, max(map(len, ids), default=batch.max_new_tokens))
     rows_at_once = min(_ROWS_AT_ONCE, len(prompts))
     if ids:
         rows_at_once = most_rows(adapted.model, prompts, ids, rows_at_once)  # so that half of it is less
@@ -80,7 +81,7 @@ def _fitting(adapted: AdaptedModel, work: Callable[[int], list[_Answer]], rows_a
             warnings.warn("out of memory: weights are dequantized for each use again", ResourceWarning, stacklevel=2)
             continue
         if rows_at_once == 1:
-            raise ModelError(
+            raise OutOfMemoryError(
                 f"out of memory on {device} while predicting a single example",
                 "Free memory, shorten the data, lower student.max_new_tokens, or take a smaller student.",
             )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..errors import ModelError, RunFailedError
+from ..errors import OutOfMemoryError, RunFailedError
 from ..file_digest import folder_digest
 from .base import AdaptedModel, Position, is_out_of_memory
 from .batching import epoch_batches, learning_rate_factor
@@ -108,17 +108,20 @@ class Training:
         while True:
             random_state = random_states(device)
             try:
-                return self._step(batch, max_grad_norm)
+                loss = self._gradients(batch, max_grad_norm)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+            else:
+                self._update()
+                return loss
             notes.append(f"out of memory: {self._use_less_memory()}")
             set_random_states(random_state)
             if device == "cuda":
                 torch.cuda.empty_cache()
 
     def _use_less_memory(self) -> str:
-        """What is done about it, in words. Raises ModelError when nothing is left to be done."""
+        """What is done about it, in words. Raises OutOfMemoryError when nothing is left to be done."""
         if self._adapted.dequantized.drop():
             return "weights are dequantized for each use again, with the same results"
         if self._micro_batch_size > 1:
@@ -127,12 +130,12 @@ class Training:
         if not self._adapted.recomputes_activations:
             self._adapted.recomputes_activations = True
             return "activations are computed again in the backward pass"
-        raise ModelError(
+        raise OutOfMemoryError(
             f"out of memory on {self._adapted.device} with a single example at a time",
             "Lower student.max_length, shorten the data, or take a smaller student.",
         )
 
-    def _step(self, batch: Sequence[Tokens], max_grad_norm: float) -> float:
+    def _gradients(self, batch: Sequence[Tokens], max_grad_norm: float) -> float:
         """Mean loss per learnt token over the whole batch, however it is cut into micro-batches."""
         assert self._optimizer is not None
         self._optimizer.zero_grad(set_to_none=True)
@@ -143,8 +146,20 @@ class Training:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         torch.nn.utils.clip_grad_norm_(self._adapted.trainable(), max_grad_norm, foreach=True)
-        self._optimizer.step()
         return total.item()
+
+    def _update(self) -> None:
+        """The step itself, which is never redone: where memory runs out in it, some weights are changed already."""
+        assert self._optimizer is not None
+        try:
+            self._optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"out of memory on {self._adapted.device} for the optimizer",
+                "Free memory, lower student.lora_rank, or take a smaller student.",
+            ) from None
 
     def _summed_loss(self, rows: Sequence[Tokens]) -> torch.Tensor:
         adapted = self._adapted
@@ -155,9 +170,10 @@ class Training:
     def _new_optimizer(self, segment: TrainingSegment) -> torch.optim.Optimizer:
         trainable = self._adapted.trainable()
         if self._adapted.device == "cuda":
-            from bitsandbytes.optim import PagedAdamW8bit
+            # Not the paged one: bitsandbytes never gives back the memory of its states, of one training after another.
+            from bitsandbytes.optim import AdamW8bit
 
-            optimizer: torch.optim.Optimizer = PagedAdamW8bit(
+            optimizer: torch.optim.Optimizer = AdamW8bit(
                 trainable, lr=segment.learning_rate, weight_decay=segment.weight_decay
             )
             return optimizer
