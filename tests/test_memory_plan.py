@@ -26,6 +26,13 @@ def test_a_students_scores_are_planned_as_its_loss_makes_them() -> None:
     assert (few, many) == (10 * 1000 * 4 * 2, LOGITS_AT_ONCE * 4 * 2)
 
 
+def test_activations_are_planned_in_the_precision_in_which_the_student_computes() -> None:
+    """Measured with SmolLM2-135M, of a token, layer and hidden unit: 78.9 bytes in float32, 55.1 in bfloat16."""
+    for compute_dtype, measured in (("float32", 78.9), ("bfloat16", 55.1)):
+        planned = planned_student("cuda", "nf4", WeightCounts(1, 1), 1000, compute_dtype).activation_bytes
+        assert measured <= planned / (1000 * 2 * 8) <= measured * 1.05
+
+
 def test_a_projection_in_float32_is_planned_beside_embeddings_that_were_tied_to_it() -> None:
     tied, untied = (
         planned_student("cpu", "none", WeightCounts(10**6, n * 8000), compute_dtype="bfloat16").weight_bytes
