@@ -1,8 +1,9 @@
 """Which GPU a run uses: the first that CUDA_VISIBLE_DEVICES shows, as NVML knows it.
 
 NVML counts all GPUs of the machine whatever that variable says, while PyTorch and llama.cpp see the shown ones alone. A
-number in it is taken for NVML's own: CUDA counts the fastest first, so on a machine with GPUs of different kinds the
-two agree with CUDA_DEVICE_ORDER=PCI_BUS_ID, or where a GPU is named by its UUID.
+number in it, or none, is taken for NVML's own, which follow the slots. CUDA would count the fastest first, so workers
+are told to count in that order. Who has set CUDA_DEVICE_ORDER otherwise, on a machine with GPUs of different kinds, has
+to name one by its UUID.
 """
 
 from __future__ import annotations
@@ -12,6 +13,12 @@ import re
 from typing import Any
 
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
+_ORDER = "CUDA_DEVICE_ORDER"
+
+
+def worker_environment() -> dict[str, str]:
+    """This process's, in which CUDA counts GPUs as NVML does, unless a person wants another order."""
+    return {_ORDER: "PCI_BUS_ID", **os.environ}
 
 
 def visible_gpu(nvml: Any) -> Any:

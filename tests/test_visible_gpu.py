@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from llm2llm_local.errors import ConfigError
 from llm2llm_local.tui.hardware import Sampler
 from llm2llm_local.visible_gpu import visible_gpu
 from llm2llm_local.workers.memory import find_device, free_bytes
+from llm2llm_local.workers.process import WorkerProcess
 
 GIB = 2**30
 UUIDS = ("GPU-0a11", "GPU-0b22", "GPU-0b33")
@@ -109,6 +112,23 @@ def test_free_memory_is_that_of_the_gpu_which_is_used(shown: str, free: int, mon
     assert free_bytes("cuda") == free * GIB
     found = Sampler().sample(None).gpu
     assert found is not None and found.total_bytes == free * GIB
+
+
+@pytest.mark.parametrize(("wanted", "order"), [(None, "PCI_BUS_ID"), ("FASTEST_FIRST", "FASTEST_FIRST")])
+def test_workers_count_gpus_as_nvml_does_unless_a_person_wants_another_order(
+    wanted: str | None, order: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured free is free on the GPU that they take."""
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", wanted)
+    worker = WorkerProcess("teacher", tmp_path / "teacher.log", 5, lambda: None)
+    try:
+        environment = Path(f"/proc/{worker.pid}/environ").read_text().split("\0")
+    finally:
+        worker.stop()
+    assert f"CUDA_DEVICE_ORDER={order}" in environment
+    assert f"PATH={os.environ['PATH']}" in environment
 
 
 @pytest.mark.parametrize(("shown", "why"), [("", "CUDA_VISIBLE_DEVICES shows none"), ("MIG-gone", "Not Found")])

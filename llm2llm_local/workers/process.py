@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from ..visible_gpu import worker_environment
 from .messages import Answer, Call, Crashed, Progressed, Refused, Returned
 
 _POLL_SECONDS = 0.2
@@ -70,6 +71,7 @@ class WorkerProcess:
                 stdout=noise,
                 stderr=noise,
                 pass_fds=[there],
+                env=worker_environment(),
                 # Ctrl-C in the terminal concerns the run process, which then decides what its workers do.
                 start_new_session=True,
             )
