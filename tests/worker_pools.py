@@ -19,6 +19,7 @@ from llm2llm_local.student.protocol import (
     TrainingExample,
     TrainingSegment,
 )
+from llm2llm_local.teacher.plan import Device
 from llm2llm_local.teacher.protocol import Sampling, TeacherRequest
 from llm2llm_local.workers.memory import MemoryPlan
 from llm2llm_local.workers.pool import WorkerPool
@@ -82,14 +83,17 @@ def opener(tiny_models: TinyModels, logs: Path, request: pytest.FixtureRequest) 
         teacher: Path = tiny_models.teacher,
         context_length: int = 512,
         keeps_both: bool = True,
+        device: Device = "cpu",
         retries: int = 2,
         interrupted: Callable[[], None] = never,
     ) -> Opened:
         reports = Reports()
         pool = WorkerPool(
-            teacher=teacher_settings(teacher, context_length),
-            student=StudentSettings(tiny_models.student, "nf4", "float32", 8, 16, 0.1, 128, "cpu", threads=1),
-            plan=MemoryPlan("cpu", 0, 0, 0, keeps_both, "for a test"),
+            teacher=dataclasses.replace(
+                teacher_settings(teacher, context_length), gpu_layers=0 if device == "cpu" else -1
+            ),
+            student=StudentSettings(tiny_models.student, "nf4", "float32", 8, 16, 0.1, 128, device, threads=1),
+            plan=MemoryPlan(device, 0, 0, 0, keeps_both, "for a test"),
             logs=logs,
             timeout_seconds=120,
             retries=retries,
