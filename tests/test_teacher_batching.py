@@ -21,6 +21,7 @@ from llm2llm_local.model_files.gguf_file import read_gguf_header
 from llm2llm_local.model_files.layers import layer_sizes
 from llm2llm_local.records import FinishReason, Reply, TeacherPrompt
 from llm2llm_local.teacher.decoder import Decoder
+from llm2llm_local.teacher.engine import Engine, Scoring
 from llm2llm_local.teacher.gguf_model import GgufModel
 from llm2llm_local.teacher.llama import LlamaTeacher
 from llm2llm_local.teacher.protocol import KvType, Sampling, ScoreRequest, TeacherRequest, kv_bytes_per_cell
@@ -216,6 +217,32 @@ def test_what_the_largest_group_needs_is_taken_when_memory_is_checked(
     teacher = load(tiny_models.teacher, kv_bytes=kv_bytes)
     teacher.check_memory(quiet)
     assert llama_cpp.llama_n_ctx(teacher._engine.decoder._context) == n_cells
+
+
+@pytest.mark.parametrize(("gpu_layers", "context_length", "n_rows"), [(0, 512, []), (-1, 512, [512]), (5, 32, [256])])
+def test_memory_is_checked_with_a_full_pass_where_layers_are_on_a_gpu(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch, gpu_layers: int, context_length: int, n_rows: list[int]
+) -> None:
+    """There a pass takes memory of its own. What comes after it doesn't depend on it."""
+    decode, passes = Decoder.decode, []
+
+    def counted(decoder: Decoder, one: Pass) -> None:
+        passes.append(len(one.rows))
+        decode(decoder, one)
+
+    def engine() -> Engine:
+        settings = dataclasses.replace(
+            teacher_settings(tiny_models.teacher, context_length), gpu_layers=gpu_layers, n_parallel=2
+        )
+        return Engine(GgufModel(tiny_models.teacher, 0), settings)
+
+    scorings = [Scoring((1, 2, 3), (4, 5)), Scoring((1, 2), (6,))]
+    unchecked = engine().score(scorings, quiet)
+    monkeypatch.setattr(Decoder, "decode", counted)
+    checked = engine()
+    checked.check_memory()
+    assert passes == n_rows
+    assert checked.score(scorings, quiet) == unchecked
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from .decoder import Decoder
 from .gguf_model import GgufModel
 from .protocol import Progress, Sampling, TeacherSettings, writes_in_streams
 from .sampler import ReplyText, Sampler
-from .schedule import Pass, Schedule, Sizes, Work, cells_wanted, n_outputs, prefix_order, whole_steps
+from .schedule import Pass, Row, Schedule, Sizes, Work, cells_wanted, n_outputs, prefix_order, whole_steps
 from .streams import StreamSchedule
 
 
@@ -74,6 +74,7 @@ class Engine:
     def __init__(self, model: GgufModel, settings: TeacherSettings) -> None:
         self._model = model
         self._n_batch = settings.n_batch
+        self._is_on_gpu = settings.gpu_layers != 0
         self._n_parallel = min(settings.n_parallel, settings.n_batch)
         self._context_length = settings.context_length
         in_streams = writes_in_streams(settings.gpu_layers, settings.kv_type, settings.flash_attention)
@@ -94,11 +95,15 @@ class Engine:
             )
 
     def check_memory(self) -> None:
-        """Make room for the largest unit: as many works at once as may be, each as long as the context.
+        """Make room for the largest unit: as many works at once as may be, each as long as the context. With layers on
+        a GPU a full forward pass is done, too: only that takes what CUDA computes in.
 
         Raises OutOfMemoryError or ModelError when llama.cpp can't make such a context.
         """
-        self._start_pool(self._n_parallel * self._context_length)
+        sizes = self._start_pool(self._n_parallel * self._context_length)
+        if self._is_on_gpu:
+            self.decoder.decode(_full_pass(sizes))
+            self.decoder.start(sizes)
 
     def generate(self, generations: Sequence[Generation], progress: Progress) -> list[Written]:
         """In the order of `generations`. Progress is told after each pass, in tokens of all that may be written."""
@@ -242,6 +247,13 @@ class _Generating:
         self.written[work].finish_reason = reason
         self._n_done += self.generations[work].max_tokens - self.written[work].n_tokens
         self._samplers.pop(work).close()
+
+
+def _full_pass(sizes: Sizes) -> Pass:
+    """As many tokens as one may have, with as many logits; which tokens doesn't matter."""
+    n_rows = min(sizes.n_batch, sizes.n_cells)
+    rows = [Row(0, position, [0], has_output=position < sizes.n_outputs) for position in range(n_rows)]
+    return Pass((), tuple(rows), (0,) * n_rows, ())
 
 
 def _share_out(seconds: float, one: Pass, written: Sequence[Written]) -> None:
