@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from .loop.fingerprint import threads
 from .loop.inputs import Inputs, disk_plan, read_inputs
 from .loop.plans import device_plan
 from .records import Split
-from .report.duration import duration
+from .report.duration import estimated
 from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, measured_rates
 from .store.reader import STORE_NAME, open_reader
@@ -30,6 +32,7 @@ from .visible_gpu import visible_gpu
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
+_CUDA_BUILD = 'there; make setup CUDA=1 installs one, or set hardware.device = "cpu"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,16 @@ def _hardware(inputs: Inputs) -> Iterator[Finding]:
     memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
     yield Finding("ok", f"GPU {pynvml.nvmlDeviceGetName(gpu)}, {memory.free / _GIB:.1f} GiB free")
     pynvml.nvmlShutdown()
+    if inputs.config.teacher.gpu_layers != 0 and not can_offload():
+        yield Finding("error", f"llama.cpp is no build for CUDA and can't put the teacher's layers {_CUDA_BUILD}")
     if "+cpu" in metadata.version("torch"):
-        yield Finding(
-            "warning", "PyTorch is a CPU build and won't use the GPU; install the CUDA build: make setup CUDA=1"
-        )
+        yield Finding("error", f"PyTorch is no build for CUDA and can't put the student {_CUDA_BUILD}")
+
+
+def can_offload() -> bool:
+    """Whether llama.cpp can put layers on a GPU, as a worker would find it; not where it can't be imported."""
+    program = [sys.executable, "-P", "-m", "llm2llm_local.teacher.offload"]
+    return subprocess.run(program, capture_output=True, check=False).returncode == 0
 
 
 def _models(inputs: Inputs) -> Iterator[Finding]:
@@ -204,7 +213,7 @@ def _plan(inputs: Inputs) -> Iterator[Finding]:
             "ok", "time: nothing like it was measured in this store; known once the first iteration is through"
         )
     else:
-        yield Finding("ok", f"time: about {duration(seconds)}, at the rates that this store's runs had")
+        yield Finding("ok", f"time: {estimated(seconds)}, at the rates that this store's runs had")
 
 
 def _estimated_seconds(inputs: Inputs, n: Mapping[Split, int]) -> float | None:

@@ -197,3 +197,10 @@ def test_an_estimate_that_lacks_anything_is_none(name: str) -> None:
 def test_what_is_not_needed_may_be_unknown() -> None:
     only_a_student = Rates(train=1.0, predict=10.0, grade=100.0)
     assert estimate(only_a_student, replace(PLAN, iterations=0)) == pytest.approx(1 * 2 * 10 + 10 * 15 + 100 * 15)
+
+
+@pytest.mark.parametrize("iterations", [100, 150, 1000])
+def test_what_grows_from_round_to_round_is_never_not_a_number(iterations: int) -> None:
+    rates = replace(RATES, grade=0.0, requests=1.2, accepted=0.8)
+    seconds = estimate(rates, replace(PLAN, iterations=iterations, augment_from="all"))
+    assert seconds is not None and seconds > 365 * 86_400

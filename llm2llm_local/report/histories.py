@@ -116,7 +116,7 @@ def ranked(
 
 
 def histories(connection: sqlite3.Connection, ids: Collection[int], graded: Sequence[int]) -> list[History]:
-    """Of the examples with these ids (a page of them), in their order; ids that are gone with their run are left out."""
+    """Of the examples with these ids (a page of them), in their order; ids that are gone are left out."""
     marks = ", ".join("?" * len(ids))
     examples = {
         row[0]: (row[1], row[2])

@@ -110,12 +110,12 @@ def estimate(rates: Rates, plan: Plan) -> float | None:
 
 
 def seconds_ahead(rates: Rates, plan: Plan, position: Position) -> float | None:
-    """Wall seconds of all stages that are not opened yet; None as in `estimate`."""
+    """Wall seconds of all stages that are not opened yet; None as in `estimate`. May be more than any calendar has."""
     total = 0.0
     for seconds, amount in _ahead(rates, plan, position):
         if amount is None or (amount and seconds is None):
             return None
-        total += amount * (seconds or 0.0)
+        total += amount * seconds if seconds else 0.0  # the amount may be infinite: it grows from round to round
     return total
 
 

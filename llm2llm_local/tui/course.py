@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..report.curves import AccuracyCurve, CandidateCounts
-from ..report.duration import duration
+from ..report.duration import DAY_SECONDS, LONGEST_SECONDS, duration, estimated
 from ..report.progress import RunProgress
 from ..report.status import RunStatus
 from ..report.wilson import Accuracy
@@ -35,9 +35,15 @@ def title_of(course: Course) -> str:
         return title
     if left is None:
         return f"{title} · whole run: – left, not all measured yet"
-    done_at = datetime.fromtimestamp(course.read_at.timestamp() + left).astimezone()
-    at = f", done about {done_at:%a %H:%M}" if status.state == "running" else ""
-    return f"{title} · whole run: about {duration(left)} left{at}"
+    is_near = status.state == "running" and left <= LONGEST_SECONDS
+    at = f", done about {_moment(course.read_at, left)}" if is_near else ""
+    return f"{title} · whole run: {estimated(left)} left{at}"
+
+
+def _moment(now: datetime, seconds: float) -> str:
+    """By its weekday, or by its date where that weekday may come sooner, too."""
+    then = datetime.fromtimestamp(now.timestamp() + seconds).astimezone()
+    return f"{then:%a %H:%M}" if seconds < 6 * DAY_SECONDS else f"{then.day} {then:%b}"
 
 
 def facts_of(progress: RunProgress, current: StageProgress, cells: int) -> str:
