@@ -168,6 +168,23 @@ def test_an_option_that_a_subject_doesnt_read_is_refused_with_those_it_does(
 
 @pytest.mark.model
 @pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("n_parallel=300", "--size n_parallel=300: 255 is the most at once"),
+        ("min_p=2", "--size min_p=2: a probability is 1 at most"),
+        ("prefix_words=3000", "a text of about 3820 tokens; it can have 2048"),
+    ],
+)
+def test_sizes_that_a_teacher_cant_have_are_refused_before_anything_is_measured(
+    workspace: Workspace, tiny_models: TinyModels, size: str, said: str
+) -> None:
+    ending = workspace.llm2llm("bench", "teacher", "--teacher", tiny_models.teacher, "--size", size)
+    assert (ending.code, ending.out) == (2, "")
+    assert said in ending.err and "is prepared" not in ending.err and "Traceback" not in ending.err
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
     ("rows", "said"), [(None, "train.jsonl: no such file"), ('{"question": "Who?"}', "train.jsonl:1: no column")]
 )
 def test_data_that_cant_be_used_is_refused_before_anything_is_measured(

@@ -1,8 +1,8 @@
-"""The teacher's batching engine against one request at a time, and against what llama.cpp can do at most.
+"""The teacher's batching engine against one request at a time, and against a bare loop over llama.cpp's batches.
 
-All contenders write for the same chat prompts: a system text that all share, and a question of each. The prompts ask
-for far more text than may be written, so that replies end at the limit (with the default model: all of them); what
-was really written is counted.
+All contenders write for the same chat prompts: a system text that all share, and a question of each. Tokens are drawn
+as a run draws them whose configuration says nothing of it. The prompts ask for far more text than may be written, so
+that replies end at the limit (with the default model: nearly all of them); what was really written is counted.
 """
 
 from __future__ import annotations
@@ -13,14 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config import TeacherConfig
+from ..errors import ModelError, UserInputError
 from ..prefixes import shared_length
 from ..records import Message, TeacherPrompt
 from ..teacher.protocol import Sampling, TeacherRequest, TeacherSettings
 from .plan import Comparison, Contender, Repeat, Series
 
-_SAMPLING = Sampling(temperature=0.7, top_p=0.95, min_p=0.05)
+_DEFAULTS = TeacherConfig(model=Path())
 _N_BATCH = 512
 _CONTEXT_LENGTH = 2048
+_TOKENS_PER_WORD = 1.25
+"""Of the prompts, with what the chat's template adds."""
+_MOST_PARALLEL = 255
+"""As in the configuration: llama.cpp has 256 sequences, one of which is for what others share."""
 _WORDS = (
     "river library market bridge doctor letter garden winter engine captain village mirror paper window island farmer "
     "teacher planet copper silver morning ticket harbour painter summer castle forest railway lantern orchard"
@@ -32,7 +38,7 @@ _GROWTH = (8, 16, 32, 64, 128)
 class TeacherCase:
     """`gpu_layers` as in TeacherSettings; prompts are counted in words, about 1.2 tokens each, beside the chat's own.
 
-    `n_parallel`: most requests at once, of those that can be.
+    `n_parallel`: most requests at once, of those that can be. Raises UserInputError for sizes that can't be had.
     """
 
     model: Path
@@ -44,6 +50,27 @@ class TeacherCase:
     suffix_words: int = 18
     new_tokens: int = 48
     rng_seed: int = 1
+    temperature: float = _DEFAULTS.temperature
+    top_p: float = _DEFAULTS.top_p
+    min_p: float = _DEFAULTS.min_p
+
+    def __post_init__(self) -> None:
+        if self.n_parallel > _MOST_PARALLEL:
+            raise UserInputError(f"--size n_parallel={self.n_parallel}: {_MOST_PARALLEL} is the most at once")
+        for name, value in (("top_p", self.top_p), ("min_p", self.min_p)):
+            if value > 1:
+                raise UserInputError(f"--size {name}={value:g}: a probability is 1 at most")
+        n_tokens = round(_TOKENS_PER_WORD * (self.prefix_words + self.suffix_words)) + self.new_tokens
+        if n_tokens > _CONTEXT_LENGTH:
+            raise UserInputError(
+                f"--size: prefix_words = {self.prefix_words}, suffix_words = {self.suffix_words} and new_tokens = "
+                f"{self.new_tokens} make a text of about {n_tokens} tokens; it can have {_CONTEXT_LENGTH}",
+                "Make one of them smaller.",
+            )
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_p, self.min_p)
 
 
 def parts(model: Path, threads: int, gpu_layers: int) -> list[Comparison | Series]:
@@ -55,8 +82,9 @@ def parts(model: Path, threads: int, gpu_layers: int) -> list[Comparison | Serie
             case=case,
             contenders=(ours, Contender("one_at_a_time", one_at_a_time), Contender("bare_loop", bare_loop)),
             measure="tokens",
-            note="one_at_a_time: llama-cpp-python's create_chat_completion. bare_loop: llama.cpp's batches without "
-            "tokenization, texts, stop strings, refilling or a plan; the ratio to it is what these cost.",
+            note="one_at_a_time: llama-cpp-python's create_chat_completion, which draws from the 40 likeliest alone. "
+            "bare_loop: llama.cpp's batches and its own samplers, without tokenization, texts, stop strings, refilling "
+            "or a plan. The ratio to it is what these cost, and what our way of drawing the same tokens saves.",
         ),
         Series(
             Comparison("teacher: time by requests", case, (ours,), measure="requests", repeats=3),
@@ -84,7 +112,7 @@ def batched(case: TeacherCase) -> Repeat:
         )
     )
     requests = [
-        TeacherRequest(TeacherPrompt(chat, "", ()), _SAMPLING, None, number, case.new_tokens)
+        TeacherRequest(TeacherPrompt(chat, "", ()), case.sampling, None, number, case.new_tokens)
         for number, chat in enumerate(_chats(case))
     ]
 
@@ -96,7 +124,10 @@ def batched(case: TeacherCase) -> Repeat:
 
 
 def one_at_a_time(case: TeacherCase) -> Repeat:
-    """llama-cpp-python's own interface, which reads again only what a prompt does not share with the one before."""
+    """llama-cpp-python's own interface, which reads again only what a prompt does not share with the one before.
+
+    Its top-k of 40 is left as it is: it draws faster with it.
+    """
     from llama_cpp import Llama
 
     llama = Llama(
@@ -116,9 +147,9 @@ def one_at_a_time(case: TeacherCase) -> Repeat:
         for number, chat in enumerate(chats):
             answer: Any = llama.create_chat_completion(
                 messages=chat,
-                temperature=_SAMPLING.temperature,
-                top_p=_SAMPLING.top_p,
-                min_p=_SAMPLING.min_p,
+                temperature=case.temperature,
+                top_p=case.top_p,
+                min_p=case.min_p,
                 seed=number,
                 max_tokens=case.new_tokens,
             )
@@ -129,7 +160,10 @@ def one_at_a_time(case: TeacherCase) -> Repeat:
 
 
 def bare_loop(case: TeacherCase) -> Repeat:
-    """The prefix, the rest of each prompt, then a pass for each token: nothing but llama.cpp's functions."""
+    """The prefix, the rest of each prompt, then a pass for each token: nothing but llama.cpp's functions.
+
+    Raises ModelError when llama.cpp can't make its context.
+    """
     import llama_cpp
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
@@ -152,14 +186,19 @@ def bare_loop(case: TeacherCase) -> Repeat:
         n_cells = n_shared + max(sum(len(one) - n_shared + case.new_tokens for one in batch) for batch in rounds)
         parameters.kv_unified = True
     else:  # what is fastest there: see Engine
-        n_cells = case.n_parallel * (max(map(len, prompts)) + case.new_tokens)
+        n_cells = len(rounds[0]) * (max(map(len, prompts)) + case.new_tokens)
         parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.n_ctx = n_cells  # rounded up by llama.cpp
     parameters.n_batch = parameters.n_ubatch = _N_BATCH
-    parameters.n_seq_max = case.n_parallel
+    parameters.n_seq_max = len(rounds[0])
     parameters.n_threads = parameters.n_threads_batch = case.threads
     parameters.no_perf = True
     context = llama_cpp.llama_init_from_model(model.handle, parameters)
+    if context is None:
+        raise ModelError(
+            f"{case.model}: llama.cpp can't make a context of {n_cells} tokens for {len(rounds[0])} at once",
+            "Lower --size n_parallel, or free memory.",
+        )
     memory = llama_cpp.llama_get_memory(context)
     batch = llama_cpp.llama_batch_init(_N_BATCH, 0, 1)
 
@@ -176,7 +215,7 @@ def bare_loop(case: TeacherCase) -> Repeat:
 
     def write(prompts: Sequence[Sequence[int]]) -> None:
         llama_cpp.llama_memory_clear(memory, True)
-        chains = [_chain(number) for number in range(len(prompts))]
+        chains = [_chain(case.sampling, number) for number in range(len(prompts))]
         prefix = [(token, position, 0, False) for position, token in enumerate(prompts[0][:n_shared])]
         for start in range(0, n_shared, _N_BATCH):
             decode(prefix[start : start + _N_BATCH])
@@ -210,17 +249,17 @@ def bare_loop(case: TeacherCase) -> Repeat:
     return repeat
 
 
-def _chain(rng_seed: int) -> Any:
+def _chain(sampling: Sampling, rng_seed: int) -> Any:
+    """min-p first, as llama.cpp's own chat example has it: it leaves little for the others."""
     import llama_cpp
 
     chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-    for sampler in (
-        llama_cpp.llama_sampler_init_min_p(_SAMPLING.min_p, 1),
-        llama_cpp.llama_sampler_init_top_p(_SAMPLING.top_p, 1),
-        llama_cpp.llama_sampler_init_temp(_SAMPLING.temperature),
-        llama_cpp.llama_sampler_init_dist(rng_seed),
-    ):
-        llama_cpp.llama_sampler_chain_add(chain, sampler)
+    if sampling.min_p > 0:
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_min_p(sampling.min_p, 1))
+    if sampling.top_p < 1:
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_top_p(sampling.top_p, 1))
+    llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_temp(sampling.temperature))
+    llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_dist(rng_seed))
     return chain
 
 
