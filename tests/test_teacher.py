@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from llama_cpp import llama_chat_format
 from tiny_models import TinyModels, always_writes, rewrite_gguf
 from transformers import AutoTokenizer
 
+from llm2llm_local.doctor import can_offload
 from llm2llm_local.errors import ModelError, OutOfMemoryError
 from llm2llm_local.records import FinishReason, Message, Reply, TeacherPrompt
 from llm2llm_local.teacher import llama_log
@@ -446,6 +448,39 @@ def test_layers_for_a_gpu_need_a_llama_cpp_that_knows_it(
         GgufModel(tiny_models.teacher, 1)
     assert caught.value.remedy == 'Build it with make setup CUDA=1, or set hardware.device = "cpu".'
     GgufModel(tiny_models.teacher, 0).close()
+
+
+@pytest.mark.parametrize(("gpu_layers", "is_alone"), [(0, False), (-1, True)])
+def test_without_layers_on_a_gpu_llama_cpp_is_given_none(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch, gpu_layers: int, is_alone: bool
+) -> None:
+    """A build for CUDA would take some memory of each, and compute there with weights of the machine's memory."""
+    seen: list[Any] = []
+
+    def look(name: str) -> None:
+        real = getattr(llama_cpp, name)
+
+        def call(first: Any, parameters: Any) -> Any:
+            seen.append(parameters)
+            return real(first, parameters)
+
+        monkeypatch.setattr(llama_cpp, name, call)
+
+    look("llama_model_load_from_file")
+    look("llama_init_from_model")
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: True)
+    settings = dataclasses.replace(teacher_settings(tiny_models.teacher, CONTEXT_LENGTH), gpu_layers=gpu_layers)
+    assert ask_one(LlamaTeacher(settings), request(temperature=0.0)).output_tokens
+    of_model, of_context = seen
+    assert (of_context.op_offload, of_context.offload_kqv) == (is_alone, is_alone)
+    if is_alone:
+        assert of_model.devices is None  # all that there are, of which main_gpu is taken
+    else:
+        assert ctypes.c_void_p.from_address(of_model.devices).value is None  # the list's end is its first
+
+
+def test_what_llama_cpp_says_of_gpus_is_asked_without_importing_it() -> None:
+    assert can_offload() == llama_cpp.llama_supports_gpu_offload()
 
 
 @pytest.mark.parametrize(("gpu_layers", "advises_fewer"), [(0, False), (-1, True)])

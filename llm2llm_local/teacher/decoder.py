@@ -113,7 +113,7 @@ class Decoder:
         parameters.flash_attn_type = _FLASH_ATTENTION["off" if sizes.has_streams else settings.flash_attention]
         parameters.kv_unified = not sizes.has_streams
         parameters.swa_full = True  # a prefix is whole even where a model looks back through a window only
-        parameters.offload_kqv = settings.gpu_layers != 0
+        parameters.offload_kqv = parameters.op_offload = settings.gpu_layers != 0
         parameters.no_perf = True
         with collected_errors() as errors:
             context = llama_cpp.llama_init_from_model(self._model.handle, parameters)

@@ -15,6 +15,11 @@ from .llama_log import collected_errors
 _WORDS_FOR_NO_MEMORY = ("alloc", "out of memory", "not enough space")
 """What the errors of llama.cpp's backends have in common when memory is short."""
 
+_NO_DEVICES = (ctypes.c_void_p * 1)()
+"""A list of llama.cpp's with nothing before its end: a build for CUDA then leaves every GPU alone. With main_gpu = -1
+it would use none, either, but ask each for its memory first, which takes some of it (llama_prepare_model_devices).
+"""
+
 
 def memory_is_short(errors: list[str]) -> bool:
     return any(word in error.lower() for error in errors for word in _WORDS_FOR_NO_MEMORY)
@@ -37,6 +42,8 @@ class GgufModel:
         parameters.n_gpu_layers = gpu_layers if gpu_layers >= 0 else 2**31 - 1
         parameters.split_mode = llama_cpp.LLAMA_SPLIT_MODE_NONE  # one GPU, the one that the memory plan measured
         parameters.main_gpu = 0
+        if gpu_layers == 0:
+            parameters.devices = ctypes.addressof(_NO_DEVICES)
         llama_cpp.llama_backend_init()
         with collected_errors() as errors:
             handle = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
