@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,21 +15,31 @@ from dashboards import MACHINE, ask, held, make, work_on
 from screens import LARGE, SMALL, line_with, opened, press, said, settled, shown, until
 from textual.geometry import Region
 from textual.screen import Screen
-from workspaces import add_run, fill
+from workspaces import CONFIG_BY_HAND, add_run, fill
 
 from llm2llm_local.records import Status
 from llm2llm_local.report.commands import pending_command
-from llm2llm_local.report.duration import duration
+from llm2llm_local.report.duration import duration, short_duration
 from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.wishes import add_command
 from llm2llm_local.store.writer import Store
-from llm2llm_local.tui.course import gain_of
+from llm2llm_local.tui.course import gain_of, title_of
 from llm2llm_local.tui.hardware import Gpu, Sample, Sampler
 from llm2llm_local.tui.widgets.hardware_panel import HardwarePanel
 from llm2llm_local.tui.widgets.panel import Panel
+from llm2llm_local.tui.widgets.timeline import Timeline
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("machine")]
+
+
+@pytest.fixture
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 # --- how far the run is ---
@@ -34,9 +49,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("machine")]
 async def test_a_running_run_is_told_at_every_size(tmp_path: Path, size: tuple[int, int]) -> None:
     with held(make(tmp_path)):
         async with opened(tmp_path, "dashboard", size=size) as pilot:
-            stages = line_with(pilot, "✓ 1 min 00 s").split("✓")
-            assert [part.split()[0] for part in stages[1:]] == ["1", "6", "<1", "1", "<1"]
-            assert "▶ 33%" in line_with(pilot, "✓ 1 min 20 s")
+            is_small = size == SMALL
+            stages = line_with(pilot, "✓ 1m 00s" if is_small else "✓ 1 min 00 s").split("✓")
+            took = ["1m", "6s", "<1s", "1m", "<1s"] if is_small else ["1", "6", "<1", "1", "<1"]
+            assert [part.split()[0] for part in stages[1:]] == took
+            assert "▶ 33%" in line_with(pilot, "✓ 1m 20s" if is_small else "✓ 1 min 20 s")
             now = line_with(pilot, "examples/s")
             assert "predict    33% ━" in now
             assert "2/5 examples · 1.0 examples/s · 3 s left" in now  # a batch of 2 rows in 2 s
@@ -51,6 +68,42 @@ async def test_the_whole_run_has_a_time_left_once_all_was_measured(tmp_path: Pat
             title = line_with(pilot, "whole run")
     assert "whole run: about" in title
     assert "left, done about" in title
+
+
+@pytest.mark.parametrize("iterations", [100, 150])
+async def test_what_grows_beyond_a_year_has_no_figure(tmp_path: Path, iterations: int) -> None:
+    config = {**CONFIG_BY_HAND, "loop.iterations": iterations, "loop.augment_from": "all"}
+    with Store(tmp_path) as store:
+        run = add_run(store, config=json.dumps(config))
+        fill(run)
+        for stage in ("train", "predict", "grade", "augment", "check"):
+            work_on(run, 0, stage, units=1, done=1, seconds=5.0)
+        run.close_iteration(0)
+        run.open_stage(1, "train", 0, "", {}, units=1)
+    with held(tmp_path):
+        async with opened(tmp_path, "dashboard") as pilot:
+            assert "whole run: more than a year left" in line_with(pilot, "whole run")
+            assert "done about" not in shown(pilot)
+
+
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        (1.5, "about 1 d 12 h left, done about Tue 00:00"),
+        (5.9, "about 5 d 21 h left, done about Sat 09:36"),
+        (12, "about 12 d 0 h left, done about 13 Mar"),
+        (364, "about 364 d 0 h left, done about 28 Feb"),
+        (366, "more than a year left"),
+    ],
+)
+@pytest.mark.usefixtures("_utc")
+async def test_the_end_is_told_by_its_date_where_weekdays_come_again(tmp_path: Path, days: float, told: str) -> None:
+    with held(make(tmp_path)):
+        async with opened(tmp_path, "dashboard") as pilot:
+            course = pilot.app.screen.query_one(Timeline).course
+    assert course is not None
+    far = replace(course, progress=replace(course.progress, seconds_left=days * 86_400))
+    assert title_of(far) == f"Iteration 1 of 2 · whole run: {told}"
 
 
 async def test_a_starting_run_invents_no_number(tmp_path: Path) -> None:
@@ -249,10 +302,32 @@ def test_a_gain_is_told_with_its_intervals() -> None:
         (3599, "59 min 59 s"),
         (3600, "1 h 00 min"),
         (90_000, "1 d 1 h"),
+        (365 * 86_400, "365 d 0 h"),
+        (366 * 86_400, "more than a year"),
+        (math.inf, "more than a year"),
+        (math.nan, "more than a year"),
     ],
 )
 def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cells", "words"),
+    [
+        (0.4, 7, "<1s"),
+        (59.4, 7, "59s"),
+        (2100, 7, "35m 00s"),
+        (2100, 6, "35m"),
+        (86_399, 7, "23h 59m"),
+        (104 * 3600, 7, "4d 8h"),
+        (104 * 3600, 4, "4d"),
+        (1e300, 4, ">1y"),
+        (math.inf, 4, ">1y"),
+    ],
+)
+def test_durations_in_few_cells(seconds: float, cells: int, words: str) -> None:
+    assert short_duration(seconds, cells) == words
 
 
 # --- steering ---

@@ -80,3 +80,23 @@ def test_where_there_is_room_a_rate_says_what_it_counts(workspace: Path) -> None
     assert "6.0 candidates/min" in full
     assert facts_of(progress, progress.current, len(full)) == full
     assert "6.0/min" in facts_of(progress, progress.current, len(full) - 1)
+
+
+@pytest.mark.parametrize("size", [SMALL, (90, 24), (110, 34), (120, 34), (140, 45), (160, 45)])
+async def test_times_of_stages_neither_touch_nor_leave_their_columns(workspace: Path, size: tuple[int, int]) -> None:
+    took = {"train": 2100.0, "predict": 1390.0, "grade": 1.0, "augment": 86_399.0, "check": 905.0}
+    async with opened(workspace, "dashboard", size=size) as pilot:
+        line = pilot.app.screen.query_one(Timeline)
+        course = line.course
+        assert course is not None
+        stages = tuple(
+            StageProgress(0, name, 0, "done", 1.0, 1, 1, 1, 1, seconds, "") for name, seconds in took.items()
+        )
+        line.show(replace(course, progress=replace(course.progress, stages=stages, current=None)))
+        await settled(pilot)
+        names, row = (text.plain for text in line.lines()[:2])
+        assert len(row.rstrip()) <= line.size.width
+        for name in took:
+            start = names.index(name)
+            assert row[start - 1 : start + 2] == " ✓ "
+        assert "✓ 35m 00s" in row or "✓ 35 min 00 s" in row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.style import Style
 from rich.text import Text
 
-from ...report.duration import duration
+from ...report.duration import FULL_CELLS, duration, short_duration
 from ..course import Course, facts_of, figures_of, gain_of, title_of
 from ..ink import bar, ink
 from .bars import SIGNS
@@ -75,7 +75,9 @@ class Timeline(Panel):
             return Text("·".ljust(cells), style="dim")
         if rounds[-1].status == "done":
             seconds = sum(one.seconds for one in rounds)
-            return Text.assemble(("✓ ", ink(self.app, "success")), duration(seconds).ljust(cells - 2))
+            room = cells - len("✓ ") - 1  # a blank parts it from the next one
+            took = duration(seconds) if room >= FULL_CELLS else short_duration(seconds, room)
+            return Text.assemble(("✓ ", ink(self.app, "success")), took.ljust(room + 1))
         return Text(f"{SIGNS[course.status.state]} {rounds[-1].share:.0%}".ljust(cells), style=self._style(course))
 
     def _now(self, course: Course) -> Text:
