@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from llm2llm_local.report.rates import (
     rates_within,
     seconds_ahead,
 )
-from llm2llm_local.report.work import run_work
+from llm2llm_local.report.work import RunWork, run_work
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 
@@ -98,7 +99,36 @@ def test_another_task_or_machine_has_other_rates(tmp_path: Path, measured: dict[
         assert measured_rates(connection, changed(measured, name)) == Rates()
 
 
-@pytest.mark.parametrize("name", ["student.learning_rate", "loop.iterations", "teacher.temperature", "student.epochs"])
+@pytest.mark.parametrize("name", ["student.learning_rate", "student.epochs", "data.sample", "loop.augment_from"])
+def test_a_student_that_learns_otherwise_has_other_failures_at_the_same_speed(
+    tmp_path: Path, measured: dict[str, Any], name: str
+) -> None:
+    with open_reader(tmp_path) as connection:
+        rates = measured_rates(connection, changed(measured, name))
+        assert rates == replace(measured_rates(connection, measured), failures=None)
+
+
+def test_hundreds_of_earlier_runs_are_not_looked_into(
+    tmp_path: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_into: list[int] = []
+
+    def counted(connection: sqlite3.Connection, run_id: int) -> RunWork:
+        looked_into.append(run_id)
+        return run_work(connection, run_id)
+
+    monkeypatch.setattr("llm2llm_local.report.rates.run_work", counted)
+    with Store(tmp_path) as store:
+        for _ in range(100):
+            add_run(store, config=json.dumps(measured))
+        with store.transaction():  # add_run brings a model of its own
+            store.execute("UPDATE runs SET student_model_id = 1, teacher_model_id = 1")
+    with open_reader(tmp_path) as connection:
+        assert measured_rates(connection, measured) == Rates()
+    assert looked_into == list(range(101, 81, -1))
+
+
+@pytest.mark.parametrize("name", ["loop.iterations", "teacher.temperature", "student.weight_decay"])
 def test_what_changes_no_speed_changes_no_rate(tmp_path: Path, measured: dict[str, Any], name: str) -> None:
     with open_reader(tmp_path) as connection:
         assert measured_rates(connection, changed(measured, name)) == measured_rates(connection, measured) != Rates()

@@ -48,7 +48,20 @@ _TEACHER = (
 )
 """Configuration that must be the same for another run's rates to count: models, texts, batches and machine."""
 
-_BY_STUDENT = ("train", "predict", "grade", "failures")
+_LEARNING = (
+    "student.epochs",
+    "student.learning_rate",
+    "student.lora_alpha",
+    "data.sample",
+    "loop.augment_from",
+    "loop.fine_tune",
+)
+"""And for its share of failures: how long, how fast and on how much a student learns changes that many times over."""
+
+_BY_STUDENT = ("train", "predict", "grade")
+_BY_LEARNING = ("failures",)
+_MOST_EARLIER_RUNS = 20
+"""Looked into. What none of them measured isn't looked for in hundreds more, every other second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +174,7 @@ def measured_rates(connection: sqlite3.Connection, config: Mapping[str, Any]) ->
 
 
 def rates_of(connection: sqlite3.Connection, work: RunWork) -> Rates:
-    """What the run itself measured; the rest from the newest earlier run with the same models and conditions."""
+    """What the run itself measured; the rest from the newest earlier runs with the same models and conditions."""
     own = rates_within(work)
     row = connection.execute(
         "SELECT student_model_id, teacher_model_id FROM runs WHERE run_id = ?", [work.run_id]
@@ -202,19 +215,21 @@ def _of_earlier_runs(
     before_run_id: int | None,
 ) -> Rates:
     rows = connection.execute(
-        "SELECT run_id, config, student_model_id, teacher_model_id FROM runs WHERE run_id < coalesce(?, run_id + 1) "
-        "ORDER BY run_id DESC",
-        [before_run_id],
+        "SELECT run_id, config, student_model_id, teacher_model_id FROM runs WHERE run_id < coalesce(?1, run_id + 1) "
+        "AND (student_model_id = ?2 OR teacher_model_id = ?3) ORDER BY run_id DESC LIMIT ?4",
+        [before_run_id, student, teacher, _MOST_EARLIER_RUNS],
     )
-    by_teacher = [field.name for field in fields(Rates) if field.name not in _BY_STUDENT]
+    by_teacher = [field.name for field in fields(Rates) if field.name not in (*_BY_STUDENT, *_BY_LEARNING)]
     for run_id, text, of_student, of_teacher in rows:
-        missing = [name for name in (*_BY_STUDENT, *by_teacher) if getattr(rates, name) is None]
+        missing = [field.name for field in fields(Rates) if getattr(rates, field.name) is None]
         if not missing:
             break
         other = json.loads(text)
         usable: list[str] = []
         if of_student == student and _same(config, other, _STUDENT):
             usable += _BY_STUDENT
+            if _same(config, other, _LEARNING):
+                usable += _BY_LEARNING
         if of_teacher == teacher and _same(config, other, _TEACHER):
             usable += by_teacher
         if set(usable) & set(missing):
