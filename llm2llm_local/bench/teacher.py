@@ -2,7 +2,7 @@
 
 All contenders write for the same chat prompts: a system text that all share, and a question of each. Tokens are drawn
 as a run draws them whose configuration says nothing of it. The prompts ask for far more text than may be written, so
-that replies end at the limit (with the default model: nearly all of them); what was really written is counted.
+that replies end at the limit (with the default model: all of them); what was really written is counted.
 """
 
 from __future__ import annotations
