@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from workspaces import Workspace, copied
 
+from llm2llm_local import doctor
 from llm2llm_local.doctor import diagnose
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.loop import plans as plans_module
@@ -263,6 +265,68 @@ def test_a_teacher_that_lies_beside_the_gpu_in_part_is_counted_there_too(
 def test_where_both_fit_nothing_is_warned_of(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
     assert {finding.level for finding in diagnose(workspace.config, ())} == {"ok"}
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver's library made by hand, with one of 16 GiB."""
+    nvml = types.ModuleType("pynvml")
+    nvml.__dict__.update(
+        NVMLError=OSError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 1,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda gpu: "a GPU",
+        nvmlDeviceGetCudaComputeCapability=lambda gpu: (8, 9),
+        nvmlDeviceGetMemoryInfo=lambda gpu: types.SimpleNamespace(total=2**34, free=2**34, used=0),
+    )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+
+
+@pytest.mark.parametrize(
+    ("offloads", "torch", "gpu_layers", "words"),
+    [
+        (False, "2.13.0+cpu", "auto", ["llama.cpp is no build for CUDA", "PyTorch is no build for CUDA"]),
+        (False, "2.13.0+cpu", "0", ["PyTorch is no build for CUDA"]),
+        (True, "2.13.0+cpu", "auto", ["PyTorch is no build for CUDA"]),
+        (False, "2.13.0", "auto", ["llama.cpp is no build for CUDA"]),
+        (True, "2.13.0", "auto", []),
+    ],
+)
+def test_libraries_that_can_not_use_the_gpu_are_errors_as_in_a_run(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: None,
+    offloads: bool,
+    torch: str,
+    gpu_layers: str,
+    words: list[str],
+) -> None:
+    monkeypatch.setattr(doctor, "can_offload", lambda: offloads)
+    monkeypatch.setattr("importlib.metadata.version", lambda package: torch)
+    found = diagnose(workspace.config, ("hardware.device=auto", f"teacher.gpu_layers={gpu_layers}"))
+    errors = [finding.text for finding in found if finding.is_error]
+    assert [text.partition(" and can't put")[0] for text in errors] == words
+    assert all(
+        text.endswith('there; make setup CUDA=1 installs one, or set hardware.device = "cpu"') for text in errors
+    )
+
+
+def test_workers_get_the_device_that_was_decided_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, gpu: None
+) -> None:
+    """A student that looked for itself would train on a CPU where PyTorch has no CUDA, and the plan says otherwise."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(work_module, "WorkerPool", lambda **keywords: given.update(keywords))
+    watcher: Any = types.SimpleNamespace(message=lambda text: None)
+    control: Any = types.SimpleNamespace(look=lambda: None)
+    inputs = read_inputs(workspace.config, ("hardware.device=auto",))
+    workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)  # so that it is planned anew
+    with Store(workspace.folder) as store:
+        work_module._pool(store.of_run(1), inputs, watcher, control)
+    assert (given["student"].device, given["plan"].device, given["teacher"].gpu_layers) == ("cuda", "cuda", 3)
 
 
 # --- what can't be planned ---

@@ -94,7 +94,7 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
             lora_alpha=config.student.lora_alpha,
             lora_dropout=config.student.lora_dropout,
             max_length=config.student.max_length,
-            device=config.hardware.device,
+            device=inputs.device,
             threads=threads(config),
         ),
         plan=plan.memory,
