@@ -166,7 +166,7 @@ def smaller(plan: TeacherPlan, sizes: LayerSizes, what: Literal["weights", "cont
 
     Weights: half the layers on the GPU. Context, in this order: half the sequences and their cache, down to what one
     request needs (without attention there is no cache: half the sequences, down to one); a quantized cache; half the
-    tokens in a forward pass; half the layers on the GPU. Each has a limit, so this ends.
+    tokens in a forward pass; half the layers on the GPU, which cost the most speed. Each has a limit, so this ends.
     """
     changes = _smaller_context(plan, sizes) if what == "context" else {}
     if not changes and plan.gpu_layers and "gpu_layers" not in plan.by_hand:
@@ -232,7 +232,10 @@ def numbers_of_sequences(wishes: TeacherWishes) -> list[int]:
 
 
 def enough_sequences(wishes: TeacherWishes) -> int:
-    """The least of those numbers that precision, and then layers on the GPU, give way to."""
+    """The least of those numbers that precision gives way to, and layers on the GPU where they don't all fit.
+
+    Only in a first plan, which leaves out layers one by one: `smaller` halves them, and gives up sequences first.
+    """
     numbers = numbers_of_sequences(wishes)
     return min(n for n in numbers if n >= min(numbers[0], _MANY_SEQUENCES))
 
