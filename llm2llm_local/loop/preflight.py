@@ -53,7 +53,7 @@ def _check_teacher(run: Run) -> None:
     run.watcher.message(f"longest teacher prompt: about {longest} tokens of {room} beside a reply")
 
 
-def _longest_shown(run: Run, seeds: Sequence[Example]) -> list[tuple[Example, Sequence[Example]]]:
+def _longest_shown(run: Run, seeds: Sequence[Example]) -> list[tuple[Example, list[Example]]]:
     """The failures whose prompts are the longest, each with the longest demonstrations that it can be given.
 
     A seed of few words comes in where the others of its kind have many, so each kind's longest are looked at. New
