@@ -20,8 +20,9 @@ from llm2llm_local.bench import prediction, training
 from llm2llm_local.bench.measure import measure_series
 from llm2llm_local.bench.plan import Prepare, against
 from llm2llm_local.bench.prediction import PredictionCase, worked_problems
+from llm2llm_local.bench.teacher import TeacherCase, bare_loop
 from llm2llm_local.bench.training import TrainingCase
-from llm2llm_local.errors import DataError, UserInputError
+from llm2llm_local.errors import DataError, ModelError, UserInputError
 from llm2llm_local.student import precision
 from llm2llm_local.student.batching import learning_rate_factor
 
@@ -415,6 +416,15 @@ def test_the_teachers_contenders_write_as_many_replies(tmp_path: Path, tiny_mode
         assert one["repeats"][0]["counts"]["tokens"] > 0
     (series,) = document["series"]
     assert [one["contenders"][0]["repeats"][0]["counts"]["requests"] for one in series["at"]] == [2, 4]
+
+
+@pytest.mark.model
+def test_a_bare_loop_without_its_context_says_so(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    import llama_cpp
+
+    monkeypatch.setattr(llama_cpp, "llama_init_from_model", lambda model, parameters: None)
+    with pytest.raises(ModelError, match=r"can't make a context of \d+ tokens for 32 at once\.?\n.*n_parallel"):
+        bare_loop(TeacherCase(tiny_models.teacher, 1, 0))
 
 
 @pytest.mark.model
