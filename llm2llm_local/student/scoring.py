@@ -261,7 +261,7 @@ def _normalizers(logits: torch.Tensor) -> torch.Tensor:
     """The logarithm of the sum of the exponentials of each row (rows, vocabulary): few rows at once stay in the cache
     from one of its passes to the next (measured on a CPU with 250 rows of 49,152: 36 ms, all at once 70).
     """
-    return torch.cat([rows.logsumexp(1) for rows in logits.split(_ROWS_IN_CACHE)])
+    return torch.cat([rows.logsumexp(1) for rows in torch.split(logits, _ROWS_IN_CACHE)])
 
 
 def _tree_mask(tree: CompletionTree, key_values: KeyValues, nodes: torch.Tensor) -> torch.Tensor:
