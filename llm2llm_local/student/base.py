@@ -252,7 +252,8 @@ def _device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError(
-            'hardware.device = "cuda", but PyTorch finds no GPU', 'Use "auto" or "cpu"; see llm2llm doctor.'
+            "the student is to be on the GPU, but PyTorch finds no GPU",
+            'Install its build for CUDA with make setup CUDA=1, or set hardware.device = "cpu".',
         )
     return wanted
 
