@@ -18,7 +18,10 @@ from .training import Training
 
 
 class LoraStudent:
-    """`Student` on this machine. Raises ModelError when the model can't be loaded, OutOfMemoryError when it doesn't fit."""
+    """`Student` on this machine.
+
+    Raises ModelError when the model can't be loaded, OutOfMemoryError when it doesn't fit.
+    """
 
     def __init__(self, settings: StudentSettings) -> None:
         self._adapted = AdaptedModel(settings)
