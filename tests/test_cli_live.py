@@ -162,7 +162,7 @@ def n_units(workspace: Workspace) -> int:
 
 @pytest.mark.model
 def test_two_interrupts_stop_a_run_within_its_unit(started: Started) -> None:
-    workspace, process = started(student__epochs="300", student__checkpoint_steps="100000", loop__iterations="1")
+    workspace, process = started(student__epochs="100", student__checkpoint_steps="100000", loop__iterations="1")
     wait_for(lambda: "iteration 0 train: 1 segment\n" in workspace.error_output())
     time.sleep(0.2)  # well within the only segment
     process.send_signal(signal.SIGINT)
