@@ -46,7 +46,12 @@ class AdaptedModel:
     """A base model with one adapter. Raises ModelError when it can't be loaded, OutOfMemoryError for want of memory."""
 
     def __init__(self, settings: StudentSettings) -> None:
-        self.device = _device(settings.device)
+        self.device = settings.device
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise ModelError(
+                "the student is to be on the GPU, but PyTorch finds no GPU",
+                'Install its build for CUDA with make setup CUDA=1, or set hardware.device = "cpu".',
+            )
         try:
             self._load(settings)
         except (RuntimeError, MemoryError) as error:
@@ -245,17 +250,6 @@ def _keeps_states(base: Any) -> bool:
     """Whether a layer is recurrent or a convolution (Mamba, RecurrentGemma, LFM2): its rows can't join and leave."""
     kinds = getattr(base.config.get_text_config(), "layer_types", None) or ()
     return bool(getattr(base, "_is_stateful", False)) or any(kind not in _ATTENTION for kind in kinds)
-
-
-def _device(wanted: str) -> str:
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            "the student is to be on the GPU, but PyTorch finds no GPU",
-            'Install its build for CUDA with make setup CUDA=1, or set hardware.device = "cpu".',
-        )
-    return wanted
 
 
 def _quantization(kind: str, dtype: torch.dtype) -> BitsAndBytesConfig | None:

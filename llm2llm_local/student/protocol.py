@@ -28,7 +28,7 @@ class StudentSettings:
     lora_alpha: int
     lora_dropout: float
     max_length: int
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["cpu", "cuda"]
     threads: int
 
 
