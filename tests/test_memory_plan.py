@@ -33,22 +33,12 @@ def test_activations_are_planned_in_the_precision_in_which_the_student_computes(
         assert measured <= planned / (1000 * 2 * 8) <= measured * 1.05
 
 
-def test_a_projection_in_float32_is_planned_beside_embeddings_that_were_tied_to_it() -> None:
-    tied, untied = (
-        planned_student("cpu", "none", WeightCounts(10**6, n * 8000), compute_dtype="bfloat16").weight_bytes
-        for n in (1, 2)
-    )
-    assert (tied, untied) == (2 * 10**6 + 8000 * (2 + 4), 2 * 10**6 + 8000 * (2 + 4))
-
-
 @pytest.mark.model
 @pytest.mark.parametrize(("compute_dtype", "n_bytes"), [("float32", 4), ("bfloat16", 2)])
 def test_a_students_weights_are_planned_as_they_are_loaded(
     tiny_models: TinyModels, compute_dtype: Any, n_bytes: int
 ) -> None:
-    """Matrices of layers in 4 bits, all else whole; dequantized, the matrices are as large as on paper. In bfloat16
-    the vocabulary projection is whole still.
-    """
+    """Matrices of layers in 4 bits, all else whole; dequantized, the matrices are as large as on paper."""
     from trainings import settings
 
     from llm2llm_local.student.lora import LoraStudent
@@ -59,7 +49,7 @@ def test_a_students_weights_are_planned_as_they_are_loaded(
     base = [parameter for parameter in loaded.model.parameters() if not parameter.requires_grad]
     assert weights.in_layers * n_bytes == loaded.dequantized.n_bytes
     others = sum(one.nbytes for one in base if one.dtype != torch.uint8)
-    assert others == weights.others * n_bytes + file.vocab_size * file.n_embd * (4 - n_bytes)
+    assert others == weights.others * n_bytes
     planned = student_memory(
         file,
         weights,

@@ -148,7 +148,7 @@ def test_scores_of_the_vocabulary_are_in_float32(
 
     def watched(*arguments: Any) -> Any:
         found = forward(*arguments)
-        seen.append(found[0])
+        seen.append(found)
         return found
 
     monkeypatch.setattr(cache, "forward", watched)
@@ -161,11 +161,12 @@ def test_scores_of_the_vocabulary_are_in_float32(
         assert (logits.bfloat16().float() != logits).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("n_tokens", [300, 9000])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_projection_in_bfloat16_ends_in_float32(bias: bool) -> None:
+def test_a_projection_in_bfloat16_ends_in_float32(bias: bool, n_tokens: int) -> None:
     """Of weights that stay as they are: only their products with rows are added up in float32, and not rounded."""
     torch.manual_seed(1)
-    head = torch.nn.Linear(64, 300, bias=bias).bfloat16().requires_grad_(False)
+    head = torch.nn.Linear(64, n_tokens, bias=bias).bfloat16().requires_grad_(False)
     head.__class__ = Float32Scores
     assert head.weight.dtype == torch.bfloat16
     rows = torch.randn(2, 5, 64).bfloat16().requires_grad_()
@@ -174,7 +175,7 @@ def test_a_projection_in_bfloat16_ends_in_float32(bias: bool) -> None:
     assert scores.dtype == torch.float32
     assert torch.allclose(scores.double(), exact, rtol=1e-5, atol=1e-5)
 
-    wanted = torch.randn(2, 5, 300)
+    wanted = torch.randn(2, 5, n_tokens)
     (gradient,) = torch.autograd.grad(scores, rows, wanted)
     (expected,) = torch.autograd.grad(exact, rows, wanted.double())
     assert gradient.dtype == torch.bfloat16
@@ -206,13 +207,15 @@ def test_a_gpu_makes_scores_in_float32_of_weights_in_bfloat16() -> None:
 
 
 @pytest.mark.model
-def test_embeddings_that_were_tied_to_the_projection_stay_as_they_are(tiny_models: TinyModels) -> None:
+def test_the_projection_stays_tied_to_the_embeddings(tiny_models: TinyModels) -> None:
+    """Nothing is in memory twice."""
     model = AutoModelForCausalLM.from_pretrained(tiny_models.student, dtype=torch.bfloat16)
-    float32_parts.scores_in_float32(model)
     head = model.get_output_embeddings()
+    head.weight = model.get_input_embeddings().weight
+    float32_parts.scores_in_float32(model)
     assert type(head) is Float32Scores
-    assert head.weight.dtype == torch.float32
-    assert model.get_input_embeddings().weight.dtype == torch.bfloat16
+    assert head.weight.dtype == torch.bfloat16
+    assert head.weight is model.get_input_embeddings().weight
 
 
 @pytest.mark.model

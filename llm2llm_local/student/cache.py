@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from ..prefixes import shared_length
 from .linear import product
@@ -39,6 +40,9 @@ or 512.
 _PASS_TOKENS = 64
 """A forward pass of its own costs about as much as so many tokens more in another one, since it reads all weights."""
 
+Pick = Callable[[torch.Tensor], torch.Tensor]
+"""Picks some rows and columns from keys or values (rows, heads, columns, width)."""
+
 Select = Callable[[torch.Tensor], torch.Tensor]
 """Picks from hidden states (rows, tokens, width) those (n, width) whose next token is asked for."""
 
@@ -55,9 +59,14 @@ class KeyValues:
         """Of each row: the position of the token that comes next."""
         return self.mask.sum(1)
 
+    @staticmethod
+    def of(cache: DynamicCache, mask: torch.Tensor) -> KeyValues:
+        """What a model has left in a cache; `mask` says which columns count."""
+        return KeyValues(tuple((layer.keys, layer.values) for layer in cache.layers), mask)
+
     def cache(self) -> DynamicCache:
         """To be handed to a model, which doesn't change these tensors."""
-        return DynamicCache(self.layers)
+        return _cache(_Layer(keys, values) for keys, values in self.layers)
 
     def expanded(self, n_rows: int) -> KeyValues:
         """The one row, n times, without a copy."""
@@ -68,26 +77,26 @@ class KeyValues:
 
     def rows(self, indices: Sequence[int]) -> KeyValues:
         """Some of the rows, without the columns that none of them has."""
+        pick, mask = self._of_rows(indices)
+        return self._picked(pick, mask)
+
+    def read_rows(self, indices: Sequence[int]) -> tuple[torch.Tensor, DynamicCache]:
+        """As `rows`, the mask and a cache for a single pass, which keeps nothing: rows are picked layer by layer, and
+        never are two copies of them in memory.
+        """
+        pick, mask = self._of_rows(indices)
+        return mask, _cache(_ReadLayer(keys, values, pick, mask.shape[1]) for keys, values in self.layers)
+
+    def _of_rows(self, indices: Sequence[int]) -> tuple[Pick, torch.Tensor]:
         chosen = torch.tensor(indices, device=self.mask.device)
         mask = self.mask[chosen]
         columns = mask.any(0).nonzero().squeeze(1)
         if len(columns) == mask.shape[1]:
-            return KeyValues(tuple((keys[chosen], values[chosen]) for keys, values in self.layers), mask)
-        return self._picked(chosen[:, None], columns, mask[:, columns])
+            return lambda tensor: tensor[chosen], mask
+        return _picking(chosen[:, None], columns), mask[:, columns]
 
-    def lines(self, rows: Sequence[int], columns: Sequence[Sequence[int]]) -> KeyValues:
-        """For each of `rows`, which may be named again, some of its columns; padded on the left to the longest."""
-        places = left_padded(columns, 0, str(self.mask.device))
-        return self._picked(torch.tensor(rows, device=self.mask.device)[:, None], places.ids, places.mask)
-
-    def _picked(self, rows: torch.Tensor, columns: torch.Tensor, mask: torch.Tensor) -> KeyValues:
-        layers = ((keys.transpose(1, 2), values.transpose(1, 2)) for keys, values in self.layers)
-        return KeyValues(
-            tuple(
-                (keys[rows, columns].transpose(1, 2), values[rows, columns].transpose(1, 2)) for keys, values in layers
-            ),
-            mask,
-        )
+    def _picked(self, pick: Pick, mask: torch.Tensor) -> KeyValues:
+        return KeyValues(tuple((pick(keys), pick(values)) for keys, values in self.layers), mask)
 
     def with_rows(self, other: KeyValues) -> KeyValues:
         """The rows of both, padded on the left to the same length."""
@@ -108,6 +117,46 @@ class KeyValues:
             for keys, values in self.layers
         )
         return KeyValues(layers, functional.pad(self.mask, (more, 0)))
+
+
+def _picking(rows: torch.Tensor, columns: torch.Tensor) -> Pick:
+    return lambda tensor: tensor.transpose(1, 2)[rows, columns].transpose(1, 2)
+
+
+def _cache(layers: Iterable[DynamicLayer]) -> DynamicCache:
+    cache = DynamicCache()
+    cache.layers = list(layers)
+    return cache
+
+
+class _Layer(DynamicLayer):  # type: ignore[misc]
+    """Begins with keys and values that are somebody else's. DynamicCache, when given some, would copy them."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+
+
+class _ReadLayer(_Layer):
+    """Of these keys and values a model sees what is picked, `n_columns`, and keeps nothing that it adds."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, pick: Pick, n_columns: int) -> None:
+        super().__init__(keys, values)
+        self._pick, self._n_columns = pick, n_columns
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = (
+            torch.cat([self._pick(before), more], dim=-2)
+            for before, more in ((self.keys, key_states), (self.values, value_states))
+        )
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        return self._n_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +228,8 @@ def evaluate(
     rows = left_padded(rests, fill, device)
     mask, cache = prefix.before(rows.mask)
     positions = rows.positions + prefix.n_tokens
-    return forward(model, rows.ids, mask, positions, cache, mask, lambda hidden: hidden[:, -1])
+    logits = forward(model, rows.ids, mask, positions, cache, lambda hidden: hidden[:, -1])
+    return logits, KeyValues.of(cache, mask)
 
 
 def _evaluate_packs(
@@ -187,25 +237,33 @@ def _evaluate_packs(
 ) -> tuple[torch.Tensor, KeyValues]:
     """As `evaluate`, in the order of the prompts' numbers in `packs`."""
     length = max(len(pack.tokens) for pack in packs)
-    places = {
+    line_of = {
         index: (row, line)
         for row, pack in enumerate(packs)
         for index, line in zip(pack.prompts, pack.lines, strict=True)
     }
-    lines = [places[index] for index in range(len(places))]
+    lines = [line_of[index] for index in range(len(line_of))]
     ids = torch.tensor([_filled(pack.tokens, length, fill) for pack in packs], device=device)
     positions = torch.tensor([_filled(pack.depths, length, 0) for pack in packs], device=device) + prefix.n_tokens
     sees = torch.stack([_sees(pack, length) for pack in packs]).to(device)
     sees = torch.cat([sees.new_ones(*sees.shape[:2], prefix.n_tokens), sees], dim=2)
-    mask, cache = prefix.before(torch.ones_like(ids))
+    _, cache = prefix.before(torch.ones_like(ids))
     rows, ends = torch.tensor([(row, line[-1]) for row, line in lines], device=device).unbind(1)
-    logits, key_values = forward(
-        model, ids, score_mask(sees, model.dtype), positions, cache, mask, lambda hidden: hidden[rows, ends]
-    )
-    return logits, key_values.lines(
-        [row for row, _ in lines],
-        [[*range(prefix.n_tokens), *(prefix.n_tokens + place for place in line)] for _, line in lines],
-    )
+    scores = score_mask(sees, model.dtype)
+    logits = forward(model, ids, scores, positions, cache, lambda hidden: hidden[rows, ends])
+    columns = [[*range(prefix.n_tokens), *(prefix.n_tokens + place for place in line)] for _, line in lines]
+    places = left_padded(columns, 0, device)
+    chosen = torch.tensor([row for row, _ in lines], device=device)[:, None]
+    return logits, _taken(cache, _picking(chosen, places.ids), places.mask)
+
+
+def _taken(cache: DynamicCache, pick: Pick, mask: torch.Tensor) -> KeyValues:
+    """What is picked of a cache, which is emptied meanwhile: layer by layer, so that never all is there twice."""
+    layers = []
+    while cache.layers:
+        layer = cache.layers.pop(0)
+        layers.append((pick(layer.keys), pick(layer.values)))
+    return KeyValues(tuple(layers), mask)
 
 
 def _filled(values: Sequence[int], length: int, fill: int) -> list[int]:
@@ -232,16 +290,14 @@ def forward(
     attention_mask: torch.Tensor,
     positions: torch.Tensor,
     cache: DynamicCache,
-    mask: torch.Tensor,
     select: Select,
-) -> tuple[torch.Tensor, KeyValues]:
-    """Logits in float32 of what `select` picks, and keys and values of all tokens; `mask` says which columns count."""
+) -> torch.Tensor:
+    """Logits in float32 of what `select` picks. Keys and values of all tokens come into `cache`."""
     with _projection_of(model, select):
         logits = model(
             input_ids=ids, attention_mask=attention_mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).logits
-    layers = tuple((layer.keys, layer.values) for layer in cache.layers)
-    return logits.float(), KeyValues(layers, mask)
+    return logits.float()  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ in bfloat16 (measured: 5 ms a layer against 0.4 ms). Norms, softmax and the sums
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,16 +20,16 @@ from .linear import product
 _ATTENTION = "sdpa_with_float32_backward"
 
 
-def scores_in_float32(model: Any) -> None:
-    """Lets the vocabulary projection of a model in bfloat16 end in float32.
+_VOCABULARY_AT_ONCE = 4096
+"""Rows of the projection that a CPU has in float32 at a time. Measured with 49,152 rows of 576: for 64 tokens 24 ms, as
+with all of them kept in float32; for 256 tokens 99 ms instead of 88.
+"""
 
-    A GPU has products that do, of weights as they are. For a CPU the projection gets weights of its own in float32;
-    embeddings that were tied to it stay as they are.
-    """
+
+def scores_in_float32(model: Any) -> None:
+    """Lets the vocabulary projection of a model in bfloat16 end in float32; its weights stay as they are."""
     head = model.get_output_embeddings()
     if type(head) is torch.nn.Linear:
-        if head.weight.device.type == "cpu":
-            head.weight = torch.nn.Parameter(head.weight.detach().float(), requires_grad=False)
         head.__class__ = Float32Scores
 
 
@@ -58,14 +59,33 @@ class _Scores(torch.autograd.Function):
 
 def scores_of(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """`rows` (n, width), projected by `weight` (vocabulary, width), in float32; without a gradient."""
-    if weight.device.type == "cuda" and weight.dtype != torch.float32:
+    if weight.dtype == torch.float32:
+        return product(rows.float(), weight)
+    if weight.device.type == "cuda":  # it has a product of such weights that ends in float32
         return torch.mm(rows.to(weight.dtype), weight.t(), out_dtype=torch.float32)
-    return product(rows.float(), weight.float())
+    scores, rows = rows.new_empty(len(rows), len(weight), dtype=torch.float32), rows.float()
+    for part, some in _in_float32(scores, weight):
+        part.copy_(product(rows, some))
+    return scores
 
 
 def gradient_of(scores: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Of the rows, (n, width), given that of their `scores`, in the weight's format."""
-    return product(scores.to(weight.dtype), weight.t())
+    """Of the rows, (n, width), given that of their `scores`; in float32, unless a GPU computes it in another format."""
+    if weight.dtype == torch.float32 or weight.device.type == "cuda":
+        return product(scores.to(weight.dtype), weight.t())
+    gradient = scores.new_zeros(len(scores), weight.shape[1])
+    for part, some in _in_float32(scores, weight):
+        gradient += product(part, some.t())
+    return gradient
+
+
+def _in_float32(scores: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Columns of the scores with the weights that make them. The weights' place is used again for those that follow."""
+    place = weight.new_empty(min(_VOCABULARY_AT_ONCE, len(weight)), weight.shape[1], dtype=torch.float32)
+    for start in range(0, len(weight), _VOCABULARY_AT_ONCE):
+        part = slice(start, start + _VOCABULARY_AT_ONCE)
+        some = weight[part]
+        yield scores[:, part], place[: len(some)].copy_(some)
 
 
 def attention_in_float32_backward(model: Any) -> None:

@@ -76,4 +76,6 @@ def _next_logits(model: Any, key_values: KeyValues, tokens: Sequence[int]) -> tu
     mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     ids = torch.tensor(tokens, device=mask.device)[:, None]
     positions = key_values.n_tokens[:, None]
-    return forward(model, ids, mask, positions, key_values.cache(), mask, lambda hidden: hidden[:, -1])
+    cache = key_values.cache()
+    logits = forward(model, ids, mask, positions, cache, lambda hidden: hidden[:, -1])
+    return logits, KeyValues.of(cache, mask)

@@ -24,6 +24,8 @@ from peft.tuners.lora.bnb import Linear4bit as PeftLinear4bit
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch.nn import functional
 
+from .heap import give_back_freed_pages
+
 _ADAPTER = "default"
 _DEQUANTIZED = "dequantized_weight"
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(  # type: ignore[no-untyped-call]
@@ -207,6 +209,7 @@ class DequantizedWeights:
         self._are_kept = True
         for layer in self._layers:
             setattr(layer.base_layer, _DEQUANTIZED, layer.made_weight(self._dtype))
+        give_back_freed_pages()
 
     def drop(self) -> bool:
         """Whether there was anything to drop."""

@@ -21,7 +21,7 @@ class SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         total = torch.zeros((), device=hidden.device)
-        gradient = torch.empty_like(hidden)
+        gradient = torch.empty_like(hidden, dtype=torch.float32)
         size = max(1, LOGITS_AT_ONCE // len(weight))
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
@@ -33,12 +33,13 @@ class SummedCrossEntropy(torch.autograd.Function):
             probabilities.scatter_add_(1, at_target, torch.full_like(log_sum, -1.0))
             gradient[part] = gradient_of(probabilities, weight)
         ctx.save_for_backward(gradient)
+        ctx.dtype = hidden.dtype
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (for_hidden,) = ctx.saved_tensors
-        return for_hidden * gradient.to(for_hidden.dtype), None, None
+        return (for_hidden * gradient).to(ctx.dtype), None, None
 
 
 def projects_plainly(model: Any) -> bool:

@@ -18,6 +18,7 @@ from ..errors import OutOfMemoryError
 from ..records import FinishReason, Reply
 from .base import AdaptedModel, Position, is_out_of_memory
 from .generation import generate
+from .heap import give_back_freed_pages
 from .protocol import PredictionBatch, Progress, StudentAnswer
 from .scoring import most_rows, score_completions
 
@@ -58,6 +59,7 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
         return _written(adapted, prompts, batch.max_new_tokens, rows_at_once, told)
 
     answers = _fitting(adapted, work, rows_at_once)
+    give_back_freed_pages()
     seconds = (time.monotonic() - started) / len(prompts)
     return [
         StudentAnswer(Reply(answer.text, answer.finish_reason, len(ids), answer.n_tokens, seconds), answer.confidence)

@@ -228,24 +228,17 @@ def _edge_scores(
 ) -> tuple[list[int], list[int], torch.Tensor]:
     """Rows, edges and log-probabilities of the tokens that follow the nodes asked for."""
     device = key_values.mask.device
-    key_values = key_values.rows([part.row for part in parts])
+    before, cache = key_values.read_rows([part.row for part in parts])
     padding, length = len(tree.tokens), max(len(part.nodes) for part in parts)
     nodes = torch.tensor([[*part.nodes, *[padding] * (length - len(part.nodes))] for part in parts], device=device)
-    mask = (_tree_mask if side_by_side else _line_mask)(tree, key_values, nodes)
+    mask = _tree_mask(tree, before, nodes, model.dtype) if side_by_side else _line_mask(tree, before, nodes)
     places = torch.arange(length, device=device)
     ends = torch.tensor([[len(part.nodes)] for part in parts], device=device)
     n_asked = torch.tensor([[part.n_asked] for part in parts], device=device)
     asked = (places < ends) & (places >= ends - n_asked)
     tokens, depths = (torch.tensor([*values, values[0]], device=device) for values in (tree.tokens, tree.depths))
-    logits, _ = forward(
-        model,
-        tokens[nodes],
-        mask,
-        key_values.n_tokens[:, None] + depths[nodes],
-        key_values.cache(),
-        key_values.mask,
-        lambda hidden: hidden[asked],
-    )
+    positions = before.sum(1)[:, None] + depths[nodes]
+    logits = forward(model, tokens[nodes], mask, positions, cache, lambda hidden: hidden[asked])
     edges_of: list[list[int]] = [[] for _ in tree.tokens]
     for edge, node in enumerate(tree.edge_nodes):
         edges_of[node].append(edge)
@@ -264,14 +257,15 @@ def _normalizers(logits: torch.Tensor) -> torch.Tensor:
     return torch.cat([rows.logsumexp(1) for rows in torch.split(logits, _ROWS_IN_CACHE)])
 
 
-def _tree_mask(tree: CompletionTree, key_values: KeyValues, nodes: torch.Tensor) -> torch.Tensor:
-    """Of scores, (rows, 1, nodes, columns): a node sees the prompt and its line, not those beside it."""
-    device, prompt_mask = nodes.device, key_values.mask.bool()
-    sees_nodes = tree.sees(str(device))[nodes[:, :, None], nodes[:, None, :]]
-    sees = torch.cat([prompt_mask[:, None, :].expand(-1, nodes.shape[1], -1), sees_nodes], dim=2)
-    return score_mask(sees, key_values.layers[0][0].dtype)
+def _tree_mask(tree: CompletionTree, before: torch.Tensor, nodes: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Of scores, (rows, 1, nodes, columns): a node sees the prompt, `before` (rows, columns), and its line, not those
+    beside it.
+    """
+    sees_nodes = tree.sees(str(nodes.device))[nodes[:, :, None], nodes[:, None, :]]
+    sees = torch.cat([before.bool()[:, None, :].expand(-1, nodes.shape[1], -1), sees_nodes], dim=2)
+    return score_mask(sees, dtype)
 
 
-def _line_mask(tree: CompletionTree, key_values: KeyValues, nodes: torch.Tensor) -> torch.Tensor:
+def _line_mask(tree: CompletionTree, before: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
     """Of columns, (rows, columns): the model itself knows what is before what, and how far its windows reach."""
-    return torch.cat([key_values.mask, (nodes != len(tree.tokens)).to(key_values.mask.dtype)], dim=1)
+    return torch.cat([before, (nodes != len(tree.tokens)).to(before.dtype)], dim=1)

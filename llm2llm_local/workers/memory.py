@@ -28,9 +28,6 @@ _BYTES_PER_PARAMETER_NF4 = 0.516
 _BYTES_PER_PARAMETER: dict[ComputeDtype, int] = {"float32": 4, "bfloat16": 2}
 """Of weights that are not quantized, and of those that are once they are dequantized."""
 
-_BYTES_PER_PARAMETER_OF_HEAD = 4
-"""Of the vocabulary projection, which a CPU has in float32 beside weights in bfloat16."""
-
 _BYTES_PER_PARAMETER_LORA: dict[Device, int] = {"cpu": 16, "cuda": 10}
 """The weight and its gradient in 32 bits, and AdamW's two moments, which have 8 bits each on a GPU."""
 
@@ -116,14 +113,9 @@ def student_memory(
 ) -> StudentMemory:
     """What it needs. `training_tokens`: those of the longest micro-batch."""
     whole = _BYTES_PER_PARAMETER[compute_dtype]
-    head = 0
-    if device == "cpu" and compute_dtype == "bfloat16":
-        n_head = student.vocab_size * student.n_embd
-        is_tied = weights.others < 2 * n_head  # then it is beside the embeddings, not in the place of one in bfloat16
-        head = n_head * (_BYTES_PER_PARAMETER_OF_HEAD - (0 if is_tied else whole))
     matrix = _BYTES_PER_PARAMETER_NF4 if quantization == "nf4" else whole
     return StudentMemory(
-        weight_bytes=int(weights.in_layers * matrix) + weights.others * whole + head,
+        weight_bytes=int(weights.in_layers * matrix) + weights.others * whole,
         lora_bytes=_BYTES_PER_PARAMETER_LORA[device] * lora_parameters(student, lora_rank),
         activation_bytes=training_tokens * _BYTES_PER_ACTIVATION[compute_dtype] * student.n_layers * student.n_embd,
         logit_bytes=min(training_tokens * student.vocab_size, LOGITS_AT_ONCE) * 4 * _LOGIT_COPIES,
