@@ -6,7 +6,7 @@ CUDA := 0
 KILLS := 200
 DEMO := demo
 READY := .venv/ready-cuda-$(CUDA)
-QUICK := -m "not model"
+QUICK := -m "not model" -n 2 --dist loadfile
 STARTED := $(shell date +%s)
 $(if $(filter 0 1,$(CUDA)),,$(error CUDA=$(CUDA): give 1 for an NVIDIA GPU, or 0))
 BENCH_JSON := build/bench-gpu.json
@@ -76,8 +76,10 @@ demo: models
 		then $(BIN)/llm2llm -C $(DEMO) resume; else $(BIN)/llm2llm -C $(DEMO) run; fi
 	@echo "Look around: $(BIN)/llm2llm -C $(DEMO) tui | report | failures | query \"SELECT * FROM lineage\""
 
+# What runs no model takes one core: two at once. Models take both.
 test: lint models
-	$(BIN)/pytest
+	$(BIN)/pytest -q $(QUICK)
+	$(BIN)/pytest -m model
 
 check: lint
 	$(BIN)/pytest -q $(QUICK)

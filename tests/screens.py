@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -114,6 +115,11 @@ def shown(pilot: AppPilot) -> str:
     """The text on the screen, line by line."""
     strips = pilot.app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+def words(pilot: AppPilot) -> str:
+    """The words on the screen, one space apart, wherever lines end: paths make them end at other places elsewhere."""
+    return " ".join(re.findall(r"[^\s│┃▎▊]+", shown(pilot)))
 
 
 def line_with(pilot: AppPilot, text: str) -> str:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from screens import SMALL, AppPilot, opened, press, said, settled, shown, until
+from screens import SMALL, AppPilot, opened, press, said, settled, shown, until, words
 from textual.events import Paste
 from textual.widgets import DataTable, Input, TextArea
 from workspaces import add_graded_run
@@ -374,7 +374,7 @@ async def test_an_export_never_replaces_a_file_unasked(workspace: Path) -> None:
             await press(pilot, "escape", "e")
             pilot.app.screen.query_one(Input).value = str(file)
             await press(pilot, "enter")
-            assert "exists. Replace it?" in shown(pilot)
+            assert "exists. Replace it?" in words(pilot)
             await press(pilot, answer, "escape")
         await until(pilot, lambda: file.read_text() == "x\n1\n")
 
@@ -393,7 +393,7 @@ async def test_an_export_goes_only_where_it_can(workspace: Path) -> None:
         ):
             pilot.app.screen.query_one(Input).value = name
             await press(pilot, "enter")
-            assert objection in shown(pilot)
+            assert objection in words(pilot)
         await press(pilot, "escape")
         assert pilot.app.screen.query("#statement")
 

@@ -28,6 +28,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     "student": (
         "student/base",
         "student/float32_parts",
+        "student/heap",
         "student/limits",
         "student/linear",
         "student/loss",
@@ -40,6 +41,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     "predict": (
         "student/base",
         "student/float32_parts",
+        "student/heap",
         "student/limits",
         "student/linear",
         "student/loss",
