@@ -185,7 +185,8 @@ def test_sizes_that_a_teacher_cant_have_are_refused_before_anything_is_measured(
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    ("rows", "said"), [(None, "train.jsonl: no such file"), ('{"question": "Who?"}', "train.jsonl:1: no column")]
+    ("rows", "said"),
+    [(None, "--data .: there is no train.jsonl"), ('{"question": "Who?"}', "train.jsonl:1: no column")],
 )
 def test_data_that_cant_be_used_is_refused_before_anything_is_measured(
     workspace: Workspace, tiny_models: TinyModels, rows: str | None, said: str
@@ -195,6 +196,12 @@ def test_data_that_cant_be_used_is_refused_before_anything_is_measured(
     ending = workspace.llm2llm("bench", "student", "--student", tiny_models.student, "--data", ".")
     assert (ending.code, ending.out) == (2, "")
     assert said in ending.err and "is prepared" not in ending.err
+
+
+def test_what_runs_no_model_asks_no_configuration(workspace: Workspace) -> None:
+    (workspace.folder / "llm2llm.toml").write_text("task.family = 3")
+    ending = bench_store(workspace, *SMALL)
+    assert ending.code == 0, ending.err
 
 
 def test_where_the_disk_is_full_what_could_be_measured_is_told(workspace: Workspace) -> None:

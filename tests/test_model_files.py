@@ -331,6 +331,14 @@ def test_a_folder_that_is_no_model_says_what_to_name_instead(tmp_path: Path, nam
         inspect_model(tmp_path)
 
 
+def test_files_and_folders_are_not_taken_for_each_other(tiny_models: TinyModels) -> None:
+    with pytest.raises(ModelError, match=r"tiny.gguf: a file, but a student is a folder"):
+        inspect_folder(tiny_models.teacher)
+    with pytest.raises(ModelError, match="Is a directory") as caught:
+        inspect_gguf(tiny_models.student)
+    assert caught.value.remedy == "Name a GGUF file."
+
+
 # --- Several models -------------------------------------------------------------------------------------------------
 
 

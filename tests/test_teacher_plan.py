@@ -471,3 +471,12 @@ def test_layers_and_the_rest_are_all_of_a_files_weights(tiny_models: TinyModels)
     assert sum(sizes.layer_bytes) + sizes.input_bytes + sizes.output_bytes - tied == weights
     assert len(set(sizes.layer_bytes)) == 1
     assert sizes.n_layers == len(sizes.layer_bytes) + 1
+
+
+def test_no_more_sequences_are_planned_than_a_unit_has_requests() -> None:
+    assert plan(24 * GIB, n_parallel=64, group_size=8).n_parallel == 8
+
+
+@pytest.mark.parametrize(("device", "by_hand"), [("cpu", ()), ("cuda", ("gpu_layers",))])
+def test_layers_on_a_gpu_are_set_by_hand_only_where_there_is_one(device: str, by_hand: tuple[str, ...]) -> None:
+    assert plan(24 * GIB, device, gpu_layers=5).by_hand == by_hand

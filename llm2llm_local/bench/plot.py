@@ -138,7 +138,7 @@ def _ratio(found: Mapping[str, Any] | None) -> Ratio | None:
         return None
     ratio = Ratio(float(found["median"]), float(found["low"]), float(found["high"]))
     if not 0 < ratio.low <= ratio.of_medians <= ratio.high < math.inf:
-        raise ValueError("no ratio: {found}")
+        raise ValueError(f"no ratio: {found}")
     return ratio
 
 

@@ -181,9 +181,12 @@ def _check_sizes(series: Series, sizes: Sequence[int]) -> None:
 
 
 def _material(request: Request, scratch: Path) -> Material:
-    """From the command line, else the workspace's configuration, else the default models."""
+    """From the command line, else the workspace's configuration, else the default models. What runs no model asks no
+    configuration.
+    """
     path = request.workspace / _CONFIG_NAME
-    config = load_config(path) if path.is_file() else None
+    has_models = not {"--teacher", "--student"}.isdisjoint(_TAKES[request.subject])
+    config = load_config(path) if has_models and path.is_file() else None
     models = request.workspace / "models"
     return Material(
         teacher=request.teacher or (config.teacher.model if config else models / TEACHER),
@@ -208,6 +211,11 @@ def _student(material: Material) -> list[Comparison | Series]:
     student = _student_model(material)
     if material.data is not None:
         for name in ("train.jsonl", "test.jsonl"):
+            if not (material.data / name).is_file():
+                raise UserInputError(
+                    f"--data {material.data}: there is no {name}",
+                    "Name a folder with train.jsonl and test.jsonl; a relative one counts from the current folder.",
+                )
             read_rows(material.data / name, "question", "answer")
     seeds = material.data and material.data / "train.jsonl"
     case = TrainingCase(student, material.device, seeds, threads=material.threads)

@@ -100,6 +100,11 @@ def _refuse_unusable(path: Path, config: Mapping[str, Any], tokenizer_config: Ma
 
 def _folder_config(path: Path) -> dict[str, Any]:
     if not path.is_dir():
+        if path.is_file():
+            raise ModelError(
+                f"{path}: a file, but a student is a folder",
+                "Name one with config.json, tokenizer and safetensors weights.",
+            )
         raise ModelError(f"{path}: no such folder")
     file = path / "config.json"
     if file.is_file():

@@ -49,7 +49,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ModelError(f"{error.filename or path}: can't be read: {error.strerror}") from None
+        remedy = "Name a GGUF file." if isinstance(error, IsADirectoryError) else ""
+        raise ModelError(f"{error.filename or path}: can't be read: {error.strerror}", remedy) from None
 
 
 def incomplete(path: Path, expected: int, present: int) -> ModelError:

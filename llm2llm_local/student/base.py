@@ -25,7 +25,7 @@ from ..errors import ModelError, OutOfMemoryError
 from ..free_memory import available_bytes
 from .checkpoint import ADAPTER_WEIGHTS
 from .float32_parts import attention_in_float32_backward, scores_in_float32
-from .heap import map_large_blocks
+from .heap import spare_memory
 from .limits import SHARE_TO_KEEP
 from .linear import DequantizedWeights, share_dropout, use_lean_layers
 from .loss import projects_plainly
@@ -67,7 +67,7 @@ class AdaptedModel:
     def _load(self, settings: StudentSettings) -> None:
         transformers_logging.disable_progress_bar()
         torch.set_num_threads(settings.threads)
-        map_large_blocks()
+        spare_memory()
         if self.device == "cuda":
             compute_deterministically()
         dtype = _DTYPES[settings.compute_dtype]

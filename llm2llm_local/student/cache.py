@@ -249,8 +249,8 @@ def _evaluate_packs(
     sees = torch.cat([sees.new_ones(*sees.shape[:2], prefix.n_tokens), sees], dim=2)
     _, cache = prefix.before(torch.ones_like(ids))
     rows, ends = torch.tensor([(row, line[-1]) for row, line in lines], device=device).unbind(1)
-    scores = score_mask(sees, model.dtype)
-    logits = forward(model, ids, scores, positions, cache, lambda hidden: hidden[rows, ends])
+    attention_mask = score_mask(sees, model.dtype)
+    logits = forward(model, ids, attention_mask, positions, cache, lambda hidden: hidden[rows, ends])
     columns = [[*range(prefix.n_tokens), *(prefix.n_tokens + place for place in line)] for _, line in lines]
     places = left_padded(columns, 0, device)
     chosen = torch.tensor([row for row, _ in lines], device=device)[:, None]

@@ -21,8 +21,9 @@ _ATTENTION = "sdpa_with_float32_backward"
 
 
 _VOCABULARY_AT_ONCE = 4096
-"""Rows of the projection that a CPU has in float32 at a time. Measured with 49,152 rows of 576: for 64 tokens 24 ms, as
-with all of them kept in float32; for 256 tokens 99 ms instead of 88.
+"""Rows of the projection that a CPU has in float32 at a time. Measured with 49,152 rows of 576, and with all of them
+kept in float32: for a token 10 ms instead of 5, for 64 tokens 27 instead of 23, for 256 tokens 99 instead of 88; the
+loss of 96 tokens 102 instead of 83.
 """
 
 

@@ -18,7 +18,7 @@ from ..errors import OutOfMemoryError
 from ..records import FinishReason, Reply
 from .base import AdaptedModel, Position, is_out_of_memory
 from .generation import generate
-from .heap import give_back_freed_pages
+from .heap import give_back_freed_pages, spare_memory
 from .protocol import PredictionBatch, Progress, StudentAnswer
 from .scoring import most_rows, score_completions
 
@@ -37,6 +37,7 @@ class _Answer:
 @torch.inference_mode()
 def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
     started = time.monotonic()
+    spare_memory()
     position = Position(batch.adapter, 0)
     if adapted.position != position:
         adapted.position = None  # until all of the adapter is there

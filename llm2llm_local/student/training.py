@@ -18,6 +18,7 @@ from ..file_digest import folder_digest
 from .base import AdaptedModel, Position, is_out_of_memory
 from .batching import epoch_batches, learning_rate_factor
 from .checkpoint import complete_folder, load_state, random_states, save_adapter, save_state, set_random_states
+from .heap import spare_time
 from .loss import summed_cross_entropy
 from .protocol import SegmentResult, TrainingExample, TrainingProgress, TrainingSegment
 from .rows import Tokens, right_padded
@@ -38,6 +39,7 @@ class Training:
             self._rows = [self._adapted.tokens(example) for example in segment.examples]
             self._examples = segment.examples
         self._adapted.dequantized.part()
+        spare_time()
         self._prepare(segment)
         assert self._optimizer is not None
         self._adapted.position = None  # not the weights of any checkpoint until this segment is complete

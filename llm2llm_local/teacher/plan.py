@@ -224,7 +224,7 @@ def numbers_of_sequences(wishes: TeacherWishes) -> list[int]:
     Each takes a token of every forward pass.
     """
     if wishes.n_parallel is not None:
-        return [wishes.n_parallel]
+        return [min(wishes.n_parallel, wishes.group_size)]
     found = [min(wishes.group_size, MOST_PARALLEL, wishes.n_batch or _DEFAULT_N_BATCH)]
     while found[-1] > 1:
         found.append(found[-1] // 2)
@@ -311,7 +311,7 @@ def _plan(
                 ("n_parallel", wishes.n_parallel),
                 ("context_length", wishes.context_length),
                 ("n_batch", wishes.n_batch),
-                ("gpu_layers", wishes.gpu_layers),
+                ("gpu_layers", wishes.gpu_layers if device == "cuda" else None),
                 ("kv_cache", wishes.kv_type),
                 ("flash_attention", None if wishes.flash_attention == "auto" else wishes.flash_attention),
             )
