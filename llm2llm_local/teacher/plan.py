@@ -219,7 +219,8 @@ def plan_words(plan: TeacherPlan) -> str:
 
 
 def numbers_of_sequences(wishes: TeacherWishes) -> list[int]:
-    """How many at once may be tried, from all that could be of use down to one; what is set by hand, alone.
+    """How many at once may be tried, from all that could be of use down to one; what is set by hand, alone, but no more
+    than a unit has requests.
 
     Each takes a token of every forward pass.
     """
