@@ -474,7 +474,9 @@ def test_layers_and_the_rest_are_all_of_a_files_weights(tiny_models: TinyModels)
 
 
 def test_no_more_sequences_are_planned_than_a_unit_has_requests() -> None:
-    assert plan(24 * GIB, n_parallel=64, group_size=8).n_parallel == 8
+    found = plan(24 * GIB, n_parallel=64, group_size=8)
+    assert found.n_parallel == 8
+    assert "8 sequences at once: no more than a unit of work has requests" in said(found, n_parallel=64, group_size=8)
 
 
 @pytest.mark.parametrize(("device", "by_hand"), [("cpu", ()), ("cuda", ("gpu_layers",))])

@@ -69,7 +69,7 @@ def _why_layers(plan: TeacherPlan) -> str:
 
 def _why_sequences(plan: TeacherPlan, wishes: TeacherWishes) -> str:
     if "n_parallel" in plan.by_hand:
-        return _BY_HAND
+        return _BY_HAND if plan.n_parallel == wishes.n_parallel else "no more than a unit of work has requests"
     if "n_parallel" in plan.lowered:
         return _RAN_OUT
     numbers, enough = numbers_of_sequences(wishes), enough_sequences(wishes)
