@@ -10,11 +10,14 @@ from typing import Any
 from worker_pools import Reports, never
 
 from llm2llm_local.model_files.folder import WeightCounts
+from llm2llm_local.student.protocol import StudentSettings
 from llm2llm_local.workers.memory import MemoryPlan, StudentMemory, student_memory
 from llm2llm_local.workers.pool import WorkerPool
 
 FOR_A_TEST = "it is for a test"
 """Why a plan keeps both, or not."""
+
+STUDENT = StudentSettings(Path("student"), "nf4", "float32", 8, 16, 0.1, 128, "cpu", threads=1)
 
 _SMALL: Any = types.SimpleNamespace(size_bytes=1, n_layers=2, n_embd=8, vocab_size=1000)
 
@@ -49,8 +52,8 @@ class FakeWorker:
 
 def fake_pool(tmp_path: Path, plan: MemoryPlan) -> WorkerPool:
     """For tests with the fixture `diary`, which gives it these workers."""
-    settings: Any = None
-    return WorkerPool(settings, settings, plan, tmp_path, 1, 0, Reports(), never)
+    teacher: Any = None
+    return WorkerPool(teacher, STUDENT, plan, tmp_path, 1, 0, Reports(), never)
 
 
 def planned_student(

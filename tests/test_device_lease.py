@@ -12,10 +12,11 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from fake_workers import FOR_A_TEST, FakeWorker, fake_pool
+from fake_workers import FOR_A_TEST, STUDENT, FakeWorker, fake_pool
 from fakes import quiet
 from worker_pools import EXAMPLES, Open, Reports, never, teacher_requests, without_times
 
+from llm2llm_local.student.protocol import StudentSettings
 from llm2llm_local.workers import pool as pool_module
 from llm2llm_local.workers.memory import MemoryPlan, free_bytes
 from llm2llm_local.workers.pool import WorkerPool
@@ -85,6 +86,27 @@ def test_workers_that_fit_together_stay(diary: list[str], tmp_path: Path) -> Non
         "teacher ends",
         "student ends",
     ]
+
+
+@pytest.mark.parametrize("keeps_both", [True, False])
+def test_a_student_that_is_loaded_first_leaves_the_teacher_what_it_will_take(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps_both: bool
+) -> None:
+    """As after a pause: what the student keeps to save time must not be the room that was planned for the teacher."""
+    left: list[int] = []
+
+    def load(worker: FakeWorker, settings: StudentSettings | None) -> None:
+        if settings is not None:
+            left.append(settings.bytes_for_teacher)
+
+    monkeypatch.setattr(FakeWorker, "load", load)
+    plan = MemoryPlan("cpu", teacher_bytes=200, student_bytes=300, free_bytes=600, keeps_both=keeps_both, reason="")
+    with fake_pool(tmp_path, plan) as pool:
+        pool.student.check_lengths((), quiet)
+        pool.close()
+        pool.teacher.check_prompts([], quiet)
+        pool.student.check_lengths((), quiet)
+    assert left == [200 if keeps_both else 0, 0]
 
 
 def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) -> None:
@@ -166,7 +188,7 @@ def test_a_hand_over_is_told_with_its_first_sign_of_work(
     reports = Reports()
     settings: Any = None
     plan = MemoryPlan("cpu", 0, 0, 0, keeps_both=False, reason=FOR_A_TEST)
-    with WorkerPool(settings, settings, plan, tmp_path, 1, 0, reports, never) as pool:
+    with WorkerPool(settings, STUDENT, plan, tmp_path, 1, 0, reports, never) as pool:
         pool.teacher.check_prompts([], quiet)
         pool.student.check_lengths((), quiet)
         pool.student.check_lengths((), quiet)
@@ -182,7 +204,7 @@ def test_a_load_that_ends_nobody_is_no_hand_over(diary: list[str], tmp_path: Pat
     """Both stay, or the device was given back in between: the next load takes it from nobody."""
     reports, settings = Reports(), None
     plan = MemoryPlan("cpu", 0, 0, 0, keeps_both, FOR_A_TEST)
-    with WorkerPool(settings, settings, plan, tmp_path, 1, 0, reports, never) as pool:  # type: ignore[arg-type]
+    with WorkerPool(settings, STUDENT, plan, tmp_path, 1, 0, reports, never) as pool:  # type: ignore[arg-type]
         pool.teacher.check_prompts([], quiet)
         if not keeps_both:
             pool.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_workers import FOR_A_TEST, FakeWorker, planned_student
+from fake_workers import FOR_A_TEST, STUDENT, FakeWorker, planned_student
 from fakes import quiet
 from worker_pools import Reports, never
 
@@ -61,7 +61,7 @@ def shrinking_pool(
 ) -> WorkerPool:
     settings: Any = shrink.n_parallel
     plan = MemoryPlan("cpu", 0, 0, 0, True, FOR_A_TEST)
-    return WorkerPool(settings, settings, plan, tmp_path, 1, retries, reports, never, shrink, take_turns)
+    return WorkerPool(settings, STUDENT, plan, tmp_path, 1, retries, reports, never, shrink, take_turns)
 
 
 def test_what_does_not_fit_is_tried_smaller_until_it_does(
@@ -198,7 +198,7 @@ def test_even_a_persons_word_gives_way_when_memory_runs_out_and_this_is_said_onc
     assert plan.keeps_both
     work_fails(monkeypatch, "student", OutOfMemoryError("no room for it"), only_beside_other=True)
     reports, settings = Reports(), None
-    with WorkerPool(settings, settings, plan, tmp_path, 1, 0, reports, never) as pool:  # type: ignore[arg-type]
+    with WorkerPool(settings, STUDENT, plan, tmp_path, 1, 0, reports, never) as pool:  # type: ignore[arg-type]
         for _ in range(3):
             pool.teacher.check_prompts([], quiet)
             pool.student.check_lengths((), quiet)

@@ -316,16 +316,20 @@ def test_weights_are_not_kept_dequantized_beyond_a_control_groups_limit(
     assert not LoraStudent(settings(tiny_models.student, quantization="nf4"))._adapted.dequantized.drop()
 
 
-@pytest.mark.parametrize(("available", "kept"), [(2**40, True), (100_000, False)])
+@pytest.mark.parametrize(
+    ("available", "for_teacher", "kept"), [(2**40, 0, True), (2**40, 2**40, False), (100_000, 0, False)]
+)
 def test_weights_are_kept_dequantized_where_they_fit(
     tiny_models: TinyModels,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     available: int,
+    for_teacher: int,
     kept: bool,
 ) -> None:
     FreeMemory(monkeypatch, available)
-    adapted = LoraStudent(settings(tiny_models.student, quantization="nf4"))._adapted
+    wanted = settings(tiny_models.student, quantization="nf4", bytes_for_teacher=for_teacher)
+    adapted = LoraStudent(wanted)._adapted
     assert ("kept dequantized, in 0 MiB" in capsys.readouterr().err) == kept
     assert adapted.dequantized.drop() == kept
     assert not adapted.dequantized.drop()

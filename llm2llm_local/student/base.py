@@ -130,7 +130,8 @@ class AdaptedModel:
         for parameter in self.trainable():
             parameter.data = parameter.data.float()
         self.dequantized = DequantizedWeights(self.model, dtype)
-        if self.device == "cpu" and 0 < self.dequantized.n_bytes <= available_bytes() * SHARE_TO_KEEP:
+        free = available_bytes() - settings.bytes_for_teacher
+        if self.device == "cpu" and 0 < self.dequantized.n_bytes <= free * SHARE_TO_KEEP:
             self.dequantized.keep()
             mebibytes = self.dequantized.n_bytes / 2**20
             sys.stderr.write(f"The student's weights are kept dequantized, in {mebibytes:.0f} MiB: the same numbers.\n")

@@ -19,7 +19,10 @@ TrainingProgress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True, slots=True)
 class StudentSettings:
-    """How the base model is loaded and what its adapters look like."""
+    """How the base model is loaded and what its adapters look like.
+
+    `bytes_for_teacher`: of the memory that is free now, what a teacher that isn't loaded yet will take beside it.
+    """
 
     model: Path
     quantization: Literal["nf4", "none"]
@@ -30,6 +33,7 @@ class StudentSettings:
     max_length: int
     device: Literal["cpu", "cuda"]
     threads: int
+    bytes_for_teacher: int = 0
 
 
 @dataclass(frozen=True, slots=True)

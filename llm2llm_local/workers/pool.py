@@ -82,7 +82,7 @@ class WorkerPool:
         shrink: Shrink = lambda why, what, plan: None,
         take_turns: Callable[[MemoryPlan], None] = lambda plan: None,
     ) -> None:
-        self._settings: dict[Role, Any] = {"teacher": teacher, "student": student}
+        self._teacher_settings, self._student_settings = teacher, student
         self._plan = plan
         self._logs = logs
         self._timeout_seconds = timeout_seconds
@@ -216,7 +216,7 @@ class WorkerPool:
             return True
         found = self._shrink(why, what, self._plan) if role == "teacher" else None
         if found is not None:
-            self._settings["teacher"], self._plan = found
+            self._teacher_settings, self._plan = found
         return found is not None
 
     def _worker(self, role: Role) -> WorkerProcess:
@@ -226,7 +226,7 @@ class WorkerPool:
             started = time.monotonic()
             worker = self._spares.pop(role, None) or self._started(role)
             self._kills[role] = out_of_memory_kills()
-            worker.load(self._settings[role])
+            worker.load(self._settings(role))
             self._workers[role] = worker
             seconds = time.monotonic() - started
             if self._hand_over is not None:
@@ -237,6 +237,14 @@ class WorkerPool:
             )
             self._start_imports_of_the_other(role)
         return self._workers[role]
+
+    def _settings(self, role: Role) -> TeacherSettings | StudentSettings:
+        if role == "teacher":
+            return self._teacher_settings
+        is_first_of_both = self._plan.keeps_both and "teacher" not in self._workers
+        return dataclasses.replace(
+            self._student_settings, bytes_for_teacher=self._plan.teacher_bytes if is_first_of_both else 0
+        )
 
     def _started(self, role: Role) -> WorkerProcess:
         return WorkerProcess(role, self._logs / f"{role}.log", self._timeout_seconds, self._interrupted)
