@@ -182,16 +182,47 @@ def test_other_files_are_refused(tmp_path: Path, files: list[Path], change: dict
 
 
 @pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("comparisons", 0, "contenders", 1, "ratio", "high"), 10**400),
+        (("comparisons", 0, "contenders", 1, "ratio", "high"), 1e308),
+        (("comparisons", 0, "contenders", 1, "ratio", "low"), 1e-300),
+        (("machine", "ram_bytes"), 10**400),
+    ],
+)
+def test_numbers_that_nobody_measures_are_refused(
+    tmp_path: Path, files: list[Path], place: tuple[str | int, ...], value: float
+) -> None:
+    """Above all those that can't be computed with, which end no call in a traceback."""
+    document = json.loads(files[0].read_text())
+    inner: Any = document
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    files[0].write_text(json.dumps(document))
+    with pytest.raises(UserInputError, match=r"one\.json: not what llm2llm bench --json prints"):
+        read_measurements(files)
+
+
+def test_the_largest_and_the_smallest_ratio_can_be_drawn(tmp_path: Path) -> None:
+    for name, seconds in (("large.json", 1e9), ("small.json", 1e-9)):
+        one = written(tmp_path / name, measured("x", result("ours", 1.0), result("other", seconds)))
+        assert "×" in drawn(read_measurements([one]))
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["teacher"], "teacher: no such file"),
         (["."], ".: can't be read: Is a directory"),
         ([], "nothing to draw"),
         (["broken.json"], "broken.json: not what llm2llm bench --json prints"),
+        (["deep.json"], "deep.json: not what llm2llm bench --json prints"),
     ],
 )
 def test_what_cant_be_drawn_is_said(tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "deep.json").write_text(100_000 * "[")
     ending = Workspace(tmp_path).llm2llm("bench", "--plot", "bench.svg", *arguments)
     assert ending.code == 2
     assert said in ending.err and "llm2llm bench teacher --json > teacher.json" in ending.err

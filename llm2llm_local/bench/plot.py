@@ -34,6 +34,9 @@ _SMALL_ROW, _SMALL_CELL = 18, 6.3
 
 _WHY_CELLS = 50
 _MOST_TICKS = 9
+_MOST_RATIO = 1e9
+"""Beyond it, or below its inverse, a ratio isn't one that was measured."""
+
 _STEPS = (1, 2, 5)
 
 _STYLE = """
@@ -106,7 +109,7 @@ def read_measurements(files: Sequence[Path]) -> Measurements:
             raise UserInputError(
                 f"{file}: {reason}", "Measure first: llm2llm bench teacher --json > teacher.json"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise UserInputError(
                 f"{file}: not what llm2llm bench --json prints: {type(error).__name__}: {error}",
                 "Measure again: llm2llm bench teacher --json > teacher.json",
@@ -137,7 +140,7 @@ def _ratio(found: Mapping[str, Any] | None) -> Ratio | None:
     if found is None:
         return None
     ratio = Ratio(float(found["median"]), float(found["low"]), float(found["high"]))
-    if not 0 < ratio.low <= ratio.of_medians <= ratio.high < math.inf:
+    if not 1 / _MOST_RATIO <= ratio.low <= ratio.of_medians <= ratio.high <= _MOST_RATIO:
         raise ValueError(f"no ratio: {found}")
     return ratio
 
