@@ -16,6 +16,7 @@ from fake_workers import FOR_A_TEST, STUDENT, FakeWorker, fake_pool
 from fakes import quiet
 from worker_pools import EXAMPLES, Open, Reports, never, teacher_requests, without_times
 
+from llm2llm_local.errors import RunStoppedError
 from llm2llm_local.student.protocol import StudentSettings
 from llm2llm_local.workers import pool as pool_module
 from llm2llm_local.workers.memory import MemoryPlan, free_bytes
@@ -72,6 +73,22 @@ def test_the_next_worker_starts_when_its_memory_is_free(
     ]
 
 
+def test_a_wait_for_memory_can_be_interrupted(
+    diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        raise RunStoppedError("stopped at once")
+
+    monkeypatch.setattr(pool_module, "free_bytes", lambda device: 0)
+    teacher: Any = None
+    plan = MemoryPlan("cuda", teacher_bytes=200, student_bytes=300, free_bytes=400, keeps_both=False, reason=FOR_A_TEST)
+    with WorkerPool(teacher, STUDENT, plan, tmp_path, 1, 0, Reports(), stop) as pool:
+        pool.teacher.check_prompts([], quiet)
+        with pytest.raises(RunStoppedError):
+            pool.student.check_lengths((), quiet)
+    assert "student loads" not in diary
+
+
 def test_workers_that_fit_together_stay(diary: list[str], tmp_path: Path) -> None:
     plan = MemoryPlan("cpu", teacher_bytes=200, student_bytes=300, free_bytes=600, keeps_both=True, reason=FOR_A_TEST)
     with fake_pool(tmp_path, plan) as pool:
@@ -89,15 +106,15 @@ def test_workers_that_fit_together_stay(diary: list[str], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("keeps_both", [True, False])
-def test_a_student_that_is_loaded_first_leaves_the_teacher_what_it_will_take(
+def test_a_student_leaves_a_teacher_beside_it_what_that_takes(
     diary: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps_both: bool
 ) -> None:
-    """As after a pause: what the student keeps to save time must not be the room that was planned for the teacher."""
+    """What it keeps to save time must not be the teacher's room, whichever is loaded first: after a pause it is it."""
     left: list[int] = []
 
     def load(worker: FakeWorker, settings: StudentSettings | None) -> None:
         if settings is not None:
-            left.append(settings.bytes_for_teacher)
+            left.append(settings.reserved_bytes)
 
     monkeypatch.setattr(FakeWorker, "load", load)
     plan = MemoryPlan("cpu", teacher_bytes=200, student_bytes=300, free_bytes=600, keeps_both=keeps_both, reason="")
@@ -106,7 +123,7 @@ def test_a_student_that_is_loaded_first_leaves_the_teacher_what_it_will_take(
         pool.close()
         pool.teacher.check_prompts([], quiet)
         pool.student.check_lengths((), quiet)
-    assert left == [200 if keeps_both else 0, 0]
+    assert left == [200 if keeps_both else 0] * 2
 
 
 def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) -> None:

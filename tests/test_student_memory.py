@@ -317,18 +317,18 @@ def test_weights_are_not_kept_dequantized_beyond_a_control_groups_limit(
 
 
 @pytest.mark.parametrize(
-    ("available", "for_teacher", "kept"), [(2**40, 0, True), (2**40, 2**40, False), (100_000, 0, False)]
+    ("available", "reserved", "kept"), [(2**40, 0, True), (2**40, 2**40, False), (100_000, 0, False)]
 )
 def test_weights_are_kept_dequantized_where_they_fit(
     tiny_models: TinyModels,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     available: int,
-    for_teacher: int,
+    reserved: int,
     kept: bool,
 ) -> None:
     FreeMemory(monkeypatch, available)
-    wanted = settings(tiny_models.student, quantization="nf4", bytes_for_teacher=for_teacher)
+    wanted = settings(tiny_models.student, quantization="nf4", reserved_bytes=reserved)
     adapted = LoraStudent(wanted)._adapted
     assert ("kept dequantized, in 0 MiB" in capsys.readouterr().err) == kept
     assert adapted.dequantized.drop() == kept

@@ -96,6 +96,7 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
             max_length=config.student.max_length,
             device=inputs.device,
             threads=threads(config),
+            reserved_bytes=plan.student.training_bytes,
         ),
         plan=plan.memory,
         logs=run.folder,

@@ -130,7 +130,7 @@ class AdaptedModel:
         for parameter in self.trainable():
             parameter.data = parameter.data.float()
         self.dequantized = DequantizedWeights(self.model, dtype)
-        free = available_bytes() - settings.bytes_for_teacher
+        free = available_bytes() - settings.reserved_bytes
         if self.device == "cpu" and 0 < self.dequantized.n_bytes <= free * SHARE_TO_KEEP:
             self.dequantized.keep()
             mebibytes = self.dequantized.n_bytes / 2**20

@@ -6,4 +6,5 @@ LOGITS_AT_ONCE = 2**23
 """Scores of the vocabulary that a training's loss makes at a time: 32 MiB in float32."""
 
 SHARE_TO_KEEP = 0.25
-"""Of the memory that is free when a student is loaded: what its dequantized weights may take on a CPU."""
+"""Of the memory that is free and not reserved once a student is loaded: what its dequantized weights may take on a CPU.
+"""

@@ -21,7 +21,7 @@ TrainingProgress = Callable[[int, int, float], None]
 class StudentSettings:
     """How the base model is loaded and what its adapters look like.
 
-    `bytes_for_teacher`: of the memory that is free now, what a teacher that isn't loaded yet will take beside it.
+    `reserved_bytes`: of the memory that is free once it is loaded, what trainings and a teacher beside it are to have.
     """
 
     model: Path
@@ -33,7 +33,7 @@ class StudentSettings:
     max_length: int
     device: Literal["cpu", "cuda"]
     threads: int
-    bytes_for_teacher: int = 0
+    reserved_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,14 @@ class StudentMemory:
     dequantized_bytes: int = 0
 
     @property
+    def training_bytes(self) -> int:
+        """What trainings take, beside what is there once it is loaded."""
+        return self.lora_bytes + self.activation_bytes + self.logit_bytes
+
+    @property
     def needed_bytes(self) -> int:
         """All that it can't do without."""
-        return self.weight_bytes + self.lora_bytes + self.activation_bytes + self.logit_bytes + self.process_bytes
+        return self.weight_bytes + self.process_bytes + self.training_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +136,11 @@ def with_dequantized(
     memory: MemoryPlan,
 ) -> StudentMemory:
     """With the weights that it keeps dequantized, as it decides itself when it is loaded: on a CPU, if they take no
-    more than their share of what is free then.
+    more than their share of what is free then, and neither trainings nor a teacher beside it are to have.
     """
     if memory.device != "cpu" or quantization == "none":
         return student
-    taken = student.weight_bytes + student.process_bytes + (memory.teacher_bytes if memory.keeps_both else 0)
+    taken = student.needed_bytes + (memory.teacher_bytes if memory.keeps_both else 0)
     n_bytes = weights.in_layers * _BYTES_PER_PARAMETER[compute_dtype]
     fits = n_bytes <= (memory.free_bytes - taken) * SHARE_TO_KEEP
     return dataclasses.replace(student, dequantized_bytes=n_bytes if fits else 0)

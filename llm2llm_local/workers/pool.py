@@ -241,10 +241,11 @@ class WorkerPool:
     def _settings(self, role: Role) -> TeacherSettings | StudentSettings:
         if role == "teacher":
             return self._teacher_settings
-        is_first_of_both = self._plan.keeps_both and "teacher" not in self._workers
-        return dataclasses.replace(
-            self._student_settings, bytes_for_teacher=self._plan.teacher_bytes if is_first_of_both else 0
-        )
+        student, plan = self._student_settings, self._plan
+        if not plan.keeps_both:
+            return student
+        # Also of a teacher that is there already: its weights, mapped from their file, are counted as free memory.
+        return dataclasses.replace(student, reserved_bytes=student.reserved_bytes + plan.teacher_bytes)
 
     def _started(self, role: Role) -> WorkerProcess:
         return WorkerProcess(role, self._logs / f"{role}.log", self._timeout_seconds, self._interrupted)
@@ -286,6 +287,7 @@ class WorkerPool:
                     f"{_FREEING_SECONDS:g} s after the other worker ended; trying all the same",
                 )
                 return
+            self._interrupted()
             time.sleep(0.1)
 
     def _end(self, role: Role) -> None:
