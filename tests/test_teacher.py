@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -200,10 +202,12 @@ def test_max_tokens_bounds_the_reply(teacher: LlamaTeacher) -> None:
 
 
 def test_max_tokens_bounds_a_reply_that_is_no_text(tiny_models: TinyModels, tmp_path: Path) -> None:
-    """The first byte of a character of four, again and again: llama-cpp-python waits for the other three."""
+    """The first byte of a character of four, again and again: llama-cpp-python waits for the other three. The last one
+    may be the beginning of a character that the limit has cut.
+    """
     teacher = load(always_writes(tiny_models, tmp_path, "ð"))
     reply = ask_one(teacher, request(temperature=0, max_tokens=10))
-    assert (reply.text, reply.finish_reason, reply.output_tokens) == ("", FinishReason.LENGTH, 10)
+    assert (reply.text, reply.finish_reason, reply.output_tokens) == ("\ufffd" * 9, FinishReason.LENGTH, 10)
 
 
 def test_the_end_token_ends_the_reply(tiny_models: TinyModels, tmp_path: Path, tokenizer: Any) -> None:
@@ -263,6 +267,41 @@ def test_an_invalid_grammar_is_an_error(teacher: LlamaTeacher, grammar: str) -> 
         with pytest.raises(ModelError, match=r"teacher\.grammar"):
             call([request(grammar=grammar)], quiet)
     assert ask_one(teacher, request(grammar='root ::= "no"')).text == "no"
+
+
+@pytest.mark.parametrize(
+    ("grammar", "reason"),
+    [("root ::= answer", "Undefined rule identifier 'answer'"), ('root ::= ("a"', "expecting ')'")],
+)
+def test_what_is_wrong_with_a_grammar_is_said(
+    teacher: LlamaTeacher, capfd: pytest.CaptureFixture[str], grammar: str, reason: str
+) -> None:
+    """llama.cpp prints it, and logs only that something is."""
+    with pytest.raises(ModelError, match=re.escape(reason)):
+        teacher.check_prompts([request(grammar=grammar)], quiet)
+    os.write(2, b"still there")
+    assert capfd.readouterr().err.endswith("still there")
+
+
+@pytest.mark.parametrize("repetition", ["{3,2}", "{ 3, 2 }", "{3 ,\n2}", "{3, # three\n2}"])
+def test_a_repetition_with_less_at_most_than_at_least_is_an_error(teacher: LlamaTeacher, repetition: str) -> None:
+    """llama.cpp would repeat without end."""
+    with pytest.raises(ModelError, match="n below m"):
+        teacher.check_prompts([request(grammar=f'root ::= "a"{repetition}')], quiet)
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'root ::= "{3,2}"',
+        'root ::= "\\"{3,2}"',
+        "root ::= [a{3,2}]",
+        "root ::= [\\]{3,2}]",
+        '# {3,2}\nroot ::= "a"{2,3}',
+    ],
+)
+def test_a_text_that_looks_like_such_a_repetition_is_none(teacher: LlamaTeacher, grammar: str) -> None:
+    assert teacher.check_prompts([request(grammar=grammar)], quiet)
 
 
 def test_a_grammar_that_no_token_fits_is_an_error(teacher: LlamaTeacher) -> None:

@@ -341,6 +341,15 @@ def test_a_group_of_none_gives_none(tiny_models: TinyModels) -> None:
 
 # --- scores ---
 
+
+def test_scores_of_a_damaged_teacher_are_an_error(tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every comparison with what is no number is false: a margin would never be reached, and nobody told why."""
+    teacher = load(tiny_models.teacher)
+    monkeypatch.setattr(Decoder, "logits", lambda *_: np.array([1.0, np.nan], np.float32))
+    with pytest.raises(ModelError, match="its scores of the next token are no numbers"):
+        teacher.score(SCORED, quiet)
+
+
 SCORED = [ScoreRequest(wanted.prompt, LABELS) for wanted in GROUP]
 
 

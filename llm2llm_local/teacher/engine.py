@@ -20,6 +20,7 @@ its stream costs.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from ..errors import ModelError
 from ..prefixes import shared_length
 from ..records import FinishReason
 from .decoder import Decoder
-from .gguf_model import GgufModel
+from .gguf_model import GgufModel, no_numbers
 from .protocol import Progress, Sampling, TeacherSettings, writes_in_streams
 from .sampler import ReplyText, Sampler
 from .schedule import Pass, Row, Schedule, Sizes, Work, cells_wanted, n_outputs, prefix_order, whole_steps
@@ -157,6 +158,8 @@ class Engine:
             for output in one.outputs:
                 logits = self.decoder.logits(output.row)
                 highest = float(logits.max())
+                if not math.isfinite(highest):  # minus infinity alone, or a number that is none
+                    raise no_numbers(self._model.path)
                 log_total = highest + float(np.log(np.exp(logits - highest).sum(dtype=np.float64)))
                 for scoring, token in asked[output.work, output.position]:
                     sums[scoring] += float(logits[token]) - log_total

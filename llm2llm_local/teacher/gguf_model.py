@@ -25,6 +25,14 @@ def memory_is_short(errors: list[str]) -> bool:
     return any(word in error.lower() for error in errors for word in _WORDS_FOR_NO_MEMORY)
 
 
+def no_numbers(path: Path) -> ModelError:
+    """What to raise where a model's logits aren't finite."""
+    return ModelError(
+        f"{path}: its scores of the next token are no numbers",
+        "Compare the file's checksum with its source's; it may be damaged.",
+    )
+
+
 class GgufModel:
     """Raises ModelError when llama.cpp can't load the file or knows no GPU for its layers, OutOfMemoryError when it
     doesn't fit.

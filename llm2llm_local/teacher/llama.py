@@ -1,7 +1,7 @@
 """The teacher in llama.cpp: prompts become tokens, and what the engine makes of them replies and scores.
 
 A group is one unit of the engine: what it says of a group depends on the group and the settings alone. The requests
-of a group do affect each other's last digits, since batched arithmetic depends on the batch.
+of a group do affect each other, since batched arithmetic depends on the batch: `Teacher.score` says by how much.
 """
 
 from __future__ import annotations

@@ -5,12 +5,15 @@ What it says for its own developers is left out: pages of it with each new conte
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import llama_cpp
 
+_STDERR = 2
 _DEBUG_LEVEL, _ERROR_LEVEL = 1, 4
 """GGML_LOG_LEVEL_DEBUG and GGML_LOG_LEVEL_ERROR in ggml.h."""
 
@@ -23,6 +26,25 @@ def collected_errors() -> Iterator[list[str]]:
     _errors.clear()
     llama_cpp.llama_log_set(_receive, None)
     yield _errors
+
+
+@contextmanager
+def printed() -> Iterator[Callable[[], str]]:
+    """What the calls in the block write to standard error by themselves, for after the block; it isn't logged.
+
+    The parser of grammars prints its reasons, and logs only that there is one.
+    """
+    sys.stderr.flush()
+    own = os.dup(_STDERR)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.dup2(file.fileno(), _STDERR)
+            yield lambda: text
+            file.seek(0)
+            text = file.read().decode("utf-8", "replace")
+    finally:
+        os.dup2(own, _STDERR)
+        os.close(own)
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]

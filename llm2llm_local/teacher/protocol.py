@@ -105,4 +105,7 @@ class Teacher(Protocol):
 
         A continuation's tokens are those of its text alone, taken as going on from another, so that all of a
         prompt's continuations follow the same tokens. Raises as `generate` does.
+
+        With quantized weights another group moves a score: by up to 0.4 nats with the default teacher on a CPU with AMX
+        (25 scores from -4 to -21, together and each alone; llama.cpp alone, one batch or token by token, 0.24).
         """

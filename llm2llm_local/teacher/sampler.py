@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import math
 import re
@@ -13,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
-from .gguf_model import GgufModel
-from .llama_log import collected_errors
+from .gguf_model import GgufModel, no_numbers
+from .llama_log import collected_errors, printed
 from .protocol import Sampling
 
 _RANDOM_SEED = 2**32 - 1
@@ -90,10 +91,7 @@ class Sampler:
         likeliest = int(logits.argmax())  # or the first that is no number
         highest = logits[likeliest]
         if not np.isfinite(highest):  # llama.cpp would crash on whatever is taken
-            raise ModelError(
-                f"{self._model.path}: its scores of the next token are no numbers",
-                "Compare the file's checksum with its source's; it may be damaged.",
-            )
+            raise no_numbers(self._model.path)
         if self._sampling.temperature == 0:
             return likeliest
         if self._whole is not None:
@@ -208,16 +206,24 @@ class ReplyText:
         return bool(cuts)
 
     def __str__(self) -> str:
-        return self._bytes.decode(errors="ignore")  # the token limit may cut a character in two
+        """Without a last character that the token limit has cut in two."""
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(self._bytes))
+
+
+_TEXT_OF_GRAMMAR = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^]\\])*]|#.*')
+"""Literals, classes of characters and comments: what no rule is read from."""
+
+_REPETITION = re.compile(r"\{\s*(\d+)\s*,\s*(\d+)\s*\}")
+_PARSING_ERROR = re.compile(r"error parsing grammar: (.+)")
 
 
 def _grammar_sampler(model: GgufModel, grammar: str) -> Any:
-    repetitions = re.findall(r"\{(\d+),(\d+)\}", grammar)
+    repetitions = _REPETITION.findall(_TEXT_OF_GRAMMAR.sub(" ", grammar))
     if any(int(most) < int(least) for least, most in repetitions):  # llama.cpp would fill all memory
         raise ModelError("teacher.grammar: a repetition {m,n} has n below m", "Correct the grammar file.")
-    with collected_errors() as errors:
+    with collected_errors() as errors, printed() as said:
         sampler = llama_cpp.llama_sampler_init_grammar(model.vocabulary, grammar.encode(), b"root")
     if not sampler:
-        reason = errors[0] if errors else "it must be GBNF with a rule named root"
-        raise ModelError(f"teacher.grammar: llama.cpp can't read it: {reason}", "Correct the grammar file.")
+        reasons = _PARSING_ERROR.findall(said()) or errors or ["it must be GBNF with a rule named root"]
+        raise ModelError(f"teacher.grammar: llama.cpp can't read it: {reasons[0]}", "Correct the grammar file.")
     return sampler
