@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from ..records import CheckVerdict, Decision, NewExample
 from ..tasks.base import Task
 
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""What a teacher's bytes that are no text become."""
+
 
 class FormatCheck:
     """Compares with what the seeds look like, so that it needs no settings for a new language or task."""
@@ -34,6 +37,8 @@ class FormatCheck:
         control = next((c for c in question + new.answer if unicodedata.category(c) == "Cc" and c not in "\n\t"), None)
         if control is not None:
             return "control character", f"U+{ord(control):04X}"
+        if _REPLACEMENT in question + new.answer:
+            return "not UTF-8", ""
         scripts = Counter(_scripts(question))
         foreign = {script: n for script, n in scripts.items() if script not in self._scripts}
         if sum(foreign.values()) > scripts.total() / 2:
