@@ -186,13 +186,18 @@ def test_sizes_that_a_teacher_cant_have_are_refused_before_anything_is_measured(
 @pytest.mark.model
 @pytest.mark.parametrize(
     ("rows", "said"),
-    [(None, "--data .: there is no train.jsonl"), ('{"question": "Who?"}', "train.jsonl:1: no column")],
+    [
+        (None, "--data .: there is no train.jsonl"),
+        ('{"question": "Who?"}', "train.jsonl:1: no column"),
+        ('{"question": "Who?", "answer": "person"}', "train.jsonl: 1 different answer, and 2 to 200 are a set of"),
+    ],
 )
 def test_data_that_cant_be_used_is_refused_before_anything_is_measured(
     workspace: Workspace, tiny_models: TinyModels, rows: str | None, said: str
 ) -> None:
     if rows is not None:
-        (workspace.folder / "train.jsonl").write_text(rows)
+        for name in ("train.jsonl", "test.jsonl"):
+            (workspace.folder / name).write_text(rows)
     ending = workspace.llm2llm("bench", "student", "--student", tiny_models.student, "--data", ".")
     assert (ending.code, ending.out) == (2, "")
     assert said in ending.err and "is prepared" not in ending.err

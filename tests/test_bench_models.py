@@ -19,12 +19,13 @@ from workspaces import Workspace
 from llm2llm_local.bench import prediction, training
 from llm2llm_local.bench.measure import measure_series
 from llm2llm_local.bench.plan import Prepare, against
-from llm2llm_local.bench.prediction import PredictionCase, worked_problems
+from llm2llm_local.bench.prediction import PredictionCase, check_labels, worked_problems
 from llm2llm_local.bench.teacher import TeacherCase, bare_loop
 from llm2llm_local.bench.training import TrainingCase
 from llm2llm_local.errors import DataError, ModelError, UserInputError
 from llm2llm_local.student import precision
 from llm2llm_local.student.batching import learning_rate_factor
+from llm2llm_local.student.protocol import PredictionBatch
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -315,9 +316,42 @@ def tokenizer(tiny_models: TinyModels) -> Any:
 
 
 @pytest.mark.model
-def test_scored_chooses_a_label_for_each_row(prediction_case: PredictionCase, ours: dict[str, str]) -> None:
-    assert prediction.scored(prediction_case)() == {"rows": 24}
+@pytest.mark.parametrize("training_rows", [12, 1])
+def test_scored_chooses_a_label_for_each_row(
+    prediction_case: PredictionCase, ours: dict[str, str], training_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all labels, also where the rows that are taught have one of them alone."""
+    labels = []
+
+    def batch(*fields: Any) -> PredictionBatch:
+        made = PredictionBatch(*fields)
+        labels.append(made.completions)
+        return made
+
+    monkeypatch.setattr(prediction, "PredictionBatch", batch)
+    assert prediction.scored(replace(prediction_case, training_rows=training_rows))() == {"rows": 24}
+    assert set(labels) == {(" person", " place")}
     assert len(ours) == 24 and set(ours.values()) <= {"place", "person"}
+
+
+@pytest.mark.parametrize(("n_answers", "is_refused"), [(1, True), (2, False), (200, False), (201, True)])
+def test_labels_are_looked_for_where_answers_are_chosen_from_them(
+    tmp_path: Path, n_answers: int, is_refused: bool
+) -> None:
+    rows = [("Where?", str(n)) for n in range(n_answers) for _ in range(70)]  # sorted by label
+    written_rows(tmp_path / "train.jsonl", rows)
+    training_case = TrainingCase(tmp_path, "cpu", tmp_path / "train.jsonl")
+    predictions = prediction.comparisons(tmp_path, tmp_path, tmp_path, "cpu", 1)
+    parts = [training.comparison(training_case), *predictions]
+    check_labels(against(parts, ["trainer", "sft_trainer", "write_16"]))
+    for chosen in (parts, against(parts, ["generate_16"])):
+        if is_refused:
+            with pytest.raises(
+                UserInputError, match=r"train\.jsonl: .*\n.*need a classification task.*--against trainer"
+            ):
+                check_labels(chosen)
+        else:
+            check_labels(chosen)
 
 
 @pytest.mark.model

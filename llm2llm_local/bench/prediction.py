@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from ..counted import counted
 from ..datasets.reader import read_rows
+from ..errors import UserInputError
 from ..records import FinishReason
 from ..student.precision import find_compute_dtype
 from ..student.protocol import PredictionBatch, StudentSettings, TrainingExample
 from ..tasks.base import PromptBuilder
 from ..teacher.plan import Device
 from . import transformers_way
-from .plan import Comparison, Contender, Repeat
+from .plan import Comparison, Contender, Repeat, Series
 from .training import whole_training
 
 _PROMPTS = PromptBuilder("Question", "Answer")
 _TRAINING_BATCH = 8
+_MOST_LABELS = 200
 _LORA_RANK, _LORA_ALPHA, _LORA_DROPOUT = 16, 32, 0.05
 
 
@@ -52,7 +55,6 @@ class PredictionCase:
 class _Material:
     training: tuple[TrainingExample, ...]
     prompts: tuple[str, ...]
-    completions: tuple[str, ...]
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
@@ -60,7 +62,7 @@ class _Material:
 
 def scored(case: PredictionCase) -> Repeat:
     """The likelihood of every label."""
-    return _ours(case, _material(case).completions)
+    return _ours(case, tuple(_PROMPTS.completion(label) for label in _labels(case)))
 
 
 def refilled(case: PredictionCase) -> Repeat:
@@ -139,8 +141,29 @@ def _material(case: PredictionCase) -> _Material:
     return _Material(
         tuple(TrainingExample(_PROMPTS.prompt(question), _PROMPTS.completion(answer)) for question, answer in training),
         tuple(_PROMPTS.prompt(question) for question, _ in test),
-        tuple(_PROMPTS.completion(answer) for answer in sorted({answer for _, answer in training})),
     )
+
+
+def check_labels(parts: Sequence[Comparison | Series]) -> None:
+    """Before anything is measured. Raises UserInputError where answers are to be chosen from labels and the data has
+    none: what doesn't choose from labels takes any task's data.
+    """
+    for part in parts:
+        if isinstance(part, Comparison) and any(one.prepare is scored for one in part.contenders):
+            _labels(part.case)
+
+
+def _labels(case: PredictionCase) -> list[str]:
+    """Of all training rows: those that the adapter is taught may be of one label alone, as where a file is sorted."""
+    assert case.data is not None  # problems that are made up have solutions
+    file = case.data / "train.jsonl"
+    labels = sorted({row.answer for row in read_rows(file, "question", "answer")})
+    if not 2 <= len(labels) <= _MOST_LABELS:
+        raise UserInputError(
+            f"{file}: {counted(len(labels), 'different answer')}, and 2 to {_MOST_LABELS} are a set of labels",
+            "Answers from labels need a classification task; without them: --against trainer --against sft_trainer",
+        )
+    return labels
 
 
 def worked_problems(n: int, rng_seed: int) -> list[tuple[str, str]]:

@@ -103,6 +103,10 @@ def run_benchmark(request: Request, tell: Tell, keep: Keep = lambda _: None) -> 
     with tempfile.TemporaryDirectory(prefix="llm2llm-bench-") as scratch:
         material = _material(request, Path(scratch))
         parts = _wanted(_PARTS[request.subject](material), request)
+        if request.subject == "student":
+            from .prediction import check_labels
+
+            check_labels(parts)
         if material.device == "cuda":
             parts = [_one_by_one(part) for part in parts]
         warnings = tuple(disturbances())

@@ -121,7 +121,10 @@ for _commands in (
 @click.option("--teacher", type=click.Path(path_type=Path), metavar="GGUF", help="Instead of the configured one.")
 @click.option("--student", type=click.Path(path_type=Path), metavar="FOLDER", help="Instead of the configured one.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), metavar="FOLDER", help="train.jsonl and test.jsonl; else the demo's."
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="A classification task's train.jsonl and test.jsonl; else the demo's.",
 )
 @click.option("--size", "sizes", multiple=True, metavar="NAME=NUMBER", help="A size of the case; can be repeated.")
 @click.option("--grow", metavar="N,N,…", help="The sizes at which growth is measured.")
