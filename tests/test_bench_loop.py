@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -13,9 +14,10 @@ import psutil
 import pytest
 from workspaces import COMMAND, PATIENCE_SECONDS, Workspace, add_run
 
-from llm2llm_local.bench.lifeline import run_module
-from llm2llm_local.bench.loop import OWN_CPU, OWN_SHARE, REST, LoopCase, _parts, parts, process_per_stage
+from llm2llm_local.bench.lifeline import own_cpu_seconds, run_module
+from llm2llm_local.bench.loop import REST, LoopCase, _parts, parts, process_per_stage
 from llm2llm_local.bench.plan import resized
+from llm2llm_local.bench.watching import RUN_CPU, SHARE, UI_CPU, TerminalUi
 from llm2llm_local.errors import Llm2LlmError, UserInputError
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -65,9 +67,41 @@ def test_a_processs_cpu_seconds_are_its_own(tmp_path: Path, monkeypatch: pytest.
         busy.format(0.4) + "import subprocess, sys\nsubprocess.run([sys.executable, sys.argv[1]], check=True)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert 0.35 <= run_module(tmp_path / "log", "parent", str(tmp_path / "child.py")) < 0.7
+    heard: list[float] = []
+    arguments = ("parent", str(tmp_path / "child.py"))
+    run_module(tmp_path / "log", *arguments, look=lambda pid: heard.append(own_cpu_seconds(pid)))
+    assert 0.35 <= heard[-1] < 0.7
     with pytest.raises(Llm2LlmError, match=r"parent nowhere ended with code 1: .*CalledProcessError"):
         run_module(tmp_path / "log", "parent", "nowhere")
+
+
+def test_a_terminal_ui_opens_on_the_run_and_what_it_takes_is_told(tmp_path: Path) -> None:
+    with TerminalUi(tmp_path) as terminal_ui:
+        terminal_ui.look(os.getpid())
+        assert not children_with("tui")
+        with Store(tmp_path) as store:
+            add_run(store).open_stage(0, "predict", 0, "", {}, units=1)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while terminal_ui.figures().get(UI_CPU, 0) < 0.2:
+            terminal_ui.look(os.getpid())
+            assert time.monotonic() < deadline
+        assert terminal_ui.figures()[RUN_CPU] == pytest.approx(own_cpu_seconds(os.getpid()), abs=0.5)
+        assert terminal_ui.figures()[SHARE] > 0
+        (process,) = children_with("tui")
+    assert not process.is_running()
+
+
+def test_a_terminal_ui_that_ends_early_is_an_error(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_run(store)
+    with TerminalUi(tmp_path) as terminal_ui:
+        terminal_ui.look(os.getpid())
+        (process,) = children_with("tui")
+        process.kill()
+        with pytest.raises(Llm2LlmError, match="the terminal UI ended with code -9"):
+            for _ in range(100):
+                terminal_ui.look(os.getpid())
+                time.sleep(0.05)
 
 
 @pytest.mark.model
@@ -86,9 +120,10 @@ def test_both_ways_do_the_same_work_and_tell_it_by_stage(tmp_path: Path, tiny_mo
     assert set(ours["repeats"][0]["parts"]) == {"train", "evaluate", "teach", "check", REST}
     assert set(reference["repeats"][0]["parts"]) == {"train", "evaluate", "teach", REST}
     figures = ours["repeats"][0]["figures"]
-    # It starts, hashes and writes; torch, which takes it seconds to import, is the workers'.
-    assert 0.1 < figures[OWN_CPU] < 0.9 * sum(ours["repeats"][0]["parts"].values())
-    assert figures[OWN_SHARE] == pytest.approx(100 * figures[OWN_CPU] / ours["median_seconds"], rel=0.05)
+    # They start, hash, write and draw; torch, which takes seconds to import, is the workers'.
+    seconds = sum(ours["repeats"][0]["parts"].values())
+    assert all(0.1 < figures[name] < 0.9 * seconds for name in (RUN_CPU, UI_CPU))
+    assert 0 < figures[SHARE] < 100
     assert reference["repeats"][0]["figures"] == {}
     for one in (ours, reference):
         assert sum(one["repeats"][0]["parts"].values()) == pytest.approx(one["median_seconds"], rel=0.2)
@@ -108,6 +143,10 @@ def test_a_run_that_is_measured_ends_with_the_measurement(tmp_path: Path, tiny_m
     process.wait(timeout=PATIENCE_SECONDS)
     psutil.wait_procs(started, timeout=PATIENCE_SECONDS)
     assert not [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def children_with(word: str) -> list[psutil.Process]:
+    return descendants(os.getpid(), word)
 
 
 def descendants(pid: int, word: str) -> list[psutil.Process]:

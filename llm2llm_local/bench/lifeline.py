@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ import psutil
 from ..errors import Llm2LlmError
 
 _LAST_LINES = 3
+_SECONDS_BETWEEN_LOOKS = 0.1
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -22,9 +24,9 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def run_module(log: Path, module: str, *arguments: str) -> float:
-    """`python -m module arguments`, waited for; what it says goes to the log. Returns its CPU seconds, without those of
-    processes that it started in its turn.
+def run_module(log: Path, module: str, *arguments: str, look: Callable[[int], None] = lambda pid: None) -> None:
+    """`python -m module arguments`, waited for; what it says goes to the log. `look` is called several times a second
+    with its process id while it is at work; what `look` raises ends it.
 
     Raises Llm2LlmError with the end of the log when it fails.
     """
@@ -38,10 +40,18 @@ def run_module(log: Path, module: str, *arguments: str) -> float:
             preexec_fn=end_with_parent,
         ) as process,
     ):
-        # Its times are known until it is waited for; what is known afterwards has those of its children in it.
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        times = psutil.Process(process.pid).cpu_times()
+        try:
+            while process.poll() is None:
+                look(process.pid)
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        finally:
+            process.kill()
     if process.returncode != 0:
         said = " ".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
         raise Llm2LlmError(f"{module} {' '.join(arguments[:1])} ended with code {process.returncode}: {said}")
+
+
+def own_cpu_seconds(pid: int) -> float:
+    """Of a process so far, until it is waited for; without those that it started."""
+    times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)

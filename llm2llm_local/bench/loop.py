@@ -31,13 +31,11 @@ from ..workers.memory import find_device
 from .lifeline import run_module
 from .plan import Comparison, Contender, Repeat, Work
 from .reference import EvaluateTask, Task, TeachRequest, TeachTask, TrainTask, read_done, write_task
+from .watching import TerminalUi
 
 REST = "start and load"
 """What is no stage's work: starting processes, loading models, ending. Where ours has to load a model again within a
 stage, since both don't fit into memory, that is in the stage."""
-
-OWN_CPU, OWN_SHARE = "run process CPU s", "% of wall"
-"""Figures of ours: what the process of the loop, with its store, computes itself. The models' workers aren't in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +60,20 @@ class LoopCase:
 
 
 def llm2llm_run(case: LoopCase) -> Repeat:
-    """The real command, as a process of its own."""
+    """The real command, as a process of its own, and the terminal UI on it, as a person has it open."""
     numbers = count()
 
     def repeat() -> Work:
         workspace = _our_workspace(case, next(numbers))
         write_workspace(workspace, "demo", case.folder)
-        started = time.perf_counter()
-        cpu_seconds = run_module(
-            case.folder / "ours.log", "llm2llm_local", "-C", str(workspace), "run", "--headless", *_overrides(case)
-        )
-        seconds = time.perf_counter() - started
+        command = ("-C", str(workspace), "run", "--headless", *_overrides(case))
+        with TerminalUi(workspace) as terminal_ui:
+            started = time.perf_counter()
+            run_module(case.folder / "ours.log", "llm2llm_local", *command, look=terminal_ui.look)
+            seconds = time.perf_counter() - started
         with open_reader(workspace) as connection:
             parts, counts = _parts(connection), _counts(connection)
-        own = {OWN_CPU: cpu_seconds, OWN_SHARE: 100 * cpu_seconds / seconds}
-        return Work(counts, {**parts, REST: seconds - sum(parts.values())}, own)
+        return Work(counts, {**parts, REST: seconds - sum(parts.values())}, terminal_ui.figures())
 
     return repeat
 
@@ -109,7 +106,7 @@ def _overrides(case: LoopCase) -> list[str]:
         "loop.iterations": case.iterations,
     }
     values["task.labels"] = sorted({json.loads(row)["answer"] for row in _demo_rows("train")})
-    pairs = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    pairs = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
     pairs += [f"data.sample={{n = {case.seeds}}}", f"data.test_sample={{n = {case.tests}}}"]
     return [word for pair in pairs for word in ("--set", pair)]
 
