@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sqlite3
 import subprocess
@@ -10,14 +11,17 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from workspaces import COMMAND, Ending, Workspace, wait_for
+from workspaces import COMMAND, Ending, Workspace, wait_for, without_rights_over_files
 
 from llm2llm_local.bench.history import PREDICTIONS_PER_RUN, grow_history
 from llm2llm_local.bench.output import KEPT
+from llm2llm_local.bench.plan import Comparison
 from llm2llm_local.bench.store import QUERIES, HistoryCase, WriteCase, a_commit_per_row, one_transaction_per_unit
+from llm2llm_local.bench.store import parts as store_parts
 from llm2llm_local.bench.subjects import SUBJECTS, Request, run_benchmark
 from llm2llm_local.errors import UserInputError
 from llm2llm_local.records import Split
@@ -80,6 +84,9 @@ def test_the_store_is_measured_and_nothing_is_left_behind(
     assert all(contender["not_run"] is None for one in series["at"] for contender in one["contenders"])
     small, large = (one["bytes of the file"] for one in series["figures"])
     assert small < large < 3 * small
+    for one in (writing, series):  # where a history would lie, whatever disk TMPDIR is on
+        assert Path(one["case"]["folder"]).is_relative_to(workspace.folder)
+        assert re.search(r"\bon \w+ at /", one["note"])
     assert list(scratch.iterdir()) == []
     assert "repeat 1 of 1" in ending.err  # progress, and not in the JSON
     assert [path.name for path in workspace.folder.iterdir()] == ["scratch"]
@@ -209,12 +216,29 @@ def test_what_runs_no_model_asks_no_configuration(workspace: Workspace) -> None:
     assert ending.code == 0, ending.err
 
 
+@pytest.mark.parametrize(("folder", "said"), [("closed", "Permission denied"), ("nowhere", "No such file")])
+def test_where_no_history_can_lie_no_store_is_measured(workspace: Workspace, folder: str, said: str) -> None:
+    (workspace.folder / "closed").mkdir(mode=0o500)
+    ending = workspace.llm2llm("-C", folder, "bench", "store", before_exec=without_rights_over_files)
+    assert (ending.code, ending.out) == (2, "")
+    assert f"{folder}: bench store writes where histories lie, and can't here: {said}" in ending.err
+    assert "is prepared" not in ending.err and "Traceback" not in ending.err
+
+
+def test_the_disk_is_that_on_top_of_the_nearest_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = [("ext4", "/"), ("xfs", str(tmp_path)), ("tmpfs", str(tmp_path)), ("nfs", f"{tmp_path}/else")]
+    partitions = [SimpleNamespace(fstype=kind, mountpoint=place) for kind, place in mounts]
+    monkeypatch.setattr("psutil.disk_partitions", lambda all: partitions)
+    comparison = store_parts(tmp_path)[0]
+    assert isinstance(comparison, Comparison) and comparison.note == f"on tmpfs at {tmp_path}"
+
+
 def test_where_the_disk_is_full_what_could_be_measured_is_told(workspace: Workspace) -> None:
     """A small store can be written, a larger one can't: here, since files may not grow beyond that."""
     ending = bench_store(workspace, *SMALL, before_exec=partial(no_file_above, 4_000_000))
     assert ending.code == 0 and "Traceback" not in ending.err
     (line,) = {line for line in ending.out.splitlines() if line.startswith("predictions 20,000: status of a run: ")}
-    assert "not run: " in line and "llm2llm.db: " in line and "TMPDIR=FOLDER" in line
+    assert "not run: " in line and "llm2llm.db: " in line and "llm2llm -C FOLDER bench store" in line
     nothing = bench_store(workspace, *SMALL, before_exec=partial(no_file_above, 40_000))
     assert nothing.code == 1 and "Traceback" not in nothing.err
     assert nothing.err.endswith("llm2llm: nothing could be measured: see what is told of each as not run\n")

@@ -77,7 +77,7 @@ def _lines(part: Measured | MeasuredSeries) -> Iterator[str]:
     warm_ups = f" after {counted(comparison.warm_ups, 'warm-up')}" if comparison.warm_ups else ", no warm-up"
     yield f"{counted(comparison.repeats, 'repeat')} of each{warm_ups}{order}"
     if comparison.note:
-        yield comparison.note
+        yield plain(comparison.note)
     if isinstance(part, Measured):
         yield from _aligned(_comparison_rows(part))
     else:

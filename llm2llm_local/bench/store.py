@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import psutil
+
 from ..errors import DiskError
 from ..records import DataRow, FinishReason, Grade, Outcome, Reply, Split, Status
 from ..report.confusion import confusion
@@ -129,7 +131,7 @@ def grow(case: HistoryCase) -> dict[str, float]:
         grow_history(case.folder, case.predictions)
     except sqlite3.OperationalError as error:
         raise DiskError(
-            f"{case.folder / STORE_NAME}: {error}", "Make room, or name a folder on another disk: TMPDIR=FOLDER"
+            f"{case.folder / STORE_NAME}: {error}", "Make room, or measure another disk: llm2llm -C FOLDER bench store"
         ) from error
     return {"bytes of the file": (case.folder / STORE_NAME).stat().st_size}
 
@@ -201,8 +203,19 @@ QUERIES = (
 )
 
 
+def _disk(folder: Path) -> str:
+    """Type and place of the file system that a folder is on."""
+    place = folder.resolve()
+    mounts = [one for one in psutil.disk_partitions(all=True) if place.is_relative_to(one.mountpoint)]
+    if not mounts:
+        return str(place)
+    mount = max(reversed(mounts), key=lambda one: len(one.mountpoint))  # the last one of a place covers the others
+    return f"{mount.fstype} at {mount.mountpoint}"
+
+
 def parts(scratch: Path) -> list[Comparison | Series]:
     """`scratch`: a folder for the stores, on the disk that is measured."""
+    disk = _disk(scratch)
     writing = Comparison(
         "writing predictions",
         WriteCase(scratch),
@@ -211,12 +224,13 @@ def parts(scratch: Path) -> list[Comparison | Series]:
             Contender("commit-per-row", a_commit_per_row),
         ),
         measure="predictions",
+        note=f"on {disk}",
     )
     reading = Comparison(
         "the store as it grows",
         HistoryCase(scratch / "history", PREDICTIONS_PER_RUN),
         tuple(Contender(query.__name__.replace("_", " "), query) for query in QUERIES),
         measure="queries",
-        note=f"a history grows by runs of {PREDICTIONS_PER_RUN:,} predictions each",
+        note=f"a history grows by runs of {PREDICTIONS_PER_RUN:,} predictions each, on {disk}",
     )
     return [writing, Series(reading, "predictions", (10_000, 100_000, 1_000_000), grow, step=PREDICTIONS_PER_RUN)]

@@ -6,7 +6,8 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +101,8 @@ def run_benchmark(request: Request, tell: Tell, keep: Keep = lambda _: None) -> 
     if request.subject not in SUBJECTS:
         raise UserInputError(f"bench {request.subject}: there is no such benchmark", "\n".join(subject_lines()))
     _check_options(request)
-    with tempfile.TemporaryDirectory(prefix="llm2llm-bench-") as scratch:
-        material = _material(request, Path(scratch))
+    with _scratch(request) as scratch:
+        material = _material(request, scratch)
         parts = _wanted(_PARTS[request.subject](material), request)
         if request.subject == "student":
             from .prediction import check_labels
@@ -124,6 +125,24 @@ def run_benchmark(request: Request, tell: Tell, keep: Keep = lambda _: None) -> 
             report = dataclasses.replace(report, warnings=tuple(disturbances()))
             keep(report)
     return report
+
+
+@contextmanager
+def _scratch(request: Request) -> Iterator[Path]:
+    """A folder, deleted afterwards. For stores it is where a history would lie, since it's that disk which counts."""
+    if request.subject != "store":
+        with tempfile.TemporaryDirectory(prefix="llm2llm-bench-") as folder:
+            yield Path(folder)
+        return
+    try:
+        made = tempfile.TemporaryDirectory(prefix=".llm2llm-bench-", dir=request.workspace.resolve())
+    except OSError as error:
+        raise UserInputError(
+            f"{request.workspace}: bench store writes where histories lie, and can't here: {error.strerror}",
+            "Name a folder that can be written to: llm2llm -C FOLDER bench store",
+        ) from None
+    with made as folder:
+        yield Path(folder)
 
 
 def _check_options(request: Request) -> None:
