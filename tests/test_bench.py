@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from subprocess import PIPE
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from workspaces import COMMAND, Ending, Workspace, wait_for, without_rights_over_files
+from workspaces import COMMAND, PATIENCE_SECONDS, Ending, Workspace, wait_for, without_rights_over_files
 
 from llm2llm_local.bench.history import PREDICTIONS_PER_RUN, grow_history
 from llm2llm_local.bench.output import KEPT
@@ -107,6 +108,45 @@ def test_what_was_measured_is_kept_when_the_call_is_ended(
     assert [one["title"] for one in document["comparisons"]] == ["writing predictions"]
     assert document["comparisons"][0]["contenders"][0]["repeats"][0]["counts"] == {"predictions": 6.0}
     assert document["series"] == []
+
+
+def test_what_can_no_longer_be_kept_is_said_and_all_is_measured_and_printed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's folder goes after the first of the parts."""
+    kept = workspace.folder / "there" / "kept.json"
+    kept.parent.mkdir()
+    monkeypatch.setenv(KEPT, str(kept))
+    command: list[str | Path] = [sys.executable, "-c", TWO_QUERIES, "bench", "store", *SMALL]
+    with subprocess.Popen(command, cwd=workspace.folder, stdout=PIPE, stderr=PIPE, text=True) as process:
+        wait_for(kept.exists)
+        kept.parent.rename(workspace.folder / "gone")
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1
+    assert "writing predictions: " in out and "the store as it grows: " in out
+    said = f"{KEPT}={kept}: lacks what was measured last: No such file or directory"
+    assert f"\nwarning: {said}\n" in err and err.endswith(f"\nllm2llm: {said}\n") and "Traceback" not in err
+    (document,) = (json.loads(one.read_text()) for one in (workspace.folder / "gone").iterdir())
+    assert len(document["comparisons"]) == 1 and document["series"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere/kept.json", "No such file or directory"),
+        ("closed/kept.json", "Permission denied"),
+        ("closed", "Is a directory"),
+    ],
+)
+def test_where_nothing_can_be_kept_nothing_is_measured(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    (workspace.folder / "closed").mkdir(mode=0o500)
+    monkeypatch.setenv(KEPT, name)
+    ending = workspace.llm2llm("bench", "store", *SMALL, before_exec=without_rights_over_files)
+    assert (ending.code, ending.out) == (2, "")
+    assert f"{KEPT}={name}: can't be written: {said}" in ending.err and "is prepared" not in ending.err
+    assert [path.name for path in workspace.folder.iterdir()] == ["closed"]
 
 
 def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,10 @@ from typing import Any
 
 from ..cells import cells, padded, right_aligned
 from ..counted import counted
+from ..errors import DiskError, UserInputError
 from ..report.plain import plain
 from .machine import Machine
-from .measure import Measured, MeasuredSeries, Ratio, Result, ratio
+from .measure import Measured, MeasuredSeries, Ratio, Result, Tell, ratio
 from .plan import Comparison, Series
 
 _MIB = 2**20
@@ -212,12 +214,43 @@ def report_document(report: Report) -> dict[str, Any]:
     }
 
 
-def keep_document(report: Report) -> None:
-    """In the file that KEPT names, whole at any moment; without it, nowhere."""
-    if name := os.environ.get(KEPT):
-        part = Path(f"{name}.part")
-        part.write_text(json.dumps(report_document(report), indent=2), encoding="utf-8")
-        part.replace(name)
+class KeptDocument:
+    """The JSON in the file that KEPT names, whole at any moment; without it, nowhere.
+
+    Made before anything is measured: raises UserInputError where there can be no such file. What goes wrong later ends
+    no measurement; `error` is why the file lacks what came last, to be raised when all is measured and told.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._path = Path(name) if (name := os.environ.get(KEPT)) else None
+        self._tell = tell
+        self.error: DiskError | None = None
+        if self._path is None:
+            return
+        try:
+            if self._path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._part.touch()
+            self._part.unlink()
+        except OSError as error:
+            raise UserInputError(
+                f"{KEPT}={self._path}: can't be written: {error.strerror}", "Name a file in a folder of yours."
+            ) from None
+
+    @property
+    def _part(self) -> Path:
+        return Path(f"{self._path}.part")
+
+    def keep(self, report: Report) -> None:
+        if self._path is None:
+            return
+        try:
+            self._part.write_text(json.dumps(report_document(report), indent=2), encoding="utf-8")
+            self._part.replace(self._path)
+            self.error = None
+        except OSError as error:
+            self.error = DiskError(f"{KEPT}={self._path}: lacks what was measured last: {error.strerror}")
+            self._tell(f"warning: {self.error}")
 
 
 def _head(comparison: Comparison) -> dict[str, Any]:

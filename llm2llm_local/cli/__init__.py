@@ -150,7 +150,7 @@ def bench(
     Models are those of the configuration, or else the default ones in models. Nothing else should be at work meanwhile.
     With --plot, what earlier calls printed with --json is drawn instead.
     """
-    from ..bench.output import keep_document, report_document, report_lines
+    from ..bench.output import KeptDocument, report_document, report_lines
     from ..bench.plot import write_plot
     from ..bench.subjects import Request, run_benchmark, subject_lines
 
@@ -176,10 +176,17 @@ def bench(
         grow=_integers(grow),
         repeats=repeats,
     )
-    report = run_benchmark(request, tell=lambda line: click.echo(line, err=True), keep=keep_document)
+    kept = KeptDocument(_tell)
+    report = run_benchmark(request, _tell, kept.keep)
     click.echo(printed_json(report_document(report)) if as_json else "\n".join(report_lines(report)))
     if not report.has_figures:
         raise Llm2LlmError("nothing could be measured: see what is told of each as not run")
+    if kept.error is not None:
+        raise kept.error
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _refuse_options(context: click.Context, allowed: str) -> None:
