@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -147,6 +148,43 @@ def test_where_nothing_can_be_kept_nothing_is_measured(
     assert (ending.code, ending.out) == (2, "")
     assert f"{KEPT}={name}: can't be written: {said}" in ending.err and "is prepared" not in ending.err
     assert [path.name for path in workspace.folder.iterdir()] == ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "ignored"),
+    [
+        ((signal.SIGTERM,), False),
+        ((signal.SIGHUP, signal.SIGHUP, signal.SIGTERM), False),  # as where a terminal is closed
+        ((signal.SIGHUP, signal.SIGTERM), True),
+    ],
+    ids=["SIGTERM", "SIGHUP", "nohup"],
+)
+def test_a_call_that_is_ended_leaves_nothing_behind(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, ends: tuple[signal.Signals, ...], ignored: bool
+) -> None:
+    """While its store grows."""
+    scratch = workspace.folder / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    command: list[str | Path] = [COMMAND, "bench", "store", *SMALL[:-1], "10000000"]
+    hang_up = signal.SIG_IGN if ignored else signal.SIG_DFL
+    with subprocess.Popen(
+        command,
+        cwd=workspace.folder,
+        stderr=PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGHUP, hang_up),
+    ) as process:
+        wait_for(lambda: any(one.stat().st_size > 5_000_000 for one in workspace.folder.rglob("llm2llm.db*")))
+        for end in ends:
+            process.send_signal(end)
+            if ignored and end is signal.SIGHUP:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    process.wait(timeout=1)
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1
+    assert err.endswith("llm2llm: interrupted\n") and "Traceback" not in err
+    assert [path.name for path in workspace.folder.rglob("*")] == ["scratch"]
 
 
 def test_one_alternative_can_be_asked_for(workspace: Workspace) -> None:

@@ -202,7 +202,7 @@ def test_a_student_that_does_not_fit_is_no_mistake_of_its_user(
         (Params4bit, "__new__", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")),
         (Params4bit, "to", torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")),
         (base, "get_peft_model", MemoryError()),
-        (base, "projects_plainly", RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")),
+        (base, "loss_for", RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")),
     )
     for owner, name, error in places:
 

@@ -94,7 +94,7 @@ def test_a_model_that_changes_its_logits_is_learnt_by_them(
     plain = LoraStudent(settings(tiny_models.student))
     monkeypatch.setattr(LlamaForCausalLM, "forward", cooler)
     student = LoraStudent(settings(tiny_models.student))
-    assert (plain._adapted.projects_plainly, student._adapted.projects_plainly) == (True, False)
+    assert plain._adapted.loss is loss._loss_by_chunks and student._adapted.loss is loss._loss_of_logits
     expected = NaiveStudent(tiny_models.student, None).mean_loss(examples)
     assert student.train(segment, quiet).losses[0] == pytest.approx(expected, abs=1e-3)
     assert plain.train(segment, quiet).losses[0] != pytest.approx(expected, abs=0.1)

@@ -28,7 +28,7 @@ from .float32_parts import attention_in_float32_backward, scores_in_float32
 from .heap import spare_memory
 from .limits import SHARE_TO_KEEP
 from .linear import DequantizedWeights, share_dropout, use_lean_layers
-from .loss import projects_plainly
+from .loss import loss_for
 from .protocol import StudentSettings, TrainingExample
 from .rows import Tokens
 
@@ -71,61 +71,13 @@ class AdaptedModel:
         if self.device == "cuda":
             compute_deterministically()
         dtype = _DTYPES[settings.compute_dtype]
-        reports: list[str] = []
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(settings.model, local_files_only=True)
-            with _reports_of_transformers(reports):
-                base, loading = AutoModelForCausalLM.from_pretrained(
-                    settings.model,
-                    dtype=dtype,
-                    device_map={"": self.device},
-                    quantization_config=_quantization(settings.quantization, dtype),
-                    use_safetensors=True,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    output_loading_info=True,
-                )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or any(map(_tell_of_no_memory, (str(error), *reports))):
-                raise MemoryError from None
-            raise ModelError(f"{settings.model}: transformers can't load it: {error}") from error
-        if loading["missing_keys"]:  # transformers would go on with random numbers in their place
-            names = ", ".join(sorted(loading["missing_keys"]))
-            raise ModelError(f"{settings.model}: weights are missing: {names}", "Copy the model again.")
-        if _keeps_states(base):
-            raise ModelError(
-                f"{settings.model}: layers that keep a state instead of keys and values are not supported",
-                "Take a student with attention in every layer, such as Llama, Qwen 2.5 or Gemma.",
-            )
-        if self.tokenizer.eos_token_id is None:
-            raise ModelError(
-                f"{settings.model}: the tokenizer has no end-of-text token", "Set eos_token in its config."
-            )
+        self.tokenizer, base = _pretrained(settings, dtype)
         self.end = int(self.tokenizer.eos_token_id)
         limit = getattr(base.config, "max_position_embeddings", settings.max_length)
         self._max_length = min(settings.max_length, limit)
         self._n_positions = limit if _learns_positions(base, limit) else None
-        for module in base.modules():
-            # On CPUs with AVX512-BF16 bitsandbytes would repack the weights at the first prediction, for a kernel
-            # in bf16 that has no gradient: trainings after it in the same process would silently learn less.
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = False
-        base.config.use_cache = False
-        if dtype != torch.float32:
-            scores_in_float32(base)
-            if self.device == "cpu":
-                attention_in_float32_backward(base)
-        # What the folder recommends for chatting (repetition penalties, suppressed tokens) has no place in grading.
-        base.generation_config = GenerationConfig()
-        lora = LoraConfig(
-            r=settings.lora_rank,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
-        use_lean_layers(lora)
-        self.model: Any = get_peft_model(base, lora)
+        _compute_as_trained(base, self.device, dtype)
+        self.model: Any = get_peft_model(base, _lora(settings))
         self.dropout = share_dropout(self.model, settings.lora_dropout)
         for parameter in self.trainable():
             parameter.data = parameter.data.float()
@@ -135,7 +87,7 @@ class AdaptedModel:
             self.dequantized.keep()
             mebibytes = self.dequantized.n_bytes / 2**20
             sys.stderr.write(f"The student's weights are kept dequantized, in {mebibytes:.0f} MiB: the same numbers.\n")
-        self.projects_plainly = projects_plainly(base)
+        self.loss = loss_for(base)
         self._recomputes_activations = False
         self.position: Position | None = None
 
@@ -195,6 +147,67 @@ class AdaptedModel:
                 f"{self._n_positions} positions",
                 "Lower student.max_new_tokens, shorten the data, or take a student with a longer context.",
             )
+
+
+def _pretrained(settings: StudentSettings, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The tokenizer and the base model. Raises ModelError for what can't be a student, MemoryError for want of it."""
+    reports: list[str] = []
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(settings.model, local_files_only=True)
+        with _reports_of_transformers(reports):
+            base, loading = AutoModelForCausalLM.from_pretrained(
+                settings.model,
+                dtype=dtype,
+                device_map={"": settings.device},
+                quantization_config=_quantization(settings.quantization, dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or any(map(_tell_of_no_memory, (str(error), *reports))):
+            raise MemoryError from None
+        raise ModelError(f"{settings.model}: transformers can't load it: {error}") from error
+    if loading["missing_keys"]:  # transformers would go on with random numbers in their place
+        names = ", ".join(sorted(loading["missing_keys"]))
+        raise ModelError(f"{settings.model}: weights are missing: {names}", "Copy the model again.")
+    if _keeps_states(base):
+        raise ModelError(
+            f"{settings.model}: layers that keep a state instead of keys and values are not supported",
+            "Take a student with attention in every layer, such as Llama, Qwen 2.5 or Gemma.",
+        )
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{settings.model}: the tokenizer has no end-of-text token", "Set eos_token in its config.")
+    return tokenizer, base
+
+
+def _compute_as_trained(base: Any, device: str, dtype: torch.dtype) -> None:
+    """Take away what would make predictions other than trainings, or other than the model's own likeliest text."""
+    for module in base.modules():
+        # On CPUs with AVX512-BF16 bitsandbytes would repack the weights at the first prediction, for a kernel in bf16
+        # that has no gradient: trainings after it in the same process would silently learn less.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    base.config.use_cache = False
+    if dtype != torch.float32:
+        scores_in_float32(base)
+        if device == "cpu":
+            attention_in_float32_backward(base)
+    # What the folder recommends for chatting (repetition penalties, suppressed tokens) has no place in grading.
+    base.generation_config = GenerationConfig()
+
+
+def _lora(settings: StudentSettings) -> LoraConfig:
+    lora = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    use_lean_layers(lora)
+    return lora
 
 
 def compute_deterministically() -> None:

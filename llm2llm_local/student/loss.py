@@ -6,6 +6,7 @@ its gradient is taken at once, in the forward pass, and only what flows on to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,7 +43,16 @@ class SummedCrossEntropy(torch.autograd.Function):
         return (for_hidden * gradient).to(ctx.dtype), None, None
 
 
-def projects_plainly(model: Any) -> bool:
+Loss = Callable[[Any, Learnt], torch.Tensor]
+"""Of a causal language model and rows: the sum over all learnt tokens, in nats."""
+
+
+def loss_for(model: Any) -> Loss:
+    """The one without all logits, where the model allows it."""
+    return _loss_by_chunks if _projects_plainly(model) else _loss_of_logits
+
+
+def _projects_plainly(model: Any) -> bool:
     """Whether a causal language model's logits are its last hidden states times a matrix, and nothing is done to them
     before or after (scaled, capped): seen in what it computes.
     """
@@ -55,14 +65,15 @@ def projects_plainly(model: Any) -> bool:
         return torch.equal(head(decoder(input_ids=ids, use_cache=False).last_hidden_state), logits)
 
 
-def summed_cross_entropy(model: Any, learnt: Learnt, plain: bool) -> torch.Tensor:
-    """Of all learnt tokens of the rows, in nats. `plain`: what `projects_plainly` says of the model."""
-    if plain:
-        hidden = model.get_decoder()(input_ids=learnt.ids, use_cache=False).last_hidden_state
-        weight = model.get_output_embeddings().weight
-        rows = hidden.flatten(0, 1)[learnt.positions].to(weight.dtype)
-        loss: torch.Tensor = SummedCrossEntropy.apply(rows, weight, learnt.targets)  # type: ignore[no-untyped-call]
-        return loss
+def _loss_by_chunks(model: Any, learnt: Learnt) -> torch.Tensor:
+    hidden = model.get_decoder()(input_ids=learnt.ids, use_cache=False).last_hidden_state
+    weight = model.get_output_embeddings().weight
+    rows = hidden.flatten(0, 1)[learnt.positions].to(weight.dtype)
+    loss: torch.Tensor = SummedCrossEntropy.apply(rows, weight, learnt.targets)  # type: ignore[no-untyped-call]
+    return loss
+
+
+def _loss_of_logits(model: Any, learnt: Learnt) -> torch.Tensor:
     logits = model(input_ids=learnt.ids, use_cache=False).logits.flatten(0, 1)[learnt.positions].float()
     # Not PyTorch's own loss, which it lists as one that has no fixed order of additions on a GPU.
     total: torch.Tensor = (logits.logsumexp(1) - logits.gather(1, learnt.targets[:, None]).squeeze(1)).sum()

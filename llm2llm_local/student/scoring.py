@@ -10,7 +10,7 @@ Where a model's window is shorter than a prompt with the whole tree behind it, c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,15 +177,19 @@ def _rest_scores(model: Any, tree: CompletionTree, key_values: KeyValues, wanted
     n_edges, length = len(tree.edge_tokens), max(len(edges) for edges in tree.edges)
     edge_scores = torch.zeros(len(wanted), n_edges + 1, device=wanted.device)
     n_columns = key_values.mask.shape[1]
-    side_by_side = sees_all(model, n_columns + len(tree.tokens))
+    is_in_sight = sees_all(model, n_columns + len(tree.tokens))
+    parts_of, mask_of = (_tree_parts, _tree_mask) if is_in_sight else (_line_parts, _line_mask)
     completions_of = [row.nonzero().flatten().tolist() for row in wanted]
-    parts = _tree_parts(tree, completions_of) if side_by_side else _line_parts(tree, completions_of)
+    parts = parts_of(tree, completions_of)
     for group in groups([len(part.nodes) for part in parts], len(parts), _NODES_AT_ONCE, n_columns):
         chosen = [parts[index] for index in group]
-        rows, edges, scores = _edge_scores(model, tree, key_values, chosen, side_by_side)
+        rows, edges, scores = _edge_scores(model, tree, key_values, chosen, mask_of)
         edge_scores[rows, edges] = scores
     edges_of = torch.tensor([[*edges, *[n_edges] * (length - len(edges))] for edges in tree.edges], dtype=torch.long)
     return edge_scores[:, edges_of.to(wanted.device)].sum(2)
+
+
+_Mask = Callable[[CompletionTree, torch.Tensor, torch.Tensor, torch.dtype], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,14 +228,14 @@ def _line_parts(tree: CompletionTree, completions_of: Sequence[Sequence[int]]) -
 
 
 def _edge_scores(
-    model: Any, tree: CompletionTree, key_values: KeyValues, parts: Sequence[_Part], side_by_side: bool
+    model: Any, tree: CompletionTree, key_values: KeyValues, parts: Sequence[_Part], mask_of: _Mask
 ) -> tuple[list[int], list[int], torch.Tensor]:
     """Rows, edges and log-probabilities of the tokens that follow the nodes asked for."""
     device = key_values.mask.device
     before, cache = key_values.read_rows([part.row for part in parts])
     padding, length = len(tree.tokens), max(len(part.nodes) for part in parts)
     nodes = torch.tensor([[*part.nodes, *[padding] * (length - len(part.nodes))] for part in parts], device=device)
-    mask = _tree_mask(tree, before, nodes, model.dtype) if side_by_side else _line_mask(tree, before, nodes)
+    mask = mask_of(tree, before, nodes, model.dtype)
     places = torch.arange(length, device=device)
     ends = torch.tensor([[len(part.nodes)] for part in parts], device=device)
     n_asked = torch.tensor([[part.n_asked] for part in parts], device=device)
@@ -266,6 +270,6 @@ def _tree_mask(tree: CompletionTree, before: torch.Tensor, nodes: torch.Tensor, 
     return score_mask(sees, dtype)
 
 
-def _line_mask(tree: CompletionTree, before: torch.Tensor, nodes: torch.Tensor) -> torch.Tensor:
+def _line_mask(tree: CompletionTree, before: torch.Tensor, nodes: torch.Tensor, _: torch.dtype) -> torch.Tensor:
     """Of columns, (rows, columns): the model itself knows what is before what, and how far its windows reach."""
     return torch.cat([before, (nodes != len(tree.tokens)).to(before.dtype)], dim=1)

@@ -19,7 +19,6 @@ from .base import AdaptedModel, Position, is_out_of_memory
 from .batching import epoch_batches, learning_rate_factor
 from .checkpoint import complete_folder, load_state, random_states, save_adapter, save_state, set_random_states
 from .heap import spare_time
-from .loss import summed_cross_entropy
 from .protocol import SegmentResult, TrainingExample, TrainingProgress, TrainingSegment
 from .rows import Tokens, right_padded
 
@@ -167,7 +166,7 @@ class Training:
         adapted = self._adapted
         adapted.dropout.rng_seed = int(torch.randint(2**62, ()))
         learnt = right_padded(rows, adapted.end, adapted.device)
-        return summed_cross_entropy(adapted.model.get_base_model(), learnt, plain=adapted.projects_plainly)
+        return adapted.loss(adapted.model.get_base_model(), learnt)
 
     def _new_optimizer(self, segment: TrainingSegment) -> torch.optim.Optimizer:
         trainable = self._adapted.trainable()
