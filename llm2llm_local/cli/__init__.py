@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -180,8 +178,8 @@ def bench(
         repeats=repeats,
     )
     kept = KeptDocument(_tell)
-    with _ends_in_order():
-        report = run_benchmark(request, _tell, kept.keep)
+    _end_in_order()
+    report = run_benchmark(request, _tell, kept.keep)
     click.echo(printed_json(report_document(report)) if as_json else "\n".join(report_lines(report)))
     if not report.has_figures:
         raise Llm2LlmError("nothing could be measured: see what is told of each as not run")
@@ -189,26 +187,22 @@ def bench(
         raise kept.error
 
 
-@contextmanager
-def _ends_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the call as Ctrl-C does: what was measured with may be gigabytes, and is deleted. Only the
-    first of them, as a terminal that is closed sends several. What is ignored (by nohup, say) stays so.
+def _end_in_order() -> None:
+    """From now on SIGTERM and SIGHUP end this process as Ctrl-C does: what was measured with may be gigabytes, and is
+    deleted. Only the first of them, since a terminal that is closed sends several. What is ignored (by nohup, say)
+    stays so.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
 
     def end(*_: object) -> None:
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
+        for number in numbers:
+            signal.signal(
+                number, lambda *_: None
+            )  # one that is pending already finds no SIG_IGN: Python would complain
         raise KeyboardInterrupt
 
-    try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, end)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in numbers:
+        signal.signal(number, end)
 
 
 def _tell(line: str) -> None:

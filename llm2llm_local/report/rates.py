@@ -61,7 +61,7 @@ _LEARNING = (
 _BY_STUDENT = ("train", "predict", "grade")
 _BY_LEARNING = ("failures",)
 _MOST_EARLIER_RUNS = 20
-"""Looked into. What none of them measured isn't looked for in hundreds more, every fourth second."""
+"""Looked into. What none of them measured isn't looked for in hundreds more, every fifth second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Notices, from a thread of its own, that the history or the processes of its runs have changed.
 
 `PRAGMA data_version` tells of commits by other connections without reading a row, so an idle store costs nothing.
-However fast a run commits, the screens hear of it at once and then every fourth second: to read and draw anew costs
+However fast a run commits, the screens hear of it at once and then every fifth second: to read and draw anew costs
 what the run could use. A process that has come or gone is told of without delay.
 """
 
@@ -20,8 +20,8 @@ from ..store.reader import STORE_NAME, open_reader
 from ..store.rows import run_folder
 
 _SECONDS_BETWEEN_LOOKS = 0.5
-_SECONDS_BETWEEN_TELLINGS = 4.0
-"""Of new rows. A run tells the store every second how far it is; with half of this the terminal UI took 2% of a core
+_SECONDS_BETWEEN_TELLINGS = 5.0
+"""Of new rows. A run tells the store every second how far it is; with 2 seconds the terminal UI took 2% of a core
 on a machine of 2, and the run's process and it together are to stay below that."""
 
 PATIENCE_SECONDS = 1.0

@@ -24,8 +24,8 @@ from ..widgets.plot import Plot
 from ..widgets.steering import Steering
 from ..widgets.timeline import Timeline
 
-_SECONDS_BETWEEN_SAMPLES = 4.0
-_LOOKS_WITHOUT_A_RUN = 3
+_SECONDS_BETWEEN_SAMPLES = 5.0
+_LOOKS_WITHOUT_A_RUN = 2
 """Every so many times the machine is looked at while no process works on the run."""
 _PLOTS = ("accuracy", "loss", "candidates")
 _ALL = "all"

@@ -1,7 +1,7 @@
 """Panels whose text changes all the time: only the lines that are others now are drawn anew.
 
 A whole panel takes several milliseconds to draw, a line of it a tenth of that, and a run that is watched for hours
-changes a few figures in it every fourth second.
+changes a few figures in it every fifth second.
 """
 
 from __future__ import annotations
