@@ -175,7 +175,7 @@ def test_a_call_that_is_ended_leaves_nothing_behind(
         text=True,
         preexec_fn=partial(signal.signal, signal.SIGHUP, hang_up),
     ) as process:
-        wait_for(lambda: any(one.stat().st_size > 5_000_000 for one in workspace.folder.rglob("llm2llm.db*")))
+        wait_for(lambda: any(one.stat().st_size > 10_000_000 for one in workspace.folder.rglob("llm2llm.db")))
         for end in ends:
             process.send_signal(end)
             if ignored and end is signal.SIGHUP:
