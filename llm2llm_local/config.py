@@ -133,7 +133,9 @@ class TeacherConfig(Section):
         description="Requests in a unit of work: what is decoded together, and redone, at most, after an interruption.",
     )
     n_parallel: Annotated[Literal["auto"] | int, AutoOr(1, 255)] = Field(
-        "auto", description="Requests decoded at once; auto: all of a unit, if keys and values fit into the memory."
+        "auto",
+        description="Requests decoded at once; auto: all of a unit, if keys and values fit into the memory. A unit has "
+        "teacher.group_size of them.",
     )
     context_length: Annotated[Literal["auto"] | int, AutoOr(64, 2**24)] = Field(
         "auto",
