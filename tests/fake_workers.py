@@ -17,7 +17,7 @@ from llm2llm_local.workers.pool import WorkerPool
 FOR_A_TEST = "it is for a test"
 """Why a plan keeps both, or not."""
 
-STUDENT = StudentSettings(Path("student"), "nf4", "float32", 8, 16, 0.1, 128, "cpu", threads=1)
+STUDENT = StudentSettings(Path("student"), "nf4", "float32", 8, 16, 0.1, 128, "cpu", threads=1, reserved_bytes=30)
 
 _SMALL: Any = types.SimpleNamespace(size_bytes=1, n_layers=2, n_embd=8, vocab_size=1000)
 

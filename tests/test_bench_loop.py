@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from llm2llm_local.bench.loop import REST, LoopCase, _parts, parts, process_per_
 from llm2llm_local.bench.plan import resized
 from llm2llm_local.bench.watching import RUN_CPU, SHARE, UI_CPU, TerminalUi
 from llm2llm_local.errors import Llm2LlmError, UserInputError
-from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.writer import Store
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def test_a_processs_cpu_seconds_are_its_own(tmp_path: Path, monkeypatch: pytest.
 def test_a_terminal_ui_opens_on_the_run_and_what_it_takes_is_told(tmp_path: Path) -> None:
     with TerminalUi(tmp_path) as terminal_ui:
         terminal_ui.look(os.getpid())
+        sqlite3.connect(tmp_path / STORE_NAME).execute("CREATE TABLE runs (id)").connection.close()
+        terminal_ui.look(os.getpid())  # while the store is being made
+        (tmp_path / STORE_NAME).unlink()
         assert not children_with("tui")
         with Store(tmp_path) as store:
             add_run(store).open_stage(0, "predict", 0, "", {}, units=1)
@@ -98,10 +102,11 @@ def test_a_terminal_ui_that_ends_early_is_an_error(tmp_path: Path) -> None:
         terminal_ui.look(os.getpid())
         (process,) = children_with("tui")
         process.kill()
-        with pytest.raises(Llm2LlmError, match="the terminal UI ended with code -9"):
+        with pytest.raises(Llm2LlmError, match="the terminal UI ended with code -9") as caught:
             for _ in range(100):
                 terminal_ui.look(os.getpid())
                 time.sleep(0.05)
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.model

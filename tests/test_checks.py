@@ -57,7 +57,7 @@ def test_a_good_candidate_passes_all_checks_with_a_verdict_from_each() -> None:
         ("x" * 63, "too long"),  # twice the longest seed's 31 characters, and one more
         ("?! …", "no words"),
         ("the loaf \x1b[31m was red", "control character"),
-        ("the loaf \ufffd was red", "not UTF-8"),
+        ("the loaf \ufffd was red", "broken character"),
         ("хлеб был ещё тёплым", "another script"),
     ],
 )

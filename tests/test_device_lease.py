@@ -123,7 +123,7 @@ def test_a_student_leaves_a_teacher_beside_it_what_that_takes(
         pool.close()
         pool.teacher.check_prompts([], quiet)
         pool.student.check_lengths((), quiet)
-    assert left == [200 if keeps_both else 0] * 2
+    assert left == [230 if keeps_both else 30] * 2
 
 
 def test_a_closed_pool_starts_workers_again(diary: list[str], tmp_path: Path) -> None:

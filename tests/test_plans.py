@@ -314,7 +314,7 @@ def test_libraries_that_can_not_use_the_gpu_are_errors_as_in_a_run(
     )
 
 
-def test_workers_get_the_device_that_was_decided_on(
+def test_workers_get_the_device_that_was_decided_on_and_the_student_what_trainings_take(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, gpu: None
 ) -> None:
     """A student that looked for itself would train on a CPU where PyTorch has no CUDA, and the plan says otherwise."""
@@ -326,6 +326,8 @@ def test_workers_get_the_device_that_was_decided_on(
     workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)  # so that it is planned anew
     with Store(workspace.folder) as store:
         work_module._pool(store.of_run(1), inputs, watcher, control)
+        memory = device_plan(inputs).student
+    assert given["student"].reserved_bytes == memory.lora_bytes + memory.activation_bytes + memory.logit_bytes > 0
     assert (given["student"].device, given["plan"].device, given["teacher"].gpu_layers) == ("cuda", "cuda", 3)
 
 

@@ -271,6 +271,17 @@ def test_a_plan_comes_back_from_the_store_as_it_was() -> None:
         assert TeacherPlan.from_record(record) == found
 
 
+def test_a_plan_of_an_earlier_day_comes_back_too() -> None:
+    """It had its reasons among its figures and didn't know what was lowered, nor how long its requests are."""
+    found = plan(10 * GIB, n_parallel=4)
+    record = {**found.record(), "head_values": 128, "reasons": ["4 sequences at once: set by hand"]}
+    del record["lowered"], record["longest_request"]
+    assert TeacherPlan.from_record(json.loads(json.dumps(record))) == found
+    assert said(TeacherPlan.from_record(record), n_parallel=4) == said(found, n_parallel=4)
+    more = dataclasses.replace(found, n_parallel=32, n_batch=16, by_hand=("n_batch",))  # today it would be 16
+    assert "32 sequences at once: as many as a unit of work has requests" in said(more, n_batch=16)
+
+
 # --- requests as long as they were measured ---
 
 

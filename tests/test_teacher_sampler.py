@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from llm2llm_local.errors import ModelError
+from llm2llm_local.records import FinishReason
 from llm2llm_local.teacher.protocol import Sampling
-from llm2llm_local.teacher.sampler import Sampler, _WholeVocabulary
+from llm2llm_local.teacher.sampler import ReplyText, Sampler, _WholeVocabulary
 
 N_TOKENS = 5000
 MODEL: Any = SimpleNamespace(path=Path("teacher.gguf"))
@@ -129,6 +130,25 @@ def test_llama_cpp_is_asked_where_rounding_may_decide(found: list[int | None], m
     assert [token for token in found if token is not None] == [
         token for token, one in zip(theirs, found, strict=True) if one is not None
     ]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason", "text"),
+    [
+        ([b"a", b"\xe2\x82"], FinishReason.LENGTH, "a"),  # of a euro sign, whose last byte there was no room for
+        ([b"a", b"\xe2\x82"], FinishReason.STOP, "a\ufffd"),
+        ([b"a", b"\xe2\x82", b"\n"], FinishReason.STOP, "a\ufffd"),
+        ([b"a\xff", b"b"], FinishReason.LENGTH, "a\ufffdb"),
+        ([b"\xe2\x82", b"\xac"], FinishReason.STOP, "\u20ac"),
+    ],
+)
+def test_only_what_the_limit_has_cut_is_left_out_of_a_reply(
+    pieces: list[bytes], reason: FinishReason, text: str
+) -> None:
+    reply = ReplyText(["\n"])
+    for piece in pieces:
+        reply.add(piece)
+    assert reply.decoded(reason) == text
 
 
 @pytest.mark.parametrize("sampling", [Sampling(0.0, 0.9, 0.05), Sampling(1.0, 0.9, 0.05), Sampling(1.0, 1.0, 0.0)])

@@ -51,7 +51,9 @@ def test_however_often_a_run_commits_it_is_told_now_and_then_and_at_last(
     assert all(later - earlier >= 0.29 for earlier, later in pairwise(told))
 
 
-def test_a_process_that_comes_or_goes_is_told_of_at_once(run: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_comes_or_goes_and_a_pause_are_told_of_at_once(
+    run: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feed_module, "_SECONDS_BETWEEN_TELLINGS", 10 * PATIENCE_SECONDS)
     told: list[None] = []
     feed = Feed(run.workspace, lambda: told.append(None))
@@ -61,5 +63,8 @@ def test_a_process_that_comes_or_goes_is_told_of_at_once(run: RunStore, monkeypa
         with RunLock(run.folder, run.run_id):
             wait_for(lambda: len(told) == 2)
         wait_for(lambda: len(told) == 3)
+        with run.transaction():
+            run.set_status(Status.PENDING, "paused")
+        wait_for(lambda: len(told) == 4)
     finally:
         feed.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -14,12 +15,16 @@ from fcntl import ioctl
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import Llm2LlmError, NoHistoryError
+from ..errors import Llm2LlmError, NoHistoryError, OutdatedStoreError
+from ..report.plain import plain
 from ..store.reader import open_reader
 from .lifeline import end_with_parent, own_cpu_seconds
 
 _LINES, _COLUMNS = 45, 140
 _LEAVING_SECONDS = 10.0
+_MOST_LAST_WORDS = 2000
+_CONTROL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|.)")
+"""Of a terminal (ECMA-48): CSI with its parameters, OSC up to its bell, or one character after the escape."""
 
 RUN_CPU, UI_CPU, SHARE = "run process CPU s", "terminal UI CPU s", "both, % of wall after the first training"
 """Figures: CPU seconds that each computes itself, without the workers, which have the models. And their share of the
@@ -57,7 +62,7 @@ class TerminalUi:
             return
         self._read()
         if self._process.poll() is not None:
-            said = self._last_words.decode(errors="replace")
+            said = plain(_CONTROL_SEQUENCE.sub("", self._last_words.decode(errors="replace")))
             raise Llm2LlmError(f"the terminal UI ended with code {self._process.returncode}: {said}")
         self._cpu_seconds = own_cpu_seconds(run_pid), own_cpu_seconds(self._process.pid)
         self._now = time.perf_counter(), sum(self._cpu_seconds)
@@ -84,7 +89,7 @@ class TerminalUi:
 
     def _read(self) -> None:
         while select.select([self._terminal], [], [], 0)[0]:
-            self._last_words = os.read(self._terminal, 2**16)[-500:]
+            self._last_words = (self._last_words + os.read(self._terminal, 2**16))[-_MOST_LAST_WORDS:]
 
     def _leave(self, process: subprocess.Popen[bytes]) -> None:
         os.write(self._terminal, b"q")
@@ -97,9 +102,9 @@ class TerminalUi:
 
 
 def _count(workspace: Path, what: str) -> int:
-    """Rows, 0 before there is a store."""
+    """Rows, 0 before there is a store with its tables."""
     try:
         with open_reader(workspace) as connection:
             return int(connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
-    except NoHistoryError:
+    except (NoHistoryError, OutdatedStoreError):
         return 0

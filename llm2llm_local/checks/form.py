@@ -10,7 +10,7 @@ from ..records import CheckVerdict, Decision, NewExample
 from ..tasks.base import Task
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-"""What a teacher's bytes that are no text become."""
+"""What a teacher's bytes that are no text become; some people's data have it, too."""
 
 
 class FormatCheck:
@@ -19,6 +19,7 @@ class FormatCheck:
     def __init__(self, task: Task, seed_questions: Sequence[str], max_length_ratio: float) -> None:
         self._task = task
         self._max_characters = int(max_length_ratio * max(len(question) for question in seed_questions))
+        self._has_replacements = any(_REPLACEMENT in question for question in seed_questions)
         self._scripts = {script for question in seed_questions for script in _scripts(question)}
 
     def __call__(self, new: NewExample) -> CheckVerdict:
@@ -37,8 +38,8 @@ class FormatCheck:
         control = next((c for c in question + new.answer if unicodedata.category(c) == "Cc" and c not in "\n\t"), None)
         if control is not None:
             return "control character", f"U+{ord(control):04X}"
-        if _REPLACEMENT in question + new.answer:
-            return "not UTF-8", ""
+        if _REPLACEMENT in question + new.answer and not self._has_replacements:
+            return "broken character", "U+FFFD, as bytes that are no text become"
         scripts = Counter(_scripts(question))
         foreign = {script: n for script, n in scripts.items() if script not in self._scripts}
         if sum(foreign.values()) > scripts.total() / 2:

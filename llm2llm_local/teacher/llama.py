@@ -61,7 +61,7 @@ class LlamaTeacher:
             assert written.finish_reason is not None, "a unit ends when all its texts have ended"
             replies.append(
                 Reply(
-                    text=str(written.text),
+                    text=written.text.decoded(written.finish_reason),
                     finish_reason=written.finish_reason,
                     input_tokens=len(generation.tokens),
                     output_tokens=written.n_tokens,

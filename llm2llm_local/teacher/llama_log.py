@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -37,7 +36,7 @@ def printed() -> Iterator[Callable[[], str]]:
     sys.stderr.flush()
     own = os.dup(_STDERR)
     try:
-        with tempfile.TemporaryFile() as file:
+        with os.fdopen(os.memfd_create("llama.cpp"), "w+b") as file:  # no folder need be writable
             os.dup2(file.fileno(), _STDERR)
             yield lambda: text
             file.seek(0)

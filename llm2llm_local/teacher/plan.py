@@ -139,7 +139,12 @@ class TeacherPlan:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> TeacherPlan:
-        return cls(**{**record, "by_hand": tuple(record["by_hand"]), "lowered": tuple(record["lowered"])})
+        """Also from one of an earlier day, which had more (its reasons) or less."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        figures = {name: value for name, value in record.items() if name in names}
+        for name in ("by_hand", "lowered"):
+            figures[name] = tuple(figures.get(name, ()))
+        return cls(**figures)
 
 
 def plan_teacher(sizes: LayerSizes, device: Device, free_bytes: int, wishes: TeacherWishes) -> TeacherPlan:

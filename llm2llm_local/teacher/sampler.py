@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
+from ..records import FinishReason
 from .gguf_model import GgufModel, no_numbers
 from .llama_log import collected_errors, printed
 from .protocol import Sampling
@@ -205,9 +206,10 @@ class ReplyText:
             del self._bytes[min(cuts) :]
         return bool(cuts)
 
-    def __str__(self) -> str:
-        """Without a last character that the token limit has cut in two."""
-        return codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(self._bytes))
+    def decoded(self, finish_reason: FinishReason) -> str:
+        """Without a last character that the token limit has cut in two; other bytes that are no text become U+FFFD."""
+        is_whole = finish_reason is not FinishReason.LENGTH
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(self._bytes), is_whole)
 
 
 _TEXT_OF_GRAMMAR = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^]\\])*]|#.*')

@@ -2,7 +2,7 @@
 
 `PRAGMA data_version` tells of commits by other connections without reading a row, so an idle store costs nothing.
 However fast a run commits, the screens hear of it at once and then every fifth second: to read and draw anew costs
-what the run could use. A process that has come or gone is told of without delay.
+what the run could use. A process that has come or gone, and a run that has paused or goes on, is told of without delay.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..store.rows import run_folder
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_TELLINGS = 5.0
 """Of new rows. A run tells the store every second how far it is. The run's process and the terminal UI are to take less
-than 2% of a core: here it was 2.6% with 2 seconds, 2.0% with 4 and 1.8% with 5 (`llm2llm bench loop`).
+than 2% of a core once they are up: with 2 seconds it was 2.6%, with 4 2.0% and with 5 1.8% (`llm2llm bench loop`).
 """
 
 PATIENCE_SECONDS = 1.0
@@ -31,11 +31,13 @@ PATIENCE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is compared from look to look: the file, its version, and who works on the runs that aren't done."""
+    """What is compared from look to look: the file, its version, and of the runs that aren't done the status and who
+    works on them.
+    """
 
     file: tuple[int, int]
     data_version: int
-    processes: tuple[tuple[int, int | None], ...]
+    unfinished: tuple[tuple[int, str, int | None], ...]
 
 
 class Feed:
@@ -75,7 +77,7 @@ class Feed:
             told_at = 0.0
             while not self._stopping.is_set() and self._identity() == file:
                 now = self._look(connection, file)
-                is_urgent = seen is None or now.processes != seen.processes
+                is_urgent = seen is None or now.unfinished != seen.unfinished
                 if now != seen and (is_urgent or time.monotonic() - told_at >= _SECONDS_BETWEEN_TELLINGS):
                     seen, told_at = now, time.monotonic()
                     self._changed()
@@ -83,9 +85,9 @@ class Feed:
 
     def _look(self, connection: sqlite3.Connection, file: tuple[int, int]) -> _Seen:
         version = connection.execute("PRAGMA data_version").fetchone()[0]
-        unfinished = connection.execute("SELECT run_id FROM runs WHERE status != 'done' ORDER BY run_id").fetchall()
-        processes = tuple((row[0], holder(run_folder(self._workspace, row[0]))) for row in unfinished)
-        return _Seen(file, version, processes)
+        rows = connection.execute("SELECT run_id, status FROM runs WHERE status != 'done' ORDER BY run_id").fetchall()
+        unfinished = tuple((run_id, status, holder(run_folder(self._workspace, run_id))) for run_id, status in rows)
+        return _Seen(file, version, unfinished)
 
     def _identity(self) -> tuple[int, int]:
         try:

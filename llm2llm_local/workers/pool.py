@@ -244,7 +244,7 @@ class WorkerPool:
         student, plan = self._student_settings, self._plan
         if not plan.keeps_both:
             return student
-        # Also of a teacher that is there already: its weights, mapped from their file, are counted as free memory.
+        # Also of a teacher that is there already: where its weights are mapped from their file, they count as free.
         return dataclasses.replace(student, reserved_bytes=student.reserved_bytes + plan.teacher_bytes)
 
     def _started(self, role: Role) -> WorkerProcess:
