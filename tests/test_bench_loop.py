@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from llm2llm_local.bench.loop import REST, LoopCase, _parts, parts, process_per_
 from llm2llm_local.bench.plan import resized
 from llm2llm_local.bench.watching import RUN_CPU, SHARE, UI_CPU, TerminalUi
 from llm2llm_local.errors import Llm2LlmError, UserInputError
-from llm2llm_local.store.reader import STORE_NAME, open_reader
+from llm2llm_local.store.reader import SCHEMA_VERSION, STORE_NAME, open_reader
 from llm2llm_local.store.writer import Store
 
 if TYPE_CHECKING:
@@ -79,9 +80,12 @@ def test_a_processs_cpu_seconds_are_its_own(tmp_path: Path, monkeypatch: pytest.
 def test_a_terminal_ui_opens_on_the_run_and_what_it_takes_is_told(tmp_path: Path) -> None:
     with TerminalUi(tmp_path) as terminal_ui:
         terminal_ui.look(os.getpid())
-        sqlite3.connect(tmp_path / STORE_NAME).execute("CREATE TABLE runs (id)").connection.close()
-        terminal_ui.look(os.getpid())  # while the store is being made
-        (tmp_path / STORE_NAME).unlink()
+        with Store(tmp_path):
+            pass
+        for version in (0, SCHEMA_VERSION):  # while the store is being made, and after
+            with closing(sqlite3.connect(tmp_path / STORE_NAME)) as connection:
+                connection.execute(f"PRAGMA user_version = {version}")
+            terminal_ui.look(os.getpid())
         assert not children_with("tui")
         with Store(tmp_path) as store:
             add_run(store).open_stage(0, "predict", 0, "", {}, units=1)
