@@ -143,7 +143,7 @@ def test_watch_pause_leave_come_back_resume_and_stop_with_the_default_models(pan
     made = Workspace(tmp_path).llm2llm("init", "demo", "--task", "demo", "--models", str(ROOT / "models"))
     assert made.code == 0, made.err
     pane.start(command("run"), workspace.folder)
-    pane.until(lambda text: "augment" in text.splitlines()[0])
+    pane.until(lambda text: "iteration 0" in text.splitlines()[0])  # not a stage that is over before it is drawn
     pane.press("p")
     pane.until(lambda text: "‖ paused" in text.splitlines()[0])
     pane.press("q")
