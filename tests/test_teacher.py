@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import os
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, NoReturn
 import llama_cpp
 import numpy as np
 import pytest
+from asked_teacher import CONTEXT_LENGTH, TEXTS, ask, ask_one, load, request
 from fakes import quiet, teacher_settings
 from jinja2.exceptions import SecurityError
 from llama_cpp import llama_chat_format
@@ -22,53 +21,15 @@ from transformers import AutoTokenizer
 
 from llm2llm_local.doctor import can_offload
 from llm2llm_local.errors import ModelError, OutOfMemoryError
-from llm2llm_local.records import FinishReason, Message, Reply, TeacherPrompt
+from llm2llm_local.records import FinishReason, Message, Reply
 from llm2llm_local.teacher import llama_log
 from llm2llm_local.teacher.gguf_model import GgufModel
 from llm2llm_local.teacher.llama import LlamaTeacher
-from llm2llm_local.teacher.protocol import Sampling, ScoreRequest, TeacherRequest
+from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
 
 pytestmark = pytest.mark.model
 
-CONTEXT_LENGTH = 512
-TEXTS = (
-    "question: Where is the library?",
-    "The old bridge",
-    "Write one new question of the same kind.",
-    "Anna has 12 apples and gives 5 of them to Ben.",
-    "question: Where is the market?",
-)
 CHAT = (Message("system", "You write questions."), Message("user", "Write one about a bridge, please."))
-
-
-def load(path: Path, context_length: int = CONTEXT_LENGTH) -> LlamaTeacher:
-    return LlamaTeacher(teacher_settings(path, context_length))
-
-
-def request(
-    text: str = TEXTS[0],
-    *,
-    messages: tuple[Message, ...] = (),
-    stop: tuple[str, ...] = (),
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    grammar: str | None = None,
-    rng_seed: int = 1,
-    max_tokens: int = 24,
-) -> TeacherRequest:
-    prompt = TeacherPrompt(messages, "" if messages else text, stop)
-    return TeacherRequest(prompt, Sampling(temperature, top_p, min_p), grammar, rng_seed, max_tokens)
-
-
-def ask(teacher: LlamaTeacher, *requests: TeacherRequest) -> list[Reply]:
-    """The replies, without the times."""
-    return [dataclasses.replace(reply, seconds=0.0) for reply in teacher.generate(requests, quiet)]
-
-
-def ask_one(teacher: LlamaTeacher, wanted: TeacherRequest) -> Reply:
-    (reply,) = ask(teacher, wanted)
-    return reply
 
 
 @pytest.fixture(scope="module")
@@ -225,91 +186,6 @@ def test_tokens_are_counted(teacher: LlamaTeacher, tokenizer: Any) -> None:
         assert reply.seconds > 0
     longest = max(len(tokenizer(text).input_ids) for text in TEXTS)
     assert teacher.check_prompts([request(text) for text in TEXTS], quiet) == longest
-
-
-# --- grammars ---
-
-
-def test_a_grammar_is_obeyed(teacher: LlamaTeacher) -> None:
-    requests = [request(grammar='root ::= "yes" | "no"', rng_seed=seed, temperature=3) for seed in range(30)]
-    replies = ask(teacher, *requests)
-    assert {reply.text for reply in replies} == {"yes", "no"}
-    assert {reply.finish_reason for reply in replies} == {FinishReason.STOP}
-
-
-def test_a_grammar_with_several_rules_is_obeyed_from_root(teacher: LlamaTeacher) -> None:
-    grammar = 'word ::= [a-z]+\nroot ::= "question: " word (" " word)? "?\\n" "answer: " ("place" | "person")\n'
-    for reply in ask(teacher, *(request(grammar=grammar, rng_seed=seed, max_tokens=80) for seed in range(5))):
-        if reply.finish_reason is FinishReason.STOP:
-            question, answer = reply.text.split("\n")
-            assert question.startswith("question: ") and question.endswith("?")
-            assert answer in ("answer: place", "answer: person")
-        else:
-            assert reply.text.startswith("question: ")
-
-
-@pytest.mark.parametrize(
-    "grammar",
-    [
-        'root ::= "yes',
-        'root :: "yes"',
-        'answer ::= "yes"',
-        "root ::= answer",
-        'root ::= root "yes"',
-        "root ::= [",
-        "yes or no",
-        "\n",
-    ],
-)
-def test_an_invalid_grammar_is_an_error(teacher: LlamaTeacher, grammar: str) -> None:
-    """llama.cpp would crash on it, were it not tried alone first."""
-    for call in (teacher.generate, teacher.check_prompts):
-        with pytest.raises(ModelError, match=r"teacher\.grammar"):
-            call([request(grammar=grammar)], quiet)
-    assert ask_one(teacher, request(grammar='root ::= "no"')).text == "no"
-
-
-@pytest.mark.parametrize(
-    ("grammar", "reason"),
-    [("root ::= answer", "Undefined rule identifier 'answer'"), ('root ::= ("a"', "expecting ')'")],
-)
-def test_what_is_wrong_with_a_grammar_is_said(
-    teacher: LlamaTeacher, capfd: pytest.CaptureFixture[str], grammar: str, reason: str
-) -> None:
-    """llama.cpp prints it, and logs only that something is."""
-    with pytest.raises(ModelError, match=re.escape(reason)):
-        teacher.check_prompts([request(grammar=grammar)], quiet)
-    os.write(2, b"still there")
-    assert capfd.readouterr().err.endswith("still there")
-
-
-@pytest.mark.parametrize("repetition", ["{3,2}", "{ 3, 2 }", "{3 ,\n2}", "{3, # three\n2}"])
-def test_a_repetition_with_less_at_most_than_at_least_is_an_error(teacher: LlamaTeacher, repetition: str) -> None:
-    """llama.cpp would repeat without end."""
-    with pytest.raises(ModelError, match="n below m"):
-        teacher.check_prompts([request(grammar=f'root ::= "a"{repetition}')], quiet)
-
-
-@pytest.mark.parametrize(
-    "grammar",
-    [
-        'root ::= "{3,2}"',
-        'root ::= "\\"{3,2}"',
-        "root ::= [a{3,2}]",
-        "root ::= [\\]{3,2}]",
-        '# {3,2}\nroot ::= "a"{2,3}',
-    ],
-)
-def test_a_text_that_looks_like_such_a_repetition_is_none(teacher: LlamaTeacher, grammar: str) -> None:
-    assert teacher.check_prompts([request(grammar=grammar)], quiet)
-
-
-def test_a_grammar_that_no_token_fits_is_an_error(teacher: LlamaTeacher) -> None:
-    """llama.cpp takes it, and would crash on whatever token were drawn. No token is a zero byte."""
-    with pytest.raises(ModelError, match="no token of this model fits") as caught:
-        ask(teacher, request(grammar='root ::= "\\x00"'))
-    assert "grammar" in caught.value.remedy
-    assert ask_one(teacher, request(grammar='root ::= "no"')).text == "no"
 
 
 # --- the context ---
