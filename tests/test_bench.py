@@ -274,7 +274,10 @@ def test_sizes_that_a_teacher_cant_have_are_refused_before_anything_is_measured(
     [
         (None, "--data .: there is no train.jsonl"),
         ('{"question": "Who?"}', "train.jsonl:1: no column"),
-        ('{"question": "Who?", "answer": "person"}', "train.jsonl: 1 different answer, and 2 to 200 are a set of"),
+        (
+            '{"question": "Who?", "answer": "person"}',
+            "train.jsonl: the seeds have 1 different answers; classification needs 2 to 200",
+        ),
     ],
 )
 def test_data_that_cant_be_used_is_refused_before_anything_is_measured(

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from ..counted import counted
 from ..datasets.reader import read_rows
-from ..errors import UserInputError
+from ..errors import DataError
 from ..records import FinishReason
 from ..student.precision import find_compute_dtype
 from ..student.protocol import PredictionBatch, StudentSettings, TrainingExample
 from ..tasks.base import PromptBuilder
+from ..tasks.classification import label_set
 from ..teacher.plan import Device
 from . import transformers_way
 from .plan import Comparison, Contender, Repeat, Series
@@ -27,7 +27,6 @@ from .training import whole_training
 
 _PROMPTS = PromptBuilder("Question", "Answer")
 _TRAINING_BATCH = 8
-_MOST_LABELS = 200
 _LORA_RANK, _LORA_ALPHA, _LORA_DROPOUT = 16, 32, 0.05
 
 
@@ -145,7 +144,7 @@ def _material(case: PredictionCase) -> _Material:
 
 
 def check_labels(parts: Sequence[Comparison | Series]) -> None:
-    """Before anything is measured. Raises UserInputError where answers are to be chosen from labels and the data has
+    """Before anything is measured. Raises DataError where answers are to be chosen from labels and the data has
     none: what doesn't choose from labels takes any task's data.
     """
     for part in parts:
@@ -153,17 +152,17 @@ def check_labels(parts: Sequence[Comparison | Series]) -> None:
             _labels(part.case)
 
 
-def _labels(case: PredictionCase) -> list[str]:
+def _labels(case: PredictionCase) -> tuple[str, ...]:
     """Of all training rows: those that the adapter is taught may be of one label alone, as where a file is sorted."""
     assert case.data is not None  # problems that are made up have solutions
     file = case.data / "train.jsonl"
-    labels = sorted({row.answer for row in read_rows(file, "question", "answer")})
-    if not 2 <= len(labels) <= _MOST_LABELS:
-        raise UserInputError(
-            f"{file}: {counted(len(labels), 'different answer')}, and 2 to {_MOST_LABELS} are a set of labels",
+    try:
+        return label_set((), read_rows(file, "question", "answer"))
+    except DataError as error:
+        raise DataError(
+            error.message,
             "Answers from labels need a classification task; without them: --against trainer --against sft_trainer",
-        )
-    return labels
+        ) from None
 
 
 def worked_problems(n: int, rng_seed: int) -> list[tuple[str, str]]:
