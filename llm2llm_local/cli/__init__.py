@@ -194,11 +194,12 @@ def _end_in_order() -> None:
     """
     numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
 
+    def ignore(*_: object) -> None:
+        """Not SIG_IGN: Python would complain of a signal that is pending already."""
+
     def end(*_: object) -> None:
         for number in numbers:
-            signal.signal(
-                number, lambda *_: None
-            )  # one that is pending already finds no SIG_IGN: Python would complain
+            signal.signal(number, ignore)
         raise KeyboardInterrupt
 
     for number in numbers:

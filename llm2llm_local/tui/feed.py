@@ -22,7 +22,7 @@ from ..store.rows import run_folder
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_BETWEEN_TELLINGS = 5.0
 """Of new rows. A run tells the store every second how far it is. The run's process and the terminal UI are to take less
-than 2% of a core once they are up: with 2 seconds it was 2.6%, with 4 2.0% and with 5 1.8% (`llm2llm bench loop`).
+than 2% of a core once they are up: `llm2llm bench loop` told 2.0% with 4 seconds and 1.8% with 5.
 """
 
 PATIENCE_SECONDS = 1.0
