@@ -330,7 +330,7 @@ def test_scored_chooses_a_label_for_each_row(
 
     monkeypatch.setattr(prediction, "PredictionBatch", batch)
     assert prediction.scored(replace(prediction_case, training_rows=training_rows))() == {"rows": 24}
-    assert set(labels) == {(" person", " place")}
+    assert set(labels) == {(" place", " person")}
     assert len(ours) == 24 and set(ours.values()) <= {"place", "person"}
 
 
