@@ -117,7 +117,6 @@ async def test_a_dead_run_is_noticed_and_told_with_the_key_that_helps(workspace:
 async def test_a_resume_that_is_refused_says_why(workspace: Workspace) -> None:
     async with opened(workspace.folder, "runs") as pilot:
         await press(pilot, "r")
-        assert isinstance(pilot.app.screen, StartingScreen)
         await until(pilot, lambda: isinstance(pilot.app.screen, ToldScreen))
         assert "The run can't go on as it is" in shown(pilot)
         assert "Write one with: llm2llm init" in shown(pilot)
