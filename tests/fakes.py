@@ -74,7 +74,7 @@ class FakeStudent:
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
         self.batches.append(batch)
         learnt = json.loads((batch.adapter / "learnt.json").read_text())
-        return [_scored(batch.completions, learnt.get(prompt)) for prompt in batch.prompts]
+        return [scored(batch.completions, learnt.get(prompt)) for prompt in batch.prompts]
 
     def begin_predict(self, batch: PredictionBatch) -> Callable[[Progress], list[StudentAnswer]]:
         return lambda progress: self.predict(batch, progress)
@@ -83,7 +83,7 @@ class FakeStudent:
         return 12
 
 
-def _scored(completions: Sequence[str], learnt: str | None) -> StudentAnswer:
+def scored(completions: Sequence[str], learnt: str | None) -> StudentAnswer:
     """What was learnt with 90%, else the first with 40%; the others share the rest."""
     chosen, share = (completions[0], 0.4) if learnt is None else (learnt, 0.9)
     others = (1 - share) / (len(completions) - 1)

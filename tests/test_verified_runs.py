@@ -1,0 +1,324 @@
+"""Runs with verification, failure signals and folds, by fake engines: who is asked what, and what gets in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparison import differences
+from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, new_run, rows, run_of, take_over
+from fakes import FakeStudent, FakeTeacher, scored
+
+from llm2llm_local.config import Config
+from llm2llm_local.errors import RunFailedError
+from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.store.rows import ModelRow
+from llm2llm_local.store.writer import Store
+from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer, TrainingExample
+from llm2llm_local.teacher.protocol import Progress, ScoreRequest, TeacherRequest
+
+
+def label_in(text: str) -> str | None:
+    """What a question of these runs says of itself: "… (alpha) …", or, of a seed, what its number tells."""
+    for label in LABELS:
+        if f"({label})" in text:
+            return label
+    number = next((word for word in text.split() if word.isdigit()), None)
+    return LABELS[int(number) % 3] if text.startswith("seed") and number else None
+
+
+@dataclass
+class KnowingTeacher(FakeTeacher):
+    """Knows seeds' labels, and those of questions that say so; writes every third question of another label."""
+
+    ballots: list[ScoreRequest] = field(default_factory=list)
+    knows: bool = True
+
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        self.ballots += group
+        return [self._scores(request) for request in group]
+
+    def _scores(self, request: ScoreRequest) -> tuple[float, ...]:
+        question = request.prompt.completion.rpartition("Question: ")[2].partition("\n")[0]
+        known = label_in(question) if self.knows else LABELS[0]
+        likely = -0.1 if known is not None else -1.0
+        return tuple(likely if choice.strip() == known else -3.0 for choice in request.continuations)
+
+
+def writes(request: TeacherRequest) -> str:
+    """A new question of the label that is asked for, or (every third) of the next one."""
+    wanted = next(label for label in LABELS if f"is {label}" in request.prompt.completion)
+    off = request.rng_seed % 3 == 0
+    said = LABELS[(LABELS.index(wanted) + off) % 3]
+    return f" new ({said}) thing {request.rng_seed} to talk about"
+
+
+NOTHING_LEARNT = FakeStudent(lambda example, segment: False)
+
+
+def verified(**changes: Any) -> Config:
+    return configuration(**{"checks__verify": "on", "checks__verifier": "teacher", **changes})
+
+
+def test_only_candidates_of_the_intended_label_get_in(tmp_path: Path) -> None:
+    with run_of(tmp_path, verified(), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    decided = rows(
+        tmp_path, "SELECT verdict, question LIKE '%(' || answer || ')%', count(*) FROM candidates GROUP BY 1, 2"
+    )
+    assert {(verdict, is_right) for verdict, is_right, _ in decided} == {("accept", 1), ("reject", 0)}
+    assert rows(tmp_path, "SELECT DISTINCT check_name, reason FROM verdicts WHERE verdict = 'reject'") == [
+        ("verify", "answer is probably wrong")
+    ]
+
+
+def test_the_audit_comes_before_the_first_training_and_is_kept(tmp_path: Path) -> None:
+    with run_of(tmp_path, verified(), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT stage FROM stages ORDER BY id LIMIT 3") == [("audit",), ("calibrate",), ("train",)]
+    audits = rows(tmp_path, "SELECT verifier, n_seeds, n_planted, agreement, true_accepts, false_accepts FROM audits")
+    assert audits == [("together", 12, 24, 1.0, 1.0, 0.0)]
+    votes = rows(tmp_path, "SELECT count(*), count(DISTINCT example_id) FROM votes WHERE example_id IS NOT NULL")
+    assert votes == [(3 * 36, 12)]
+
+
+def test_no_ballot_shows_the_seed_that_is_judged_or_that_a_candidate_was_written_after(tmp_path: Path) -> None:
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, verified(loop__iterations=1), teacher, NOTHING_LEARNT) as run:
+        llm2llm(run)
+    judged = [request.prompt.completion for request in teacher.ballots]
+    of_seeds = [text for text in judged if "Question: seed" in text.rpartition("\n\n")[2]]
+    assert len(of_seeds) == 36  # a ballot is the same for all answers of a seed, so it is asked for once
+    for text in of_seeds:
+        before, _, asked = text.rpartition("\n\n")
+        assert asked.removesuffix("\nAnswer:") + "\n" not in before
+    parents = rows(
+        tmp_path,
+        "SELECT c.question, e.question FROM candidates c JOIN examples e ON e.id = c.parent_example_id "
+        "WHERE c.id IN (SELECT candidate_id FROM votes)",
+    )
+    assert parents
+    for question, parent in parents:
+        shown = [text for text in judged if f"Question: {question}\n" in text]
+        assert len(shown) == 3 and not any(f"Question: {parent}\n" in text for text in shown)
+
+
+def test_ballots_show_other_seeds_and_labels_in_another_order(tmp_path: Path) -> None:
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, verified(loop__iterations=1), teacher, NOTHING_LEARNT) as run:
+        llm2llm(run)
+    asked = SEEDS[0].question
+    texts = [r.prompt.completion for r in teacher.ballots if r.prompt.completion.endswith(f"{asked}\nAnswer:")]
+    assert len({text.partition("\n")[0] for text in texts}) > 1
+    assert len({text.partition("\n")[2] for text in texts}) == 3
+
+
+def test_a_teacher_that_always_says_the_same_stops_the_run_with_advice_before_any_training(tmp_path: Path) -> None:
+    student = FakeStudent(half_learnt)
+    with (
+        run_of(tmp_path, verified(), KnowingTeacher(writes, knows=False), student) as run,
+        pytest.raises(RunFailedError, match="tells right answers from wrong ones") as stopped,
+    ):
+        llm2llm(run)
+    assert "stronger teacher" in stopped.value.remedy and "checks.verify" in stopped.value.remedy
+    assert student.segments == []
+
+
+def test_without_verification_nothing_is_asked_and_wrong_labels_get_in(tmp_path: Path) -> None:
+    teacher = KnowingTeacher(writes, knows=False)
+    with run_of(tmp_path, configuration(), teacher, NOTHING_LEARNT) as run:
+        llm2llm(run)
+    assert teacher.ballots == []
+    wrong = rows(
+        tmp_path,
+        "SELECT count(*) FROM examples WHERE origin = 'augmented' AND question NOT LIKE '%(' || answer || ')%'",
+    )
+    assert wrong[0][0] > 0
+
+
+@pytest.mark.parametrize(("policy", "verdict"), [("review", "doubt"), ("drop", "reject"), ("keep", "accept")])
+def test_doubtful_candidates_wait_or_are_left_out_or_kept(tmp_path: Path, policy: str, verdict: str) -> None:
+    """The teacher says nothing of these questions, so their probability is even."""
+    unsure = KnowingTeacher(lambda request: f" something {request.rng_seed} of no kind")
+    config = verified(checks__doubt=policy, checks__reject_probability=0.1, loop__iterations=1)
+    with run_of(tmp_path, config, unsure, NOTHING_LEARNT) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT DISTINCT verdict FROM candidates") == [(verdict,)]
+    n_examples = rows(tmp_path, "SELECT count(*) FROM examples WHERE origin = 'augmented'")[0][0]
+    assert (n_examples > 0) == (policy == "keep")
+
+
+def test_a_sample_of_the_accepted_is_drawn_for_a_person(tmp_path: Path) -> None:
+    config = verified(checks__audit_sample=0.5, loop__augmentations_per_failure=6)
+    with run_of(tmp_path, config, KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    drawn, accepted = rows(tmp_path, "SELECT sum(is_audited), count(*) FROM candidates WHERE verdict = 'accept'")[0]
+    assert 0.3 * accepted < drawn < 0.7 * accepted
+    assert rows(tmp_path, "SELECT count(*) FROM candidates WHERE is_audited AND verdict != 'accept'") == [(0,)]
+
+
+def test_verification_that_refuses_everything_ends_the_run_and_shows_what_it_refused(tmp_path: Path) -> None:
+    off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
+    config = verified(loop__augmentations_per_failure=6)
+    learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
+    with (
+        run_of(tmp_path, config, off, learnt) as run,
+        pytest.raises(RunFailedError, match=r"none of \d+ candidates was accepted.*refused by verify") as stopped,
+    ):
+        llm2llm(run)
+    assert stopped.value.message.count("new (alpha) thing") == 5
+    assert rows(tmp_path, "SELECT max(attempt), max(iteration) FROM stages WHERE stage = 'check'") == [(0, 0)]
+
+
+# --- students that haven't seen the seed ---
+
+
+def by_heart(example: TrainingExample, segment: object) -> bool:
+    return True
+
+
+def test_a_student_votes_that_has_not_seen_the_seed(tmp_path: Path) -> None:
+    student = FakeStudent(by_heart)
+    config = verified(checks__verifier="student", loop__folds=4)
+    with (
+        run_of(tmp_path, config, KnowingTeacher(writes), student) as run,
+        pytest.raises(RunFailedError, match="tells right answers"),  # one that has only learnt by heart knows nothing
+    ):
+        llm2llm(run)
+    folds = rows(tmp_path, "SELECT fold, count(DISTINCT example_id), count(*) FROM votes GROUP BY fold")
+    assert folds == [(fold, 3, 9) for fold in (1, 2, 3, 4)]
+    for segment in student.segments:
+        assert len(segment.examples) == 9
+    kinds = rows(
+        tmp_path, "SELECT v.fold, e.answer FROM votes v JOIN examples e ON e.id = v.example_id WHERE NOT is_planted"
+    )
+    assert sorted(kinds) == sorted((fold, label) for fold in (1, 2, 3, 4) for label in LABELS)
+
+
+@dataclass
+class KindStudent(FakeStudent):
+    """Knows the label of what says so, and those of three seeds in four whether it has seen them or not."""
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        answers = super().predict(batch, progress)
+        return [self._known(batch, prompt, answer) for prompt, answer in zip(batch.prompts, answers, strict=True)]
+
+    def _known(self, batch: PredictionBatch, prompt: str, answer: StudentAnswer) -> StudentAnswer:
+        question = prompt.removeprefix("Question: ").partition("\n")[0]
+        label = label_in(question)
+        if label is None or question in {seed.question for seed in SEEDS[::4]}:
+            return answer
+        return scored(batch.completions, f" {label}")
+
+
+def test_both_vote_and_each_alone_is_audited_too(tmp_path: Path) -> None:
+    config = verified(checks__verifier="both", loop__failure_signal="kfold")
+    with run_of(tmp_path, config, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    audits = dict(rows(tmp_path, "SELECT verifier, preference FROM audits ORDER BY id"))
+    assert list(audits) == ["teacher", "student", "together"]
+    assert 0.5 < audits["student"] < audits["teacher"] == audits["together"] == 1.0
+    numbers = rows(
+        tmp_path,
+        "SELECT DISTINCT sum(verifier = 'teacher'), sum(verifier = 'student') FROM votes "
+        "WHERE candidate_id IS NOT NULL GROUP BY candidate_id",
+    )
+    assert numbers == [(3, 1)]
+
+
+def test_kfold_failures_are_answers_of_students_that_have_not_seen_the_seed(tmp_path: Path) -> None:
+    """A student that knows its seeds by heart fails at none of them, and at all that it hasn't seen."""
+    student = FakeStudent(by_heart)
+    with run_of(tmp_path, configuration(loop__failure_signal="kfold", loop__folds=3), student=student) as run:
+        llm2llm(run)
+    answered = rows(tmp_path, "SELECT iteration, fold, count(*) FROM predictions WHERE split = 'train' GROUP BY 1, 2")
+    assert answered == [(iteration, fold, 4) for iteration in (0, 1, 2) for fold in (1, 2, 3)]
+    wrong = rows(tmp_path, "SELECT count(*) FROM failures WHERE iteration = 0 AND answer != 'alpha'")
+    assert wrong == [(8,)]
+    assert rows(tmp_path, "SELECT count(*) FROM predictions WHERE fold = 0 AND split = 'test'") == [(15,)]
+
+
+def test_the_least_confident_seeds_are_augmented_wrong_or_right(tmp_path: Path) -> None:
+    knows_all = FakeStudent(lambda example, segment: "seed question 7" not in example.prompt)
+    config = configuration(loop__failure_signal="confidence", loop__least_confident=0.25, loop__iterations=1)
+    teacher = FakeTeacher()
+    with run_of(tmp_path, config, teacher, knows_all) as run:
+        llm2llm(run)
+    asked = rows(tmp_path, "SELECT e.key FROM teacher_calls t JOIN examples e ON e.id = t.example_id ORDER BY t.id")
+    assert [key for (key,) in asked] == ["train/7", "train/0", "train/1"]
+
+
+class AllKnowing(FakeStudent):
+    """Answers every seed right, seen or not."""
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        texts = {f"Question: {seed.question}\nAnswer:": f" {seed.answer}" for seed in SEEDS}
+        return [scored(batch.completions, texts.get(prompt)) for prompt in batch.prompts]
+
+
+@pytest.mark.parametrize(("signal", "offered"), [("train", "kfold"), ("kfold", "confidence")])
+def test_a_signal_that_runs_dry_offers_the_next(tmp_path: Path, signal: str, offered: str) -> None:
+    config = configuration(loop__failure_signal=signal)
+    with run_of(tmp_path, config, student=AllKnowing(by_heart)) as run:
+        ending = llm2llm(run)
+    assert "nothing to augment" in ending and f'"{offered}"' in ending
+
+
+# --- interruptions and forks ---
+
+
+def test_a_verified_run_that_is_stopped_anywhere_goes_on_to_the_same_rows(tmp_path: Path) -> None:
+    config = verified(checks__verifier="both", loop__failure_signal="kfold", loop__iterations=1)
+
+    def engines() -> tuple[KnowingTeacher, KindStudent]:
+        return KnowingTeacher(writes), KindStudent(half_learnt)
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    with run_of(whole, config, *engines()) as run:
+        llm2llm(run)
+        n_units = run.watcher.units  # type: ignore[attr-defined]
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    run_id: int | None = None
+    for _ in range(n_units):
+        n_done = 0
+
+        def obey() -> None:
+            nonlocal n_done
+            n_done += 1
+            if n_done > 1:
+                raise Crash
+
+        try:
+            with run_of(cut, config, *engines(), run_id=run_id, obey=obey) as run:
+                run_id = run.store.run_id
+                llm2llm(run)
+            break
+        except Crash:
+            continue
+    assert differences(whole, 1, cut, 1) == []
+
+
+def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(tmp_path: Path) -> None:
+    config = verified(checks__verifier="both", loop__failure_signal="kfold", loop__iterations=1)
+    with run_of(tmp_path, config, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    other = verified(
+        checks__verifier="both", loop__failure_signal="kfold", loop__iterations=1, checks__accept_probability=0.7
+    )
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            take_over(store, other)
+    teacher, student = KnowingTeacher(writes), KindStudent(half_learnt)
+    with run_of(tmp_path, other, teacher, student, run_id=2) as run:
+        llm2llm(run)
+    assert all("iteration-1" in segment.output.parts for segment in student.segments)
+    assert rows(tmp_path, "SELECT count(*) FROM votes WHERE run_id = 1 AND example_id IS NOT NULL") == rows(
+        tmp_path, "SELECT count(*) FROM votes WHERE run_id = 2 AND example_id IS NOT NULL"
+    )
+    assert not any("Question: seed" in ballot.prompt.completion.rpartition("\n\n")[2] for ballot in teacher.ballots)
