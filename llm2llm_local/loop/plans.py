@@ -18,6 +18,7 @@ from ..config import Config
 from ..records import Split
 from ..store.run_store import RunStore
 from ..student.precision import ComputeDtype, has_bfloat16
+from ..tasks.base import MOST_SHOWN_CHARACTERS
 from ..teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
 from ..teacher.reasons import reasons
 from ..workers.memory import MemoryPlan, StudentMemory, free_bytes, plan_memory, student_memory, with_dequantized
@@ -179,6 +180,10 @@ def _wishes(inputs: Inputs) -> TeacherWishes:
     teacher = inputs.config.teacher
     told = estimated_tokens(inputs.config.task.instruction + "".join(inputs.labels)) + _FRAME_TOKENS
     n_examples = 1 + teacher.demonstrations + most_kept(inputs.config)
+    request_tokens = told + n_examples * _longest_seed(inputs) + teacher.max_new_tokens
+    if inputs.config.checks.verify == "on":
+        shown = estimated_tokens(" " * MOST_SHOWN_CHARACTERS)
+        request_tokens = max(request_tokens, told + shown + _longest_seed(inputs) + teacher.max_new_tokens)
     return TeacherWishes(
         n_parallel=None if teacher.n_parallel == "auto" else teacher.n_parallel,
         context_length=None if teacher.context_length == "auto" else teacher.context_length,
@@ -187,7 +192,7 @@ def _wishes(inputs: Inputs) -> TeacherWishes:
         kv_type=None if teacher.kv_cache == "auto" else teacher.kv_cache,
         flash_attention=teacher.flash_attention,
         group_size=teacher.group_size,
-        request_tokens=told + n_examples * _longest_seed(inputs) + teacher.max_new_tokens,
+        request_tokens=request_tokens,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..records import Example, Failure, NewExample, Split
+from ..store.verification import Subject
 from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run
 from .plans import complete_plan, estimated_tokens, most_kept, teacher_in_force
+from .vote import Voted, ballot_on, verifiers
 
 _LONGEST = 8
 """Prompts measured, the longest by characters; tokens follow characters closely enough."""
@@ -44,6 +46,7 @@ def _check_teacher(run: Run) -> None:
         )
         sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
         requests.append(TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens))
+    requests += _ballots(run, seeds)
     longest = run.teacher.check_prompts(requests, run.watcher.within)
     n_new = most_kept(run.config) + (run.config.loop.augment_from == "all")
     grown = longest + n_new * _more_in_new(run, seeds)
@@ -51,6 +54,17 @@ def _check_teacher(run: Run) -> None:
     run.teacher.check_memory(run.watcher.within)
     room = teacher_in_force(run.store).context_length - teacher.max_new_tokens
     run.watcher.message(f"longest teacher prompt: about {longest} tokens of {room} beside a reply")
+
+
+def _ballots(run: Run, seeds: Sequence[Example]) -> list[TeacherRequest]:
+    """On the longest seed, by every vote that the teacher has."""
+    if "teacher" not in verifiers(run):
+        return []
+    longest = max(seeds, key=_n_characters)
+    one = Voted(longest.question, longest, (Subject(longest.answer, example_id=longest.id),))
+    ballots = [ballot_on(run, seeds, one, one.subjects[0], number) for number in range(run.config.checks.votes)]
+    greedy, most = Sampling(0.0, 1.0, 0.0), run.config.teacher.max_new_tokens
+    return [TeacherRequest(ballot.prompt, greedy, None, 0, most) for ballot in ballots]
 
 
 def _longest_shown(run: Run, seeds: Sequence[Example]) -> list[tuple[Example, list[Example]]]:

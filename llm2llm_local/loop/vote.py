@@ -71,7 +71,7 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
     def begin(unit: tuple[int, Sequence[Voted]]) -> Wait:
         number, group = unit
         ballots = [
-            (one, subject, _ballot(run, seeds, one, subject, number)) for one in group for subject in one.subjects
+            (one, subject, ballot_on(run, seeds, one, subject, number)) for one in group for subject in one.subjects
         ]
         distinct = {(ballot.prompt, ballot.choices): ballot for _, _, ballot in ballots}
         wait = _begin(run, number, list(distinct.values()))
@@ -94,7 +94,8 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
     work_through_ahead(run, iteration, stage, attempt, units, begin)
 
 
-def _ballot(run: Run, seeds: Sequence[Example], one: Voted, subject: Subject, number: int) -> Ballot:
+def ballot_on(run: Run, seeds: Sequence[Example], one: Voted, subject: Subject, number: int) -> Ballot:
+    """The teacher's `number`-th on one answer."""
     rng_seed = run.config.loop.rng_seed
     shown = sorted(seeds, key=lambda seed: _drawn(rng_seed, number, seed))
     rng = random.Random(derive_rng_seed(rng_seed, "ballot", number))

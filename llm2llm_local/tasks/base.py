@@ -8,13 +8,27 @@ is not continued.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ..records import Ballot, DataRow, Example, Failure, Grade, NewExample, Reply, TeacherPrompt, Unparsed
 
 PromptStyle = Literal["chat", "completion"]
+
+MOST_SHOWN_CHARACTERS = 2000
+"""Of seeds that a ballot shows: a few hundred tokens, which any teacher has room for beside a question."""
+
+
+def that_fit(seeds: Iterable[Example], characters: int = MOST_SHOWN_CHARACTERS) -> list[Example]:
+    """The first ones that are together so long at most; one that is too long for what is left is passed over."""
+    fitting = []
+    for seed in seeds:
+        length = len(seed.question) + len(seed.answer)
+        if length <= characters:
+            characters -= length
+            fitting.append(seed)
+    return fitting
 
 
 @dataclass(frozen=True, slots=True)

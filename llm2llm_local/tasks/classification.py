@@ -29,7 +29,7 @@ from ..records import (
     Unparsed,
 )
 from ..spelling import alike, difference, look, shown
-from .base import PromptBuilder, PromptStyle
+from .base import PromptBuilder, PromptStyle, that_fit
 
 _LIST_MARKS = "-*•–"
 
@@ -151,7 +151,7 @@ class ClassificationTask:
             if taken[seed.answer] < most and len(shown) < _DEMONSTRATIONS:
                 taken[seed.answer] += 1
                 shown.append(seed)
-        return shown
+        return that_fit(shown)
 
     def _introduction(self) -> str:
         return f"{self.instruction.strip()}\n\n" if self.instruction.strip() else ""

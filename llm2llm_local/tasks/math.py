@@ -30,7 +30,7 @@ from ..records import (
     TeacherPrompt,
     Unparsed,
 )
-from .base import PromptBuilder, PromptStyle
+from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import Number, read_number, same_number
 
 # A student that doesn't stop may go on with another "####" on the same line, so that ends the number too.
@@ -151,7 +151,7 @@ class MathTask:
 
     def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
         """Have it solved, its own answer hidden."""
-        shown = [self.prompts.example(seed.question, seed.answer) for seed in seeds[:_DEMONSTRATIONS]]
+        shown = [self.prompts.example(seed.question, seed.answer) for seed in that_fit(seeds)[:_DEMONSTRATIONS]]
         blocks = [*filter(None, [self.instruction.strip()]), *shown]
         if style == "completion":
             text = "\n\n".join([*blocks, self.prompts.prompt(new.question)])
