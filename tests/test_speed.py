@@ -18,6 +18,7 @@ from workspaces import Workspace, make_workspace
 from llm2llm_local import doctor
 from llm2llm_local.config import Config
 from llm2llm_local.datasets.reader import LoadedData
+from llm2llm_local.errors import Llm2LlmError
 from llm2llm_local.forecast import Assumption, forecast, forecast_lines
 from llm2llm_local.loop.inputs import Inputs
 from llm2llm_local.records import FinishReason, Reply, Split
@@ -109,7 +110,7 @@ def inputs_of(config: Config) -> Inputs:
         config_path=Path("llm2llm.toml"),
         overrides=(),
         config=config,
-        data=LoadedData({Split.TRAIN: SEEDS, Split.DEV: [], Split.TEST: TEST}, {}, ()),
+        data=LoadedData({Split.TRAIN: tuple(SEEDS), Split.DEV: (), Split.TEST: tuple(TEST)}, {}, ()),
         task=make_task(config.task, SEEDS),
         labels=(),
         teacher=unread,
@@ -305,7 +306,7 @@ def test_a_measurement_that_fails_says_why(
     workspace = make_workspace(tmp_path / "workspace", tiny_models)
 
     def fail(_: Inputs) -> Speed:
-        raise error or doctor.Llm2LlmError("no memory", "Free some.")
+        raise error or Llm2LlmError("no memory", "Free some.")
 
     monkeypatch.setattr(doctor, "measure_speed", fail)
     monkeypatch.setattr("psutil.cpu_percent", lambda interval: 70.0)
