@@ -251,8 +251,8 @@ def _plan(inputs: Inputs) -> Iterator[Finding]:
     if seconds is None:
         yield Finding(
             "ok",
-            "time: nothing like it was measured in this store; known once the first iteration is through, and about "
-            "with llm2llm doctor --measure",
+            "time: nothing like it was measured in this store; llm2llm doctor --measure reckons it from half a minute "
+            "of work, and it is known better once the first iteration is through",
         )
     else:
         yield Finding("ok", f"time: {estimated(seconds)}, at the rates that this store's runs had")
