@@ -77,6 +77,11 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
         f"whole run: {estimated(least.whole_run)} when no seed is failed, since it ends there; "
         f"{estimated(half.whole_run)} when every student fails half and each new example is accepted at once; "
         f"{estimated(most.whole_run)} when every student fails all, with {counted(attempts, 'request')} for each"
+        + (
+            ", and replies that weren't at their end here are as long as teacher.max_new_tokens lets them be"
+            if teacher.longest_request_seconds > teacher.request_seconds
+            else ""
+        )
     )
     yield (
         "not in these times: checks, what else the machine has to do, and that questions of new examples may be longer "
