@@ -106,7 +106,7 @@ llama: setup
 
 wheels: models
 	@rm -f wheels/complete
-	$(COMPILING) $(BIN)/python -m pip wheel -q --wheel-dir wheels -c .constraints.txt ".[dev]" "setuptools>=77"
+	$(COMPILING) $(BIN)/python -m pip wheel -q --wheel-dir wheels -c .constraints.txt ".[dev,eda]" "setuptools>=77"
 	@rm -f wheels/llm2llm_local-*.whl
 	$(call SOURCES,wheels)
 	@touch wheels/complete
@@ -177,7 +177,7 @@ $(READY): pyproject.toml .constraints.txt
 		|| { echo "CUDA=1 needs nvcc: install the CUDA toolkit and put its bin folder on PATH"; exit 1; }
 	@echo "Setting up .venv: packages (a few minutes), then compiling llama.cpp (about 10 minutes on 2 cores) …"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(COMPILING) $(BIN)/python -m pip install -q -c .constraints.txt -e ".[dev]"
+	$(COMPILING) $(BIN)/python -m pip install -q -c .constraints.txt -e ".[dev,eda]"
 ifeq ($(CUDA),1)
 	@echo "Compiling llama.cpp again, for the GPU (10 to 30 minutes) …"
 	@! $(BIN)/python -c 'import torch, sys; sys.exit(torch.version.cuda is not None)' || \

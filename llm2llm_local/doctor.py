@@ -7,16 +7,19 @@ import platform
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError
+from .forecast import forecast_lines
 from .free_memory import available_bytes
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, disk_plan, read_inputs
@@ -25,6 +28,8 @@ from .records import Split
 from .report.duration import estimated
 from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, measured_rates
+from .report.status import run_statuses
+from .speed import TooSlowError, measure_speed
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
 from .teacher.plan import host_bytes
@@ -32,6 +37,9 @@ from .visible_gpu import visible_gpu
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
+_SECONDS_OF_A_LOOK = 0.5
+_MOST_BUSY = 0.2
+"""Of all CPUs, by other programs: what a quiet desktop needs."""
 _CUDA_BUILD = 'there; make setup CUDA=1 installs one, or set hardware.device = "cpu"'
 
 
@@ -60,6 +68,38 @@ def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
     for check in (_hardware, _models, _data, _memory, _disk, _store, _plan):
         findings += check(inputs)
     return findings
+
+
+def measure(config_path: Path, overrides: Sequence[str]) -> Iterator[Finding]:
+    """What a run will take, from half a minute of the real models' work. For where nothing stands in a run's way."""
+    try:
+        inputs = read_inputs(config_path, overrides)
+        at_work = _at_work(inputs.workspace)
+        if at_work:
+            yield Finding("warning", f"nothing was measured: {at_work} is at work, and each would slow the other down")
+            return
+        busy = psutil.cpu_percent(interval=_SECONDS_OF_A_LOOK) / 100
+        if busy > _MOST_BUSY:
+            yield Finding("warning", f"other programs keep {busy:.0%} of the CPUs busy: what is measured is too slow")
+        speed = measure_speed(inputs)
+    except TooSlowError as error:
+        yield Finding("warning", " ".join(str(error).splitlines()))
+        return
+    except Llm2LlmError as error:
+        yield _error(error)
+        return
+    for line in forecast_lines(speed, _run_plan(inputs), inputs.config.teacher.attempts):
+        yield Finding("ok", line)
+
+
+def _at_work(workspace: Path) -> str:
+    """The runs of this workspace that a process works on; empty when there are none."""
+    try:
+        with open_reader(workspace) as connection:
+            statuses = run_statuses(connection, workspace, None)
+    except NoHistoryError:
+        return ""
+    return " and ".join(f"run {one.run_id}" for one in statuses if one.pid is not None)
 
 
 def _error(error: Llm2LlmError) -> Finding:
@@ -207,28 +247,33 @@ def _plan(inputs: Inputs) -> Iterator[Finding]:
         f"{counted(n[Split.TRAIN], 'seed')}; at most {counted(most, 'new example')}"
         + (" if only seeds are augmented" if loop.augment_from == "all" else ""),
     )
-    seconds = _estimated_seconds(inputs, n)
+    seconds = _estimated_seconds(inputs)
     if seconds is None:
         yield Finding(
-            "ok", "time: nothing like it was measured in this store; known once the first iteration is through"
+            "ok",
+            "time: nothing like it was measured in this store; llm2llm doctor --measure reckons it from half a minute "
+            "of work, and it is known better once the first iteration is through",
         )
     else:
         yield Finding("ok", f"time: {estimated(seconds)}, at the rates that this store's runs had")
 
 
-def _estimated_seconds(inputs: Inputs, n: Mapping[Split, int]) -> float | None:
-    loop, epochs = inputs.config.loop, inputs.config.student.epochs
-    plan = Plan(
-        seeds=n[Split.TRAIN],
-        dev=n[Split.DEV],
-        test=n[Split.TEST],
+def _estimated_seconds(inputs: Inputs) -> float | None:
+    try:
+        with open_reader(inputs.workspace) as connection:
+            return estimate(measured_rates(connection, flatten(inputs.config)), _run_plan(inputs))
+    except Llm2LlmError:
+        return None  # a store that can't be read has a finding of its own
+
+
+def _run_plan(inputs: Inputs) -> Plan:
+    loop, rows = inputs.config.loop, inputs.data.rows
+    return Plan(
+        seeds=len(rows[Split.TRAIN]),
+        dev=len(rows[Split.DEV]),
+        test=len(rows[Split.TEST]),
         iterations=loop.iterations,
-        epochs=epochs,
+        epochs=inputs.config.student.epochs,
         augmentations_per_failure=loop.augmentations_per_failure,
         augment_from=loop.augment_from,
     )
-    try:
-        with open_reader(inputs.workspace) as connection:
-            return estimate(measured_rates(connection, flatten(inputs.config)), plan)
-    except Llm2LlmError:
-        return None  # a store that can't be read has a finding of its own

@@ -15,12 +15,14 @@ from workspaces import add_run
 
 from llm2llm_local.records import Split
 from llm2llm_local.report.curves import CandidateCounts, LossPoint
+from llm2llm_local.report.growth import IterationGrowth
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.run_view import Accuracies, Counts, Loss
 from llm2llm_local.tui.themes import LIGHT
 from llm2llm_local.tui.widgets.accuracy_plot import AccuracyPlot
 from llm2llm_local.tui.widgets.axes import Axes, Ticks
 from llm2llm_local.tui.widgets.candidates_plot import CandidatesPlot
+from llm2llm_local.tui.widgets.growth_plot import GrowthPlot
 from llm2llm_local.tui.widgets.loss_plot import LossPlot
 from llm2llm_local.tui.widgets.plot import Plot, Series
 from llm2llm_local.wilson import wilson
@@ -35,20 +37,20 @@ def plots_shown(pilot: AppPilot) -> list[str | None]:
 async def test_v_shows_one_plot_after_another_where_there_is_room_for_one(tmp_path: Path) -> None:
     async with opened(make(tmp_path), "dashboard", size=SMALL) as pilot:
         seen = [plots_shown(pilot)]
-        for _ in range(3):
+        for _ in range(4):
             await press(pilot, "v")
             seen.append(plots_shown(pilot))
-    assert seen == [["accuracy"], ["loss"], ["candidates"], ["accuracy"]]
+    assert seen == [["accuracy"], ["loss"], ["candidates"], ["growth"], ["accuracy"]]
 
 
 async def test_v_enlarges_one_plot_after_another_where_there_is_room_for_all(tmp_path: Path) -> None:
     async with opened(make(tmp_path), "dashboard", size=LARGE) as pilot:
         seen = [plots_shown(pilot)]
-        for _ in range(4):
+        for _ in range(5):
             await press(pilot, "v")
             seen.append(plots_shown(pilot))
     every = ["loss", "accuracy", "candidates"]
-    assert seen == [every, ["accuracy"], ["loss"], ["candidates"], every]
+    assert seen == [every, ["accuracy"], ["loss"], ["candidates"], ["growth"], every]
 
 
 async def test_a_plot_chosen_in_a_small_window_stays_when_it_grows(tmp_path: Path) -> None:
@@ -57,8 +59,25 @@ async def test_a_plot_chosen_in_a_small_window_stays_when_it_grows(tmp_path: Pat
         await pilot.resize_terminal(*LARGE)
         await settled(pilot)
         assert plots_shown(pilot) == ["loss"]
-        await press(pilot, "v", "v")
+        await press(pilot, "v", "v", "v")
         assert plots_shown(pilot) == ["loss", "accuracy", "candidates"]
+
+
+async def test_training_sets_are_plotted_beside_what_they_may_become(tmp_path: Path) -> None:
+    async with opened(make(tmp_path), "dashboard") as pilot:
+        plot = pilot.app.screen.query_one(GrowthPlot)
+        await press(pilot, "v", "v", "v", "v")
+        title, *inside = text_of(pilot, plot)
+        assert all(f"{marker} {name}" in title for marker, name in (("●", "examples"), ("▲", "at most")))
+        assert "".join(inside).count("▲") >= 2
+        assert inside[-1].split() == ["0", "1", "2"]
+        far = [IterationGrowth(n, n > 0, 3 if n == 0 else None, 3 * 101**n, None, None) for n in range(9)]
+        plot.show(tuple(far))
+        await settled(pilot)
+        assert "".join(text_of(pilot, plot)[1:]).count("▲") <= 1  # what is far above all else isn't there
+        plot.show(())
+        await settled(pilot)
+        assert "no training set yet" in "".join(text_of(pilot, plot))
 
 
 async def test_curves_have_their_markers_and_intervals(tmp_path: Path) -> None:

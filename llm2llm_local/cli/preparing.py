@@ -51,14 +51,24 @@ def models(workspace: Path, folder: Path | None, as_json: bool) -> None:
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @SET
-def doctor(config: Path | None, overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Also let both models work for half a minute, with nothing else at work: how long will a run take?",
+)
+def doctor(config: Path | None, overrides: tuple[str, ...], measure: bool) -> None:
     """Whether this machine can run CONFIG; one line a finding, with what to do."""
-    from ..doctor import diagnose
+    from .. import doctor
 
     path = config_path(config)
-    findings = diagnose(path, overrides)
+    findings = doctor.diagnose(path, overrides)
     for finding in findings:
         click.echo(terminal.from_here(finding.line(), path.parent))
+    if measure and not any(finding.is_error for finding in findings):
+        click.echo("measuring: half a minute once the models are loaded …", err=True)
+        for finding in doctor.measure(path, overrides):
+            click.echo(terminal.from_here(finding.line(), path.parent))
+            findings.append(finding)
     if any(finding.is_error for finding in findings):
         sys.exit(EXIT_USER_INPUT)
 

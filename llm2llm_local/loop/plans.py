@@ -18,10 +18,12 @@ from ..config import Config
 from ..records import Split
 from ..store.run_store import RunStore
 from ..student.precision import ComputeDtype, has_bfloat16
+from ..student.protocol import StudentSettings
 from ..tasks.base import MOST_SHOWN_CHARACTERS
 from ..teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
 from ..teacher.reasons import reasons
 from ..workers.memory import MemoryPlan, StudentMemory, free_bytes, plan_memory, student_memory, with_dequantized
+from .fingerprint import threads
 from .inputs import Inputs
 
 _BYTES_PER_TOKEN = 3
@@ -70,6 +72,23 @@ def device_plan(inputs: Inputs, recorded: TeacherPlan | None = None) -> DevicePl
     free = free_bytes(inputs.device)
     teacher = recorded or plan_teacher(inputs.teacher_layers, inputs.device, free, _wishes(inputs))
     return _with_teacher(inputs, teacher, free)
+
+
+def student_settings(inputs: Inputs, plan: DevicePlan) -> StudentSettings:
+    """How a worker loads the student."""
+    student = inputs.config.student
+    return StudentSettings(
+        model=student.model,
+        quantization=student.quantization,
+        compute_dtype=inputs.compute_dtype,
+        lora_rank=student.lora_rank,
+        lora_alpha=student.lora_alpha,
+        lora_dropout=student.lora_dropout,
+        max_length=student.max_length,
+        device=inputs.device,
+        threads=threads(inputs.config),
+        reserved_bytes=plan.student.training_bytes,
+    )
 
 
 def plan_of_run(run: RunStore, inputs: Inputs) -> DevicePlan:

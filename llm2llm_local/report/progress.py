@@ -112,11 +112,11 @@ def _run_seconds_left(
         return 0.0
     if current is not None and stage_left is None:
         return None
-    ahead = seconds_ahead(rates, plan_of(work), _position(work))
+    ahead = seconds_ahead(rates, plan_of(work), position_of(work))
     return None if ahead is None else ahead + (stage_left or 0.0)
 
 
-def _position(work: RunWork) -> Position:
+def position_of(work: RunWork) -> Position:
     """After all stages that were opened."""
     if not work.iterations:
         return Position(0, work.n[Split.TRAIN])

@@ -125,42 +125,76 @@ def estimate(rates: Rates, plan: Plan) -> float | None:
 def seconds_ahead(rates: Rates, plan: Plan, position: Position) -> float | None:
     """Wall seconds of all stages that are not opened yet; None as in `estimate`. May be more than any calendar has."""
     total = 0.0
-    for seconds, amount in _ahead(rates, plan, position):
-        if amount is None or (amount and seconds is None):
+    for ahead in iterations_ahead(rates, plan, position):
+        if ahead.seconds is None:
             return None
-        total += amount * seconds if seconds else 0.0  # the amount may be infinite: it grows from round to round
+        total += ahead.seconds
     return total
 
 
-def _ahead(rates: Rates, plan: Plan, position: Position) -> Iterator[tuple[float | None, float | None]]:
-    """Seconds for a piece of work, and how many pieces; stage by stage. Nothing is left after the last iteration."""
+@dataclass(frozen=True, slots=True)
+class IterationAhead:
+    """What is expected of an iteration. Both may be infinite: they grow from round to round.
+
+    `seconds`: wall time of its stages that are not opened yet; None when something that they need was never measured.
+    """
+
+    iteration: int
+    training_examples: float
+    seconds: float | None
+
+
+def iterations_ahead(rates: Rates, plan: Plan, position: Position) -> Iterator[IterationAhead]:
+    """Up to the last, or to one whose student fails nothing, or whose new examples can't be told."""
     training_examples: float = position.training_examples
     while position.iteration <= plan.iterations:
         asked = training_examples if plan.augment_from == "all" else plan.seeds
-        if "train" not in position.opened:
-            yield rates.train, training_examples * plan.epochs
-        if "predict" not in position.opened:
-            yield rates.predict, asked + plan.dev + plan.test
-        if "grade" not in position.opened:
-            yield rates.grade, plan.seeds + plan.dev + plan.test
-        if position.iteration == plan.iterations:
+        failures = position.failures if position.failures is not None else _times(rates.failures, asked)
+        is_last = position.iteration == plan.iterations or failures == 0  # the run ends early then
+        work = list(_of_student(rates, plan, position, training_examples, asked))
+        accepted: float | None = 0.0
+        if not is_last:
+            wanted = _times(failures, plan.augmentations_per_failure)
+            requests, accepted = _times(rates.requests, wanted), _times(rates.accepted, wanted)
+            work += _of_teacher(rates, position, requests, accepted)
+        yield IterationAhead(position.iteration, training_examples, _seconds(work))
+        if is_last or accepted is None:
             return
-        failures: float | None = position.failures
-        if failures is None:
-            failures = _times(rates.failures, asked)
-        if failures == 0:  # the run ends early
-            return
-        wanted = _times(failures, plan.augmentations_per_failure)
-        requests = _times(rates.requests, wanted)
-        accepted = _times(rates.accepted, wanted)
-        if requests is None or accepted is None:
-            yield None, None
-            return
-        ahead = max(0.0, requests - position.asked) if position.may_ask else 0.0
-        yield rates.augment, ahead
-        yield rates.check, ahead + position.unchecked
         training_examples += accepted
         position = Position(position.iteration + 1, 0)
+
+
+_Work = tuple[float | None, float | None]
+"""Seconds for a piece of work, and how many pieces; None: not known."""
+
+
+def _of_student(
+    rates: Rates, plan: Plan, position: Position, training_examples: float, asked: float
+) -> Iterator[_Work]:
+    if "train" not in position.opened:
+        yield rates.train, training_examples * plan.epochs
+    if "predict" not in position.opened:
+        yield rates.predict, asked + plan.dev + plan.test
+    if "grade" not in position.opened:
+        yield rates.grade, plan.seeds + plan.dev + plan.test
+
+
+def _of_teacher(rates: Rates, position: Position, requests: float | None, accepted: float | None) -> Iterator[_Work]:
+    if requests is None or accepted is None:
+        yield None, None
+        return
+    ahead = max(0.0, requests - position.asked) if position.may_ask else 0.0
+    yield rates.augment, ahead
+    yield rates.check, ahead + position.unchecked
+
+
+def _seconds(work: Iterable[_Work]) -> float | None:
+    total = 0.0
+    for seconds, amount in work:
+        if amount is None or (amount and seconds is None):
+            return None
+        total += amount * seconds if seconds else 0.0  # the amount may be infinite
+    return total
 
 
 def _times(one: float | None, other: float | None) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..wilson import Accuracy, wilson
 from .graded import graded_iterations
+from .growth import IterationGrowth, growth_of
 
 STAGES = ("train", "predict", "grade", "augment", "check")
 
@@ -48,7 +49,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run at a glance."""
+    """A run at a glance. `growth` has iterations that are ahead, too."""
 
     run_id: int
     status: str
@@ -57,6 +58,7 @@ class RunSummary:
     student: str
     iterations: tuple[IterationSummary, ...]
     rejections: tuple[Rejection, ...]
+    growth: tuple[IterationGrowth, ...] = ()
 
 
 def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
@@ -80,6 +82,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         student=run["student"],
         iterations=tuple(_iteration(connection, run_id, row["iteration"], graded) for row in iterations),
         rejections=_rejections(connection, run_id),
+        growth=growth_of(connection, run_id),
     )
 
 

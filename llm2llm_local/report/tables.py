@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -10,11 +11,15 @@ from rich.text import Text
 
 from ..counted import counted
 from ..wilson import Accuracy
+from .duration import duration
+from .growth import IterationGrowth
 from .plain import plain, shortened
 from .summary import STAGES, IterationSummary, RunSummary
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
+_MOST_AHEAD = 5
+"""Iterations ahead that are shown, beside the last."""
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
@@ -32,6 +37,9 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
     seconds = _seconds(summary)
     if len(seconds) > 1:
         parts += _tables(seconds, width)
+    if len(summary.growth) > 1:
+        parts.append(Text("growth; at most: if every example were failed each time and all new ones accepted"))
+        parts += _tables(_growth(summary.growth), width)
     if summary.rejections:
         parts.append(_rejections(summary))
     parts += [Text(note) for note in _notes(summary)]
@@ -64,6 +72,33 @@ def _seconds(summary: RunSummary) -> list[list[str]]:
             if any(row.seconds.get(stage, 0) >= 0.05 for row in rows)
         ),
     ]
+
+
+def _growth(growth: Sequence[IterationGrowth]) -> list[list[str]]:
+    """The columns of the table of training sets. What is expected has a mark; far ahead, only the last is shown."""
+    ahead = [one for one in growth if one.is_ahead]
+    left_out = ahead[_MOST_AHEAD:-1]
+    rows = [one for one in growth if one not in left_out]
+    return [
+        ["iter", *(str(row.iteration) for row in rows)],
+        [
+            "training",
+            *(_expected(row, None if row.training_examples is None else _whole(row.training_examples)) for row in rows),
+        ],
+        ["at most", *(_whole(row.most_examples) for row in rows)],
+        ["steps", *(_expected(row, None if row.steps is None else _whole(row.steps)) for row in rows)],
+        ["time", *(_expected(row, None if row.seconds is None else duration(row.seconds)) for row in rows)],
+    ]
+
+
+def _expected(row: IterationGrowth, figure: str | None) -> str:
+    if figure is None:
+        return _NOT_YET
+    return f"~{figure}" if row.is_ahead else figure
+
+
+def _whole(number: int) -> str:
+    return str(number) if number < 10**9 else f"{Decimal(number):.1e}"
 
 
 def _tables(columns: Sequence[Sequence[str]], width: int) -> Iterator[Table]:

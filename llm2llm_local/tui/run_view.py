@@ -12,6 +12,7 @@ from ..records import Split
 from ..report.commands import pending_command
 from ..report.curves import AccuracyCurve, CandidateCounts, LossPoint, accuracies, candidate_counts, loss_curve
 from ..report.events import WorkerDeaths, worker_deaths
+from ..report.growth import IterationGrowth, growth_of
 from ..report.progress import RunProgress, run_progress
 from ..report.status import RunStatus, run_statuses
 from ..report.stream import StreamedCandidate, candidates_after, candidates_of_ids
@@ -68,6 +69,7 @@ class RunView:
     loss: Loss | None
     accuracies: Accuracies
     counts: Counts
+    growth: tuple[IterationGrowth, ...]
     decided: tuple[StreamedCandidate, ...]
     new: tuple[StreamedCandidate, ...]
 
@@ -87,6 +89,7 @@ def run_view(connection: sqlite3.Connection, workspace: Path, run_id: int, known
         loss=_loss(connection, progress),
         accuracies=Accuracies(tuple(curves.items()), last_iteration),
         counts=Counts(counts, last_iteration),
+        growth=growth_of(connection, run_id),
         decided=candidates_of_ids(connection, known.undecided) if is_known else (),
         new=candidates_after(connection, run_id, known.newest_id if is_known else 0, MOST_CANDIDATES),
     )

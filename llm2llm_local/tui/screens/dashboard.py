@@ -18,6 +18,7 @@ from ..screen import HistoryScreen
 from ..widgets.accuracy_plot import AccuracyPlot
 from ..widgets.candidate_stream import CandidateStream
 from ..widgets.candidates_plot import CandidatesPlot
+from ..widgets.growth_plot import GrowthPlot
 from ..widgets.hardware_panel import HardwarePanel
 from ..widgets.loss_plot import LossPlot
 from ..widgets.plot import Plot
@@ -27,8 +28,9 @@ from ..widgets.timeline import Timeline
 _SECONDS_BETWEEN_SAMPLES = 5.0
 _LOOKS_WITHOUT_A_RUN = 2
 """Every so many times the machine is looked at while no process works on the run."""
-_PLOTS = ("accuracy", "loss", "candidates")
+_PLOTS = ("accuracy", "loss", "candidates", "growth")
 _ALL = "all"
+"""But for that of growth, which is only there when it is chosen."""
 
 
 _BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
@@ -74,6 +76,7 @@ class DashboardScreen(HistoryScreen):
                 yield LossPlot(id="loss")
                 yield AccuracyPlot(id="accuracy")
                 yield CandidatesPlot(id="candidates")
+                yield GrowthPlot(id="growth")
             yield CandidateStream()
 
     def on_mount(self) -> None:
@@ -108,6 +111,7 @@ class DashboardScreen(HistoryScreen):
             self.query_one(LossPlot).show(view.loss)
             self.query_one(AccuracyPlot).show(view.accuracies)
             self.query_one(CandidatesPlot).show(view.counts)
+            self.query_one(GrowthPlot).show(view.growth)
             stream.add(view.decided, view.new)
         if status.pid != self._run_pid:
             self._run_pid = status.pid
@@ -116,7 +120,7 @@ class DashboardScreen(HistoryScreen):
     # --- the plots ---
 
     def action_next_plot(self) -> None:
-        """One plot after another; where there is room for all of them, all of them are among these."""
+        """One plot after another; where there is room for three, these together are among them."""
         views = [*_PLOTS] if self.has_class("-narrow") else [_ALL, *_PLOTS]
         shown = views.index(self._plot) if self._plot in views else 0
         self._choose_plot(views[(shown + 1) % len(views)])

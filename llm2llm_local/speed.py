@@ -1,0 +1,291 @@
+"""How fast teacher and student are on this machine, measured in about half a minute on the person's own texts.
+
+The real models work in their worker processes, loaded as a run loads them, at what a run asks of them: a whole group of
+requests, optimizer steps of the configured batch, a batch of predictions. A first, short call warms up and tells how
+much more there is time for. Where a call alone takes a minute, it is ended.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import RunFailedError
+from .loop.fingerprint import threads
+from .loop.inputs import Inputs
+from .loop.plans import DevicePlan, device_plan, student_settings
+from .records import Example, Failure, FinishReason, Origin, Reply, Split
+from .student.batching import total_steps
+from .student.protocol import PredictionBatch, Student, TrainingExample, TrainingSegment
+from .teacher.protocol import Sampling, Teacher, TeacherRequest
+from .workers.pool import WorkerPool
+
+_TEACHER_SECONDS, _TRAINING_SECONDS, _PREDICTION_SECONDS = 15.0, 10.0, 5.0
+"""Once their model is loaded, as far as the first call of each leaves it to us."""
+
+_MOST_SECONDS = 60.0
+"""Of one call."""
+
+_FIRST_TOKENS = 16
+_FIRST_STEPS = 2
+_FIRST_ROWS = 8
+"""Of the first call of each."""
+
+_LEAST_SECONDS = 1e-6
+"""No call is quicker, so that rates are finite."""
+
+Clock = Callable[[], float]
+
+
+class TooSlowError(RunFailedError):
+    """A call took longer than a measurement may."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSpeed:
+    """`request_seconds`: wall time of a group's call for each of its requests. Replies that were cut off to save time
+    are as long as they were; in `longest_request_seconds` each of them is as long as the configuration lets it be.
+    """
+
+    loading: float
+    requests: int
+    request_seconds: float
+    longest_request_seconds: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class StudentSpeed:
+    """`example_seconds`: of training, for an example in an epoch. `answer_seconds`: of a prediction."""
+
+    loading: float
+    example_seconds: float
+    tokens_per_second: float
+    answer_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """`takes_turns`: only one model fits, and each iteration loads both anew."""
+
+    teacher: TeacherSpeed
+    student: StudentSpeed
+    takes_turns: bool
+
+
+class TimeLimit:
+    """Ends a call that goes on for too long: a worker pool looks at it while it waits."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._end: float | None = None
+        self._what = ""
+
+    def look(self) -> None:
+        if self._end is not None and self._clock() > self._end:
+            self._end = None
+            raise TooSlowError(
+                f"{self._what} takes longer than {_MOST_SECONDS:g} s, so no more was measured",
+                "Other models, or smaller ones; or measure again when nothing else is at work here.",
+            )
+
+    def timed(self, what: str, call: Callable[[], object]) -> float:
+        """Seconds of a call that may take a minute."""
+        began = self._clock()
+        self._what, self._end = what, began + _MOST_SECONDS
+        call()
+        self._end = None
+        return max(_LEAST_SECONDS, self._clock() - began)
+
+
+def measure_speed(inputs: Inputs) -> Speed:
+    """With workers of its own, which end. Raises Llm2LlmError: what a run would be refused or stopped for, or
+    TooSlowError.
+    """
+    plan = device_plan(inputs)
+    limit = TimeLimit(time.monotonic)
+    with tempfile.TemporaryDirectory(prefix="llm2llm-speed-") as name:
+        folder = Path(name)
+        with _pool(inputs, plan, folder, limit) as pool:
+            teacher = measure_teacher(inputs, pool.teacher, limit, time.monotonic)
+            student = measure_student(inputs, pool.student, folder, limit, time.monotonic)
+    return Speed(teacher, student, takes_turns=not plan.memory.keeps_both)
+
+
+def measure_teacher(inputs: Inputs, teacher: Teacher, limit: TimeLimit, clock: Clock) -> TeacherSpeed:
+    """A group of requests for new examples, with short replies first; then as long as the time is enough for."""
+    config = inputs.config.teacher
+    began = clock()
+    teacher.check_prompts(_requests(inputs, 1), _quiet)  # loads it
+    loading = clock() - began
+
+    def group(tokens: int) -> tuple[float, list[Reply]]:
+        replies: list[Reply] = []
+        requests = _requests(inputs, tokens)
+        what = f"the teacher's answer to {len(requests)} requests, {tokens} tokens each at most,"
+        return limit.timed(what, lambda: replies.extend(teacher.generate(requests, _quiet))), replies
+
+    first = min(_FIRST_TOKENS, config.max_new_tokens)
+    seconds, replies = group(first)
+    token_seconds = seconds / max(1, _written(replies))
+    most = min(config.max_new_tokens, int(first * (_TEACHER_SECONDS - seconds) / seconds))
+    if _cut(replies) and most > first:
+        short, n_short = seconds, _written(replies)
+        seconds, replies = group(most)
+        if _written(replies) > n_short:  # the reading of the prompts, which both calls had, isn't in the difference
+            token_seconds = max(0.0, seconds - short) / (_written(replies) - n_short)
+    missing = sum(config.max_new_tokens - reply.output_tokens for reply in _cut(replies))
+    return TeacherSpeed(
+        loading=loading,
+        requests=len(replies),
+        request_seconds=seconds / len(replies),
+        longest_request_seconds=(seconds + missing * token_seconds) / len(replies),
+        tokens_per_second=_written(replies) / seconds,
+    )
+
+
+def measure_student(inputs: Inputs, student: Student, folder: Path, limit: TimeLimit, clock: Clock) -> StudentSpeed:
+    """The first steps of a training on the seeds, and answers of what came of them."""
+    config = inputs.config.student
+    examples = _training_examples(inputs)
+    began = clock()
+    student.check_lengths(examples, _quiet)  # loads it
+    loading = clock() - began
+
+    steps = total_steps(len(examples), config.batch_size, config.epochs)
+    tokens = [0]
+
+    def train(start: int, stop: int) -> float:
+        segment = _segment(inputs, examples, start, stop, steps, folder)
+        what = f"a training of {stop - start} steps"
+
+        def call() -> None:
+            tokens[0] = student.train(segment, _quiet).tokens
+
+        return limit.timed(what, call)
+
+    done = min(_FIRST_STEPS, steps)
+    seconds, n_steps = train(0, done), done
+    more = min(steps - done, int(done * (_TRAINING_SECONDS - seconds) / seconds))
+    if more > 0:
+        seconds, n_steps, done = train(done, done + more), more, done + more
+    n_examples = n_steps * len(examples) * config.epochs / steps
+
+    prompts = _prompts(inputs)
+
+    def answer(n: int) -> float:
+        batch = PredictionBatch(
+            adapter=_adapter(folder, done),
+            prompts=tuple(sorted(prompts[:n], key=len)),  # as in a run, where those of a batch are about as long
+            completions=tuple(inputs.task.prompts.completion(choice) for choice in inputs.task.choices),
+            max_new_tokens=config.max_new_tokens,
+        )
+        return limit.timed(f"a batch of {n} predictions", lambda: student.predict(batch, _quiet))
+
+    rows = min(_FIRST_ROWS, len(prompts))
+    of_rows = answer(rows)
+    most = min(len(prompts), int(rows * (_PREDICTION_SECONDS - of_rows) / of_rows))
+    if most > rows:
+        rows, of_rows = most, answer(most)
+    return StudentSpeed(
+        loading=loading,
+        example_seconds=seconds / n_examples,
+        tokens_per_second=tokens[0] / seconds,
+        answer_seconds=of_rows / rows,
+    )
+
+
+def _pool(inputs: Inputs, plan: DevicePlan, folder: Path, limit: TimeLimit) -> WorkerPool:
+    config = inputs.config
+    return WorkerPool(
+        teacher=plan.teacher.settings(config.teacher.model, threads(config)),
+        student=student_settings(inputs, plan),
+        plan=plan.memory,
+        logs=folder,
+        timeout_seconds=config.hardware.worker_timeout_seconds,
+        retries=0,
+        report=lambda kind, message: None,
+        interrupted=limit.look,
+    )
+
+
+def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
+    """A unit of work of a run that fails its seeds, as far as there are so many to ask for."""
+    config = inputs.config
+    seeds = [
+        Example(number, f"train/{number}", Split.TRAIN, Origin.SEED, row.question, row.answer)
+        for number, row in enumerate(inputs.data.rows[Split.TRAIN])
+    ]
+    rng = random.Random(0)
+    wanted = [seed for seed in seeds for _ in range(config.loop.augmentations_per_failure)]
+    sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
+    requests = []
+    for number, seed in enumerate(rng.sample(wanted, min(config.teacher.group_size, len(wanted)))):
+        similar = [one for one in seeds if one.id != seed.id and inputs.task.is_same_kind(seed, one)]
+        prompt = inputs.task.teacher_prompt(
+            Failure(seed, seed.answer),
+            rng.sample(similar, min(config.teacher.demonstrations, len(similar))),
+            (),
+            inputs.prompt_style,
+            show_student_answer=config.teacher.show_student_answer,
+        )
+        requests.append(TeacherRequest(prompt, sampling, inputs.grammar, number, tokens))
+    return requests
+
+
+def _written(replies: Sequence[Reply]) -> int:
+    return sum(reply.output_tokens for reply in replies)
+
+
+def _cut(replies: Sequence[Reply]) -> list[Reply]:
+    return [reply for reply in replies if reply.finish_reason is FinishReason.LENGTH]
+
+
+def _training_examples(inputs: Inputs) -> tuple[TrainingExample, ...]:
+    prompts = inputs.task.prompts
+    return tuple(
+        TrainingExample(prompts.prompt(row.question), prompts.completion(row.answer))
+        for row in inputs.data.rows[Split.TRAIN]
+    )
+
+
+def _prompts(inputs: Inputs) -> tuple[str, ...]:
+    """A unit of predictions, of any split."""
+    questions = [row.question for split in Split for row in inputs.data.rows[split]]
+    n = min(inputs.config.student.predict_batch_size, len(questions))
+    return tuple(inputs.task.prompts.prompt(question) for question in random.Random(0).sample(questions, n))
+
+
+def _segment(
+    inputs: Inputs, examples: tuple[TrainingExample, ...], start: int, stop: int, steps: int, folder: Path
+) -> TrainingSegment:
+    config = inputs.config.student
+    return TrainingSegment(
+        examples=examples,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        micro_batch_size=config.micro_batch_size,
+        learning_rate=config.learning_rate,
+        warmup_ratio=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        rng_seed=0,
+        start_step=start,
+        stop_step=stop,
+        total_steps=steps,
+        start_adapter=None,
+        checkpoint=_adapter(folder, start) if start else None,
+        output=_adapter(folder, stop),
+    )
+
+
+def _adapter(folder: Path, step: int) -> Path:
+    return folder / f"step-{step}"
+
+
+def _quiet(*figures: float) -> None:
+    """Progress that nobody looks at."""

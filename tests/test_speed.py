@@ -1,0 +1,316 @@
+"""How fast the models are, by fakes that take a known time, and what that says of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fake_runs import SEEDS, TEST, configuration, half_learnt
+from fakes import FakeStudent, FakeTeacher, quiet
+from tiny_models import TinyModels
+from workspaces import Workspace, make_workspace
+
+from llm2llm_local import doctor
+from llm2llm_local.config import Config
+from llm2llm_local.datasets.reader import LoadedData
+from llm2llm_local.errors import Llm2LlmError
+from llm2llm_local.forecast import Assumption, forecast, forecast_lines
+from llm2llm_local.loop.inputs import Inputs
+from llm2llm_local.records import FinishReason, Reply, Split
+from llm2llm_local.report.rates import Plan
+from llm2llm_local.speed import (
+    Speed,
+    StudentSpeed,
+    TeacherSpeed,
+    TimeLimit,
+    TooSlowError,
+    measure_student,
+    measure_teacher,
+)
+from llm2llm_local.student.protocol import (
+    PredictionBatch,
+    Progress,
+    SegmentResult,
+    StudentAnswer,
+    TrainingExample,
+    TrainingProgress,
+    TrainingSegment,
+)
+from llm2llm_local.tasks.families import make_task
+from llm2llm_local.teacher.protocol import TeacherRequest
+
+PLAN = Plan(seeds=60, dev=0, test=500, iterations=3, epochs=10, augmentations_per_failure=1)
+SPEED = Speed(
+    TeacherSpeed(loading=3.0, requests=32, request_seconds=0.5, longest_request_seconds=2.0, tokens_per_second=40.0),
+    StudentSpeed(loading=5.0, example_seconds=0.1, tokens_per_second=200.0, answer_seconds=0.02),
+    takes_turns=False,
+)
+
+
+class FakeClock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class SlowTeacher(FakeTeacher):
+    """Takes 7 s to load, 2 s to read the prompts of a group and 0.1 s for a token of all its requests; replies would
+    have `tokens` each.
+    """
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    tokens: int = 100
+
+    def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
+        self.clock.now += 7.0
+        return 10
+
+    def generate(self, group: Sequence[TeacherRequest], progress: Progress) -> list[Reply]:
+        self.requests += group
+        replies = []
+        for request in group:
+            n = min(self.tokens, request.max_tokens)
+            reason = FinishReason.LENGTH if self.tokens > n else FinishReason.STOP
+            replies.append(Reply("words", reason, 50, n, 0.0))
+        self.clock.now += 2.0 + 0.1 * max(reply.output_tokens for reply in replies)
+        return replies
+
+
+@dataclass
+class SlowStudent(FakeStudent):
+    """Takes 4 s to load, 1 s for an optimizer step and 0.1 s for an answer."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    step_seconds: float = 1.0
+
+    def check_lengths(self, examples: tuple[TrainingExample, ...], progress: Progress) -> int:
+        self.clock.now += 4.0
+        return 12
+
+    def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
+        self.clock.now += self.step_seconds * (segment.stop_step - segment.start_step)
+        return super().train(segment, progress)
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        self.clock.now += 0.1 * len(batch.prompts)
+        return super().predict(batch, progress)
+
+
+def inputs_of(config: Config) -> Inputs:
+    """What a measurement reads of them."""
+    unread = cast(Any, None)
+    return Inputs(
+        config_path=Path("llm2llm.toml"),
+        overrides=(),
+        config=config,
+        data=LoadedData({Split.TRAIN: tuple(SEEDS), Split.DEV: (), Split.TEST: tuple(TEST)}, {}, ()),
+        task=make_task(config.task, SEEDS),
+        labels=(),
+        teacher=unread,
+        teacher_layers=unread,
+        student=unread,
+        student_weights=unread,
+        grammar=None,
+        device="cpu",
+        compute_dtype="float32",
+    )
+
+
+def config_of(**changes: Any) -> Config:
+    return configuration(
+        **{"teacher__prompt_style": "completion", "teacher__group_size": 4, "teacher__max_new_tokens": 256, **changes}
+    )
+
+
+def of_teacher(teacher: SlowTeacher, **changes: Any) -> TeacherSpeed:
+    return measure_teacher(inputs_of(config_of(**changes)), teacher, TimeLimit(teacher.clock), teacher.clock)
+
+
+def of_student(student: SlowStudent, folder: Path, **changes: Any) -> StudentSpeed:
+    return measure_student(inputs_of(config_of(**changes)), student, folder, TimeLimit(student.clock), student.clock)
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+def test_replies_that_end_by_themselves_are_measured_once() -> None:
+    teacher = SlowTeacher(tokens=10)
+    speed = of_teacher(teacher)
+    assert len(teacher.requests) == 4
+    assert speed.loading == 7.0
+    assert speed.request_seconds == speed.longest_request_seconds == pytest.approx(3.0 / 4)
+    assert speed.tokens_per_second == pytest.approx(40 / 3)
+
+
+def test_longer_replies_get_as_many_tokens_as_there_is_time_for() -> None:
+    teacher = SlowTeacher(tokens=1000)
+    speed = of_teacher(teacher)
+    lengths = {request.max_tokens for request in teacher.requests}
+    assert len(teacher.requests) == 8 and len(lengths) == 2
+    longest = max(lengths)
+    assert 40 < longest < 256
+    assert teacher.clock.now - 7.0 <= 15.0
+    assert speed.request_seconds == pytest.approx((2.0 + 0.1 * longest) / 4)
+    assert speed.longest_request_seconds == pytest.approx((2.0 + 0.1 * 256) / 4)
+
+
+def test_a_group_is_one_of_a_run(tmp_path: Path) -> None:
+    few = SlowTeacher(tokens=5)
+    of_teacher(few, teacher__group_size=32)
+    assert len(few.requests) == len(SEEDS)  # no more can fail
+    many = SlowTeacher(tokens=5)
+    of_teacher(many, teacher__group_size=32, loop__augmentations_per_failure=5)
+    assert len(many.requests) == 32
+    assert all(request.prompt.completion.count("seed question") > 1 for request in many.requests)
+
+
+def test_a_training_is_measured_in_its_first_steps(tmp_path: Path) -> None:
+    student = SlowStudent(half_learnt)
+    speed = of_student(student, tmp_path, student__epochs=10)  # 30 steps of 4 examples
+    first, second = student.segments
+    assert (first.start_step, first.stop_step, first.total_steps) == (0, 2, 30)
+    assert (second.start_step, second.stop_step) == (2, 10) and second.checkpoint == first.output
+    assert speed.loading == 4.0
+    assert speed.example_seconds == pytest.approx(1.0 / 4)
+    assert speed.tokens_per_second == pytest.approx(8.0)
+    assert speed.answer_seconds == pytest.approx(0.1)
+
+
+def test_a_training_that_is_short_is_measured_whole(tmp_path: Path) -> None:
+    student = SlowStudent(half_learnt)
+    speed = of_student(student, tmp_path, student__epochs=1)  # 3 steps
+    assert [(one.start_step, one.stop_step) for one in student.segments] == [(0, 2), (2, 3)]
+    assert speed.example_seconds == pytest.approx(1.0 / 4)
+
+
+def test_steps_that_take_long_are_not_followed_by_more(tmp_path: Path) -> None:
+    student = SlowStudent(half_learnt, step_seconds=20.0)
+    speed = of_student(student, tmp_path, student__epochs=10)
+    assert [(one.start_step, one.stop_step) for one in student.segments] == [(0, 2)]
+    assert speed.example_seconds == pytest.approx(5.0)
+
+
+def test_answers_are_measured_in_the_largest_batch_that_there_is_time_for(tmp_path: Path) -> None:
+    student = SlowStudent(half_learnt)
+    of_student(student, tmp_path, student__predict_batch_size=64)
+    assert [len(batch.prompts) for batch in student.batches] == [8, 17]  # all that there are
+    for batch in student.batches:
+        assert [len(prompt) for prompt in batch.prompts] == sorted(len(prompt) for prompt in batch.prompts)
+
+
+def test_a_call_that_takes_a_minute_is_ended() -> None:
+    clock = FakeClock()
+    limit = TimeLimit(clock)
+
+    def call() -> None:
+        for _ in range(100):
+            clock.now += 1.0
+            limit.look()
+
+    limit.look()
+    with pytest.raises(TooSlowError, match="a group takes longer than 60 s"):
+        limit.timed("a group", call)
+    assert clock.now == 61.0
+    limit.look()  # while what was at work is ended
+    assert limit.timed("a quick one", lambda: quiet()) < 1.0
+
+
+# --- what follows ---------------------------------------------------------------------------------------------------
+
+
+def test_without_a_failure_a_run_ends_after_its_first_student() -> None:
+    found = forecast(SPEED, PLAN, Assumption(0.0, 1, 0.5))
+    student = 0.1 * 60 * 10 + 0.02 * 560
+    assert found.first_iteration == pytest.approx(student)
+    assert found.whole_run == pytest.approx(student + 8.0)
+
+
+@pytest.mark.parametrize(("share", "requests"), [(0.5, 1), (1.0, 3)])
+def test_failures_and_requests_are_added_up_over_the_iterations(share: float, requests: int) -> None:
+    found = forecast(SPEED, PLAN, Assumption(share, requests, 2.0))
+    students = sum(0.1 * 60 * (1 + share * i) * 10 + 0.02 * 560 for i in range(4))
+    teacher = 60 * share * requests * 2.0
+    assert found.first_iteration == pytest.approx(0.1 * 600 + 0.02 * 560 + teacher)
+    assert found.whole_run == pytest.approx(students + 3 * teacher + 8.0)
+
+
+def test_models_that_take_turns_are_loaded_in_each_iteration() -> None:
+    both, turns = (
+        forecast(dataclasses.replace(SPEED, takes_turns=takes_turns), PLAN, Assumption(1.0, 1, 0.5)).whole_run
+        for takes_turns in (False, True)
+    )
+    assert turns - both == pytest.approx(3 * 8.0)
+
+
+def test_what_is_told_goes_from_the_least_to_the_most() -> None:
+    lines = list(forecast_lines(SPEED, PLAN, attempts=3))
+    assert "40 tokens/s in a group of 32 requests" in lines[0]
+    assert "200 tokens/s" in lines[0] and "50 answers/s" in lines[0]
+    assert re.search(r"about 1 min 11 s when the student fails no seed, about 7 min 11 s when it fails every", lines[1])
+    assert "about 1 min 19 s when no seed is failed" in lines[2]
+    assert "about 8 min 38 s when every student fails half" in lines[2]
+    assert "about 28 min 53 s when every student fails all, with 3 requests for each" in lines[2]
+
+
+def test_a_run_of_one_training_has_one_time() -> None:
+    lines = list(forecast_lines(SPEED, dataclasses.replace(PLAN, iterations=0), attempts=3))
+    assert lines[1:] == ["time: about 1 min 19 s"]
+
+
+def test_a_run_that_multiplies_takes_more_than_any_calendar_has() -> None:
+    plan = dataclasses.replace(PLAN, iterations=300, augmentations_per_failure=100, augment_from="all")
+    assert "more than a year when every student fails all" in list(forecast_lines(SPEED, plan, 3))[2]
+
+
+# --- doctor ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.model
+def test_a_doctor_measures_the_real_models(tiny_models: TinyModels, tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "workspace", tiny_models)
+    quick = workspace.llm2llm("doctor")
+    assert "llm2llm doctor --measure" in quick.out and "measured: " not in quick.out
+    ending = workspace.llm2llm("doctor", "--measure")
+    assert ending.code == 0 and "half a minute" in ending.err, ending
+    for text in (
+        r"the teacher wrote [\d.e+]+ tokens/s",
+        r"gave [\d.e+]+ answers/s",
+        "first iteration: about",
+        "whole run",
+    ):
+        assert re.search(rf"^ok .*{text}", ending.out, re.MULTILINE), ending.out
+    assert not workspace.store.exists()
+
+
+@pytest.mark.model
+def test_nothing_is_measured_beside_a_run(tiny_models: TinyModels, tmp_path: Path, finished_run: Workspace) -> None:
+    from llm2llm_local.store.lock import RunLock
+
+    with RunLock(finished_run.folder / "runs" / "1", 1):
+        (finding,) = doctor.measure(finished_run.config, ())
+    assert finding.level == "warning" and "run 1 is at work" in finding.text
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("error", [TooSlowError("the group takes long", "Wait."), None])
+def test_a_measurement_that_fails_says_why(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: TooSlowError | None
+) -> None:
+    workspace = make_workspace(tmp_path / "workspace", tiny_models)
+
+    def fail(_: Inputs) -> Speed:
+        raise error or Llm2LlmError("no memory", "Free some.")
+
+    monkeypatch.setattr(doctor, "measure_speed", fail)
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 70.0)
+    busy, finding = doctor.measure(workspace.config, ())
+    assert "70% of the CPUs" in busy.text
+    expected = ("error", "no memory. Free some.") if error is None else ("warning", "the group takes long. Wait.")
+    assert (finding.level, finding.text) == expected
