@@ -272,12 +272,14 @@ BAD = [
     {"context": "He sued", "endings": ["h0", "h1"], "label": None},
     {"context": "He sued"},
     {"input_text": PROMPT, "choices": ["h0", "h1"], "answer": "h2"},
+    {"input_text": PROMPT, "choices": [0, 1], "answer": 1},
     {"question": "He sued", "answer": "B"},
     7,
 ]
 REASONS = [
     "the label is None, none of 0 to 1",
     "no citing text with holdings",
+    "a prompt of another form",
     "a prompt of another form",
     "no line begins with (A), so it has no options",
     "not a JSON object",
@@ -290,7 +292,7 @@ def test_casehold_json(tmp_path: Path, is_array: bool) -> None:
     content = json.dumps(rows, indent=1) if is_array else "\n".join(map(json.dumps, rows))
     read = read_casehold_json(written(tmp_path / "train.json", content))
     assert pairs(read) == [("He sued (<HOLDING>), and won\n\n(A) h0\n(B) h1", "B")] * 5
-    assert skips(read) == list(zip(range(6, 11), REASONS, strict=True))
+    assert skips(read) == list(zip(range(6, 12), REASONS, strict=True))
 
 
 def test_broken_casehold_json_is_refused_as_a_whole_or_by_lines(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import DataError
 from ..tasks.options import OptionsError, split_options
@@ -62,7 +62,7 @@ def _row(number: int, item: Any) -> Found | Skip:
     holdings = next((item[key] for key in _LISTS if isinstance(item.get(key), list)), None)
     if holdings is None:
         holdings = [item[key] for key in sorted(item) if re.fullmatch(r"holding_\d", key)]
-    if stem is None or not holdings or not all(isinstance(holding, str) for holding in holdings):
+    if stem is None or not _are_texts(holdings):
         return Skip(number, "no citing text with holdings")
     return found_holding(number, stem, holdings, item.get("label"))
 
@@ -78,7 +78,12 @@ def _as_it_is(number: int, question: str, answer: str) -> Found | Skip:
 def _unwrapped(number: int, item: Mapping[str, Any]) -> Found | Skip:
     """A row of the instruction-following form without its prompt, and with the marker that CaseHOLD has."""
     excerpt, choices = _EXCERPT.search(item["input_text"]), item.get("choices")
-    if excerpt is None or not isinstance(choices, list) or item.get("answer") not in choices:
+    if excerpt is None or not _are_texts(choices) or item.get("answer") not in choices:
         return Skip(number, "a prompt of another form")
     stem = excerpt[1].replace("[Masked Holding]", "<HOLDING>")
     return found_holding(number, stem, choices, choices.index(item["answer"]))
+
+
+def _are_texts(items: Any) -> TypeGuard[list[str]]:
+    """Whether it is a list of texts that isn't empty."""
+    return isinstance(items, list) and bool(items) and all(isinstance(item, str) for item in items)
