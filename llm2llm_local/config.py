@@ -213,6 +213,22 @@ class LoopConfig(Section):
     fine_tune: Literal["scratch", "continue"] = Field(
         "scratch", description="Start each training from the base model (the paper's finding) or from the last adapter."
     )
+    failure_signal: Literal["train", "kfold", "confidence"] = Field(
+        "train",
+        description="Which seeds the teacher is asked about. train: those that the student, trained on them, still "
+        "gets wrong (the paper); kfold: those that a student which has not seen them gets wrong; confidence: those "
+        "whose right answer the student gives the least probability, wrong or right.",
+    )
+    folds: int = Field(
+        5,
+        ge=2,
+        le=20,
+        description="Parts into which the seeds are divided for students that have not seen one of them: each costs a "
+        "training, in every iteration for failure_signal = kfold, once for a student's votes.",
+    )
+    least_confident: float = Field(
+        0.3, gt=0.0, le=1.0, description="Share of the seeds that failure_signal = confidence takes."
+    )
     rng_seed: int = Field(
         0,
         ge=0,
@@ -232,6 +248,40 @@ class ChecksConfig(Section):
     )
     max_length_ratio: float = Field(
         2.0, ge=1.0, description="Reject questions this many times longer than the longest seed."
+    )
+    verify: Literal["on", "off"] = Field(
+        "on",
+        description="Have the answer of every candidate verified, after an audit on the seeds of what that is worth; "
+        "off: take the teacher's word.",
+    )
+    verifier: Literal["teacher", "student", "both"] = Field(
+        "teacher",
+        description="Who votes: the teacher, students that have not seen the failing seed, or both, weighted by what "
+        "the audit measured of each.",
+    )
+    votes: int = Field(
+        3, ge=1, le=25, description="Ballots of the teacher for each candidate, each with other seeds shown."
+    )
+    accept_probability: float = Field(
+        0.8,
+        ge=0.0,
+        le=1.0,
+        description="Accept from this probability of a right answer on, as the audit calibrates it.",
+    )
+    reject_probability: float = Field(
+        0.5, ge=0.0, le=1.0, description="Reject below this probability; what lies between is in doubt."
+    )
+    doubt: Literal["review", "drop", "keep"] = Field(
+        "review",
+        description="What becomes of candidates in doubt: wait for a person's review, left out until then; drop: left "
+        "out; keep: trained on.",
+    )
+    audit_sample: float = Field(
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="Share of the accepted candidates, drawn at random, that a person is asked to look at as well: "
+        "from these decisions follows how often accepted answers are wrong.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -176,3 +177,41 @@ class Failure:
 
     example: Example
     predicted_answer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A question to the teacher by which it votes on a new example; the example's answer is not told.
+
+    `choices`: what may follow the prompt, each to be scored; `intended`: the one that speaks for the example. Without
+    choices (empty, and `intended` None) the teacher writes, and the task reads what that says.
+    """
+
+    prompt: TeacherPrompt
+    choices: tuple[str, ...]
+    intended: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What a verifier said to one ballot.
+
+    `said`: its answer, None when none could be read; `scores`: the log-probability of each choice among all of them, in
+    nats, and `intended` the one that speaks for the example; `agrees`, of a written answer, whether it is the example's
+    (None: none could be read, or it was scored); `output_text`: what was written.
+    """
+
+    said: str | None
+    scores: Mapping[str, float]
+    intended: str | None
+    agrees: bool | None
+    output_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share (0 to 1) with the bounds of its 95% interval."""
+
+    share: float
+    low: float
+    high: float

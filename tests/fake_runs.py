@@ -15,7 +15,7 @@ from llm2llm_local.config import Config
 from llm2llm_local.config_file import parse_config
 from llm2llm_local.loop.adapters import adapter_folder, share_adapter
 from llm2llm_local.loop.context import Run
-from llm2llm_local.loop.fingerprint import Fingerprint, run_fields
+from llm2llm_local.loop.fingerprint import ASIDE, Fingerprint, run_fields
 from llm2llm_local.records import DataRow, Split, Status
 from llm2llm_local.store.fork import copy_stages, unchanged_stages
 from llm2llm_local.store.rows import ModelRow
@@ -37,6 +37,7 @@ def configuration(**changes: Any) -> Config:
         "teacher": {"model": "t.gguf", "attempts": 2, "group_size": 2},
         "student": {"model": "s", "epochs": 2, "batch_size": 4, "checkpoint_steps": 2, "predict_batch_size": 4},
         "loop": {"iterations": 2},
+        "checks": {"verify": "off"},
     }
     for name, value in changes.items():
         section, key = name.split("__")
@@ -145,11 +146,11 @@ def new_run(store: Store, model: ModelRow) -> int:
 
 def take_over(store: Store, config: Config) -> int:
     """From run 1 to run 2, which has this configuration, as `fork_run` does; how many stages."""
-    stages = unchanged_stages(store, 1, fingerprint_of(config).advance)
+    stages = unchanged_stages(store, 1, fingerprint_of(config).advance, ASIDE)
     copy_stages(store, 1, 2, stages)
     for stage in stages:
-        if stage["stage"] == "train":
-            old, new = (adapter_folder(store.of_run(run_id), stage["iteration"]) for run_id in (1, 2))
+        if stage["stage"] in ("train", "fold_train"):
+            old, new = (adapter_folder(store.of_run(id), stage["iteration"], stage["attempt"]) for id in (1, 2))
             share_adapter(old, new)
     return len(stages)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,9 @@ class FakeTeacher:
         """The longer, the less likely."""
         return [tuple(-float(len(text)) for text in request.continuations) for request in group]
 
+    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[tuple[float, ...]]]:
+        return lambda progress: self.score(group, progress)
+
 
 @dataclass
 class FakeStudent:
@@ -70,19 +74,21 @@ class FakeStudent:
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
         self.batches.append(batch)
         learnt = json.loads((batch.adapter / "learnt.json").read_text())
-        return [
-            StudentAnswer(
-                Reply(learnt.get(prompt, batch.completions[0]).strip(), FinishReason.SCORED, 5, 0, 0.001),
-                0.9 if prompt in learnt else 0.4,
-            )
-            for prompt in batch.prompts
-        ]
+        return [_scored(batch.completions, learnt.get(prompt)) for prompt in batch.prompts]
 
     def begin_predict(self, batch: PredictionBatch) -> Callable[[Progress], list[StudentAnswer]]:
         return lambda progress: self.predict(batch, progress)
 
     def check_lengths(self, examples: tuple[TrainingExample, ...], progress: Progress) -> int:
         return 12
+
+
+def _scored(completions: Sequence[str], learnt: str | None) -> StudentAnswer:
+    """What was learnt with 90%, else the first with 40%; the others share the rest."""
+    chosen, share = (completions[0], 0.4) if learnt is None else (learnt, 0.9)
+    others = (1 - share) / (len(completions) - 1)
+    log_probabilities = tuple(math.log(share if one == chosen else others) for one in completions)
+    return StudentAnswer(Reply(chosen.strip(), FinishReason.SCORED, 5, 0, 0.001), log_probabilities)
 
 
 def teacher_settings(model: Path, context_length: int) -> TeacherSettings:

@@ -12,10 +12,10 @@ from workspaces import Workspace, add_run, fill
 from llm2llm_local.records import DataRow, Outcome, Split, Status
 from llm2llm_local.report.curves import CandidateCounts, LossPoint, accuracies, candidate_counts, loss_curve
 from llm2llm_local.report.overview import run_overviews
-from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
+from llm2llm_local.wilson import wilson
 
 
 def grade_for_metrics(run: RunStore) -> None:

@@ -27,6 +27,7 @@ _CHANGES_NO_RESULT = {
     "records",
     "store/rows",
     "store/run_store",
+    "store/verification",
     "student/protocol",
     "teacher/protocol",
 }

@@ -31,10 +31,10 @@ from llm2llm_local.report.query import csv_text, json_text, table_text
 from llm2llm_local.report.status import RunStatus, run_statuses, status_lines
 from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize
 from llm2llm_local.report.tables import print_summary
-from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.lock import RunLock
 from llm2llm_local.store.reader import QueryResult, open_reader
 from llm2llm_local.store.writer import Store
+from llm2llm_local.wilson import wilson
 
 HOSTILE = "[red]x[/red] \x1b[31mred\x1b[0m \x9b1m \u202etxet \x07[/]"
 """Rich's markup, a terminal's codes in 7 and 8 bits, reversed text and the bell."""

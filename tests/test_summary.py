@@ -20,10 +20,10 @@ from llm2llm_local.report.query import csv_text, for_terminal, json_text, table_
 from llm2llm_local.report.status import RunStatus, status_lines
 from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize
 from llm2llm_local.report.tables import print_summary
-from llm2llm_local.report.wilson import Accuracy, wilson
 from llm2llm_local.store.reader import QueryResult, open_reader
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.writer import Store
+from llm2llm_local.wilson import Accuracy, wilson
 
 ESCAPE = "\x1b[31m"
 

@@ -13,12 +13,12 @@ from workspaces import CONFIG_BY_HAND, add_run, fill
 
 from llm2llm_local.records import Split
 from llm2llm_local.report.compare import ABSENT, Difference, compare
-from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.rows import ModelRow
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.widgets.run_list import RunList
 from llm2llm_local.tui.widgets.run_marks import MOST_RUNS
+from llm2llm_local.wilson import wilson
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,6 @@ from workspaces import CONFIG_BY_HAND, add_run, fill
 from llm2llm_local.records import Status
 from llm2llm_local.report.commands import pending_command
 from llm2llm_local.report.duration import duration, short_duration
-from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.wishes import add_command
 from llm2llm_local.store.writer import Store
@@ -29,6 +28,7 @@ from llm2llm_local.tui.hardware import Gpu, Sample, Sampler
 from llm2llm_local.tui.widgets.hardware_panel import HardwarePanel
 from llm2llm_local.tui.widgets.panel import Panel
 from llm2llm_local.tui.widgets.timeline import Timeline
+from llm2llm_local.wilson import wilson
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("machine")]
 

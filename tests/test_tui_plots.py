@@ -15,7 +15,6 @@ from workspaces import add_run
 
 from llm2llm_local.records import Split
 from llm2llm_local.report.curves import CandidateCounts, LossPoint
-from llm2llm_local.report.wilson import wilson
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.run_view import Accuracies, Counts, Loss
 from llm2llm_local.tui.themes import LIGHT
@@ -24,6 +23,7 @@ from llm2llm_local.tui.widgets.axes import Axes, Ticks
 from llm2llm_local.tui.widgets.candidates_plot import CandidatesPlot
 from llm2llm_local.tui.widgets.loss_plot import LossPlot
 from llm2llm_local.tui.widgets.plot import Plot, Series
+from llm2llm_local.wilson import wilson
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("machine")]
 

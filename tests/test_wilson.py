@@ -6,7 +6,7 @@ import pytest
 from fresh_interpreter import HEAVY, imported_by
 from scipy.stats import binomtest
 
-from llm2llm_local.report.wilson import wilson
+from llm2llm_local.wilson import wilson
 
 SIZES = (1, 2, 3, 7, 10, 41, 100, 999, 8_000, 1_000_000)
 
@@ -34,4 +34,4 @@ def test_a_known_interval() -> None:
 
 
 def test_it_takes_the_standard_library_alone() -> None:
-    assert imported_by("import llm2llm_local.report.wilson") & HEAVY == set()
+    assert imported_by("import llm2llm_local.wilson") & HEAVY == set()

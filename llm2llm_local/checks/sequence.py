@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..records import CheckVerdict, Decision, NewExample, Unparsed
 from .form import FormatCheck
 from .similarity import Match, TextIndex
 
+Verify = Callable[[], CheckVerdict]
+"""The verdict of what verifiers said of a candidate."""
+
 
 class CheckSequence:
-    """`format` → `duplicate` → `leak`.
+    """`format` → `duplicate` → `leak` → `verify`, where there is one.
 
     `known`: all seeds' and all accepted examples' questions; `held_out`: those of dev and test. Thresholds
     are ROUGE-L F; a candidate is rejected above them.
@@ -28,16 +31,27 @@ class CheckSequence:
         self._known = TextIndex(known, duplicate_threshold)
         self._held_out = TextIndex(held_out, leak_threshold)
 
-    def decide(self, candidate: NewExample | Unparsed) -> list[CheckVerdict]:
+    def decide(self, candidate: NewExample | Unparsed, verify: Verify | None = None) -> list[CheckVerdict]:
         """Verdicts in order. When all of them accept, later candidates are compared with this one, too."""
         if isinstance(candidate, Unparsed):
             return [CheckVerdict("format", Decision.REJECT, candidate.reason, "", None)]
+        verdicts = self._before_votes(candidate)
+        if verify is not None and verdicts[-1].decision is Decision.ACCEPT:
+            verdicts.append(verify())
+        if verdicts[-1].decision is Decision.ACCEPT:
+            self._known.add(candidate.question)
+        return verdicts
+
+    def lets_in(self, candidate: NewExample) -> bool:
+        """Whether all checks but `verify` accept; nothing is compared with this one later."""
+        return self._before_votes(candidate)[-1].decision is Decision.ACCEPT
+
+    def _before_votes(self, candidate: NewExample) -> list[CheckVerdict]:
         verdicts: list[CheckVerdict] = []
         for check in (self._form, self._duplicate, self._leak):
             verdicts.append(check(candidate))
             if verdicts[-1].decision is not Decision.ACCEPT:
-                return verdicts
-        self._known.add(candidate.question)
+                break
         return verdicts
 
     def _duplicate(self, candidate: NewExample) -> CheckVerdict:

@@ -15,22 +15,23 @@ from ..file_digest import folder_digest
 from ..store.run_store import RunStore
 
 
-def iteration_folder(store: RunStore, iteration: int) -> Path:
-    """Where the checkpoints and the adapter of one training lie."""
-    return store.folder / f"iteration-{iteration}"
+def training_folder(store: RunStore, iteration: int, fold: int = 0) -> Path:
+    """Where the checkpoints and the adapter of one training lie; `fold`: the part of the seeds left out, from 1."""
+    folder = store.folder / f"iteration-{iteration}"
+    return folder / f"fold-{fold}" if fold else folder
 
 
-def adapter_folder(store: RunStore, iteration: int) -> Path:
+def adapter_folder(store: RunStore, iteration: int, fold: int = 0) -> Path:
     """Where the finished adapter lies, or will."""
-    return iteration_folder(store, iteration) / "adapter"
+    return training_folder(store, iteration, fold) / "adapter"
 
 
-def require_sound(store: RunStore, iteration: int) -> Path:
+def require_sound(store: RunStore, iteration: int, fold: int = 0) -> Path:
     """The newest checkpoint of a training (the adapter, when it is complete), found unchanged.
 
     Raises RunFailedError when it is missing or differs from what was written.
     """
-    row = store.last_checkpoint(iteration)
+    row = store.last_checkpoint(iteration, fold)
     assert row is not None
     folder = store.workspace / str(row["path"])
     if not is_sound(folder, row["sha256"]):
@@ -48,10 +49,10 @@ def is_sound(folder: Path, sha256: str) -> bool:
         return False
 
 
-def delete_superseded(store: RunStore, iteration: int, keep: Path | None) -> None:
+def delete_superseded(store: RunStore, iteration: int, fold: int, keep: Path | None) -> None:
     """Checkpoints that a later one has replaced, and what killed writers left, are of no use any more."""
     for pattern in ("step-*", "adapter.part-*"):
-        for folder in iteration_folder(store, iteration).glob(pattern):
+        for folder in training_folder(store, iteration, fold).glob(pattern):
             if folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,16 +1,33 @@
-"""Decide on the candidates of one round, in the order in which they were made."""
+"""Decide on the candidates of one round, in the order in which they were made.
+
+Verifiers vote on what the checks that cost nothing let through; then all checks decide, the votes among them.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 
 from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
+from ..checks.verification import VerifyCheck
+from ..errors import RunFailedError
 from ..records import Decision, NewExample, Split, Unparsed
 from ..store.rows import CandidateRow
-from .context import Run
+from ..store.verification import Refused, Subject
+from .audit import verify_check
+from .context import Run, derive_rng_seed
+from .folds import folds
 from .units import work_through
+from .vote import Voted, ask_students_to_vote, ask_teacher_to_vote, verifiers
+
+_ENOUGH_TO_TELL = 30
+"""Candidates, all refused, after which an iteration's further ones are not waited for."""
+
+_SHOWN = 5
+_SHOWN_CHARACTERS = 120
+"""Of refused candidates, in an error."""
 
 _GROUP_SIZE = 64
 """Candidates in a unit of work; checking one takes microseconds to milliseconds."""
@@ -19,19 +36,62 @@ _GROUP_SIZE = 64
 def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     """Every candidate gets its verdicts; accepted ones become examples, the others keep their reason."""
     candidates = run.store.candidates(iteration, attempt)
+    if names := verifiers(run):
+        voted = _to_vote_on(run, iteration, attempt, candidates)
+        if "teacher" in names:
+            ask_teacher_to_vote(run, iteration, "vote", attempt, voted)
+        if "student" in names:
+            fold_of = folds(run, run.store.examples(Split.TRAIN))
+            ask_students_to_vote(run, iteration, attempt, voted, fold_of)
+    _decide(run, iteration, attempt, candidates)
+
+
+def require_some_accepted(run: Run, iteration: int) -> None:
+    """Raises RunFailedError when so many candidates of an iteration were refused, and none let in, that more of them
+    would only cost time: the next student would be the same again.
+    """
+    refusals = run.store.verification.refusals(iteration)
+    n_refused = sum(refusal.n for refusal in refusals)
+    if n_refused < _ENOUGH_TO_TELL or run.store.verification.n_let_in(iteration):
+        return
+    worst = refusals[0]
+    shown = run.store.verification.refused(iteration, worst, _SHOWN)
+    lines = "".join(f"\n  {_line(one)}" for one in shown)
+    raise RunFailedError(
+        f"iteration {iteration}: none of {n_refused} candidates was accepted, and more of them would only cost time; "
+        f"{worst.n} were refused by {worst.check_name} ({worst.reason}), such as:{lines}",
+        f"Accept some in the review and resume, or start anew with a stronger teacher or other checks: llm2llm fork "
+        f"{run.store.run_id} --set …",
+    )
+
+
+def _line(one: Refused) -> str:
+    text = " ".join(f"{one.answer}: {one.question}".split())
+    text = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+    return f"{text} [{one.detail}]" if one.detail else text
+
+
+def _decide(run: Run, iteration: int, attempt: int, candidates: Sequence[CandidateRow]) -> None:
     groups = [candidates[start : start + _GROUP_SIZE] for start in range(0, len(candidates), _GROUP_SIZE)]
 
     @cache
-    def checks() -> CheckSequence:
-        return _checks(run)
+    def checks() -> tuple[CheckSequence, VerifyCheck | None]:
+        known = [example.question for example in run.store.ever_accepted()]
+        return _checks(run, known), verify_check(run) if verifiers(run) else None
 
     def work(group: Sequence[CandidateRow]) -> Callable[[], int]:
-        decided = [(candidate, checks().decide(_parsed(candidate))) for candidate in group]
+        sequence, verify = checks()
+        decided = []
+        for candidate in group:
+            votes = run.store.verification.candidate_votes(candidate.id) if verify else {}
+            decided.append((candidate, sequence.decide(_parsed(candidate), partial(verify, votes) if verify else None)))
 
         def write() -> int:
             for candidate, verdicts in decided:
                 if run.store.decide(iteration, candidate, verdicts) is Decision.ACCEPT:
                     run.watcher.accepted(candidate.question or "", candidate.answer or "")
+                    if _is_drawn_for_review(run, candidate):
+                        run.store.verification.mark_audited(candidate.id)
             return len(group)
 
         return write
@@ -39,7 +99,23 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     work_through(run, iteration, "check", attempt, groups, work)
 
 
-def _checks(run: Run) -> CheckSequence:
+def _to_vote_on(run: Run, iteration: int, attempt: int, candidates: Sequence[CandidateRow]) -> list[Voted]:
+    """Those that all checks but the votes would let in. A resumed run finds the same ones, whatever of this round is
+    among the accepted by then.
+    """
+    seeds = {seed.id: seed for seed in run.store.examples(Split.TRAIN)}
+    known = [example.question for example in run.store.ever_accepted(before=(iteration, attempt))]
+    sequence = _checks(run, known)
+    found = []
+    for candidate in candidates:
+        new = _parsed(candidate)
+        if isinstance(new, NewExample) and sequence.lets_in(new):
+            seed = seeds[run.store.seed_of(candidate.parent_example_id)]
+            found.append(Voted(new.question, seed, (Subject(new.answer, candidate_id=candidate.id),)))
+    return found
+
+
+def _checks(run: Run, accepted: Sequence[str]) -> CheckSequence:
     """Against all that was accepted until now. What a person keeps out counts, too, or the teacher would bring it back.
 
     Made once for all units of a round that are still to be done, since indexing all texts takes far longer than
@@ -47,7 +123,6 @@ def _checks(run: Run) -> CheckSequence:
     the examples, and nothing else is accepted during a round.
     """
     seeds = [seed.question for seed in run.store.examples(Split.TRAIN)]
-    accepted = [example.question for example in run.store.ever_accepted()]
     held_out = [example.question for split in (Split.DEV, Split.TEST) for example in run.store.examples(split)]
     settings = run.config.checks
     return CheckSequence(
@@ -63,3 +138,8 @@ def _parsed(candidate: CandidateRow) -> NewExample | Unparsed:
     if candidate.question is None or candidate.answer is None:
         return Unparsed(candidate.reject_reason or "can't be parsed")
     return NewExample(candidate.question, candidate.answer)
+
+
+def _is_drawn_for_review(run: Run, candidate: CandidateRow) -> bool:
+    rng = random.Random(derive_rng_seed(run.config.loop.rng_seed, "audit sample", candidate.key))
+    return rng.random() < run.config.checks.audit_sample

@@ -22,9 +22,12 @@ COMPUTE_DTYPE = "student.compute_dtype"
 _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
 """Files: what is in them counts, not where they lie."""
 
+_VOTES = ("loop/audit", "loop/folds", "loop/vote", "loop/predict", "loop/train", "student/batching")
+
 _CODE: Mapping[str, tuple[str, ...]] = {
-    "tasks": ("tasks/*", "spelling", "loop/llm2llm", "loop/context", "loop/units", "loop/grade"),
-    "checks": ("checks/*", "spelling", "loop/check", "loop/review"),
+    "tasks": ("tasks/*", "spelling", "loop/llm2llm", "loop/context", "loop/units", "loop/grade", "loop/signal"),
+    "checks": ("checks/*", "spelling", "wilson", "loop/check", "loop/review", *_VOTES),
+    "votes": ("checks/verification", "wilson", *_VOTES),
     "student": (
         "student/base",
         "student/float32_parts",
@@ -66,48 +69,67 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
 }
 """Which packages' versions can, likewise."""
 
+_TRAINING = (
+    "student.model",
+    "student.quantization",
+    COMPUTE_DTYPE,
+    "student.lora_",
+    "student.epochs",
+    "student.learning_rate",
+    "student.warmup_ratio",
+    "student.weight_decay",
+    "student.max_grad_norm",
+    "student.batch_size",
+    "student.micro_batch_size",
+    "student.max_length",
+    "student.checkpoint_steps",
+    "loop.fine_tune",
+    "loop.rng_seed",
+    "hardware.",
+    "code.student",
+    "version.student",
+)
+
+_PREDICTION = (
+    "student.predict_batch_size",
+    "student.max_new_tokens",
+    "task.predict",
+    "loop.augment_from",
+    "code.predict",
+)
+
+_VERIFICATION = ("checks.verify", "checks.verifier", "checks.votes", "teacher.", "task.instruction", "code.votes")
+
+_FOLDS = ("loop.folds", "loop.failure_signal", "checks.verify", "checks.verifier", "code.votes")
+
 _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
-    "train": (
-        "student.model",
-        "student.quantization",
-        COMPUTE_DTYPE,
-        "student.lora_",
-        "student.epochs",
-        "student.learning_rate",
-        "student.warmup_ratio",
-        "student.weight_decay",
-        "student.max_grad_norm",
-        "student.batch_size",
-        "student.micro_batch_size",
-        "student.max_length",
-        "student.checkpoint_steps",
-        "loop.fine_tune",
-        "loop.rng_seed",
-        "hardware.",
-        "code.student",
-        "version.student",
-    ),
-    "predict": (
-        "student.predict_batch_size",
-        "student.max_new_tokens",
-        "task.predict",
-        "loop.augment_from",
-        "code.predict",
-    ),
+    "audit": (*_VERIFICATION, "loop.rng_seed", "hardware.", "code.teacher", "version.teacher"),
+    "fold_train": (*_TRAINING, *_FOLDS),
+    "fold_predict": (*_PREDICTION, *_FOLDS),
+    "calibrate": ("checks.", "code.votes"),
+    "train": _TRAINING,
+    "predict": (*_PREDICTION, "loop.failure_signal"),
     "grade": (),
     "augment": (
         "teacher.",
         "task.instruction",
         "loop.augmentations_per_failure",
+        "loop.failure_signal",
+        "loop.least_confident",
         "code.teacher",
         "version.teacher",
     ),
-    "check": ("checks.", "code.checks"),
+    "vote": _VERIFICATION,
+    "student_vote": (*_VERIFICATION, *_PREDICTION),
+    "check": ("checks.", "code.checks", "code.votes"),
 }
 """Which fields a stage reads beside those of the stages before it; by prefix of the name."""
 
 STAGES = tuple(_READ_BY_STAGE)
 """All that an iteration may have, in their order: one that isn't here has no fingerprint, so it can't be worked."""
+
+ASIDE = frozenset({"audit", "fold_train", "fold_predict", "calibrate"})
+"""Stages that no training and no prediction of the iteration's own student depends on."""
 
 _ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
 
@@ -171,11 +193,16 @@ def digest(fields: Mapping[str, Any]) -> str:
 
 
 class Fingerprint:
-    """The chain of stage fingerprints of a run; stages must be asked for in the order in which they run."""
+    """The chain of stage fingerprints of a run; stages must be asked for in the order in which they run.
+
+    The stages that only find out what answers are worth are a chain of their own beside it, which joins at the next
+    `grade`: when they change, what was trained and predicted before stays as it is.
+    """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
         self._last = digest({name: value for name, value in fields.items() if name.startswith(_ALWAYS)})
+        self._aside = ""
 
     def fields_of(self, iteration: int, stage: str, attempt: int) -> dict[str, Any]:
         """What this stage reads."""
@@ -184,5 +211,11 @@ class Fingerprint:
 
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
         """The fingerprint of the next stage."""
-        self._last = digest({**self.fields_of(iteration, stage, attempt), "before": self._last})
+        fields = {**self.fields_of(iteration, stage, attempt), "before": self._last}
+        if stage in ASIDE:
+            self._aside = digest({**fields, "aside": self._aside})
+            return self._aside
+        if stage == "grade":
+            fields["aside"] = self._aside
+        self._last = digest(fields)
         return self._last

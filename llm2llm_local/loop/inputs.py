@@ -148,10 +148,19 @@ def disk_plan(inputs: Inputs, n_trained: int = 0) -> DiskPlan:
     """What the trainings take up that are still to come when `n_trained` of the run's are done."""
     student, config = inputs.student, inputs.config
     parameters = lora_parameters(student, config.student.lora_rank)
-    n_trainings = config.loop.iterations + 1 - n_trained
+    n_trainings = max(0, _n_trainings(config) - n_trained)
     adapters = n_trainings * _ADAPTER_BYTES_PER_PARAMETER * parameters
     checkpoints = 2 * _CHECKPOINT_BYTES_PER_PARAMETER * parameters if n_trainings else 0
     return DiskPlan(adapters + checkpoints, shutil.disk_usage(inputs.workspace).free)
+
+
+def _n_trainings(config: Config) -> int:
+    """At most: the seeds may be fewer than the folds."""
+    n_iterations, checks = config.loop.iterations + 1, config.checks
+    if config.loop.failure_signal == "kfold":
+        return n_iterations * (1 + config.loop.folds)
+    student_votes = checks.verify == "on" and checks.verifier != "teacher"
+    return n_iterations + (config.loop.folds if student_votes else 0)
 
 
 def _check_context(config: Config, teacher: ModelFile) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from ..counted import counted
 from ..records import Split
+from .audit import audit_teacher, calibrate_verifiers
 from .augment import ask_teacher
-from .check import check_candidates
+from .check import check_candidates, require_some_accepted
 from .context import Run
+from .folds import ask_folds, is_answered_by_folds
 from .grade import grade
 from .predict import predict
 from .review import carry_out_reviews
+from .signal import failing, nothing_fails
 from .train import train
 
 
@@ -27,36 +30,44 @@ def llm2llm(run: Run) -> str:
     while True:
         run.store.open_iteration(iteration)
 
-        # 1. Fine-tune the student on the seeds and everything accepted so far, a person's decisions included.
+        # 0. The training set: the seeds and everything accepted so far, a person's decisions included.
         carry_out_reviews(run, iteration)
         seeds = run.store.examples(Split.TRAIN)
         training_set = seeds + run.store.augmented(before_iteration=iteration)
+
+        # 1. Before anything is believed: what is the verifiers' word worth? And, where that is asked for, how do
+        #    students answer seeds that they haven't seen?
+        if iteration == 0:
+            audit_teacher(run)
+        ask_folds(run, iteration, training_set)
+        if iteration == 0:
+            calibrate_verifiers(run)
+
+        # 2. Fine-tune the student, from the base model again.
         train(run, iteration, training_set)
 
-        # 2. Let it answer the seeds, to find those that it still gets wrong; dev and test for the record. Failures
+        # 3. Let it answer the seeds, to find those that it still gets wrong; dev and test for the record. Failures
         #    can only come from what is asked here, so this is also where augmented examples are left alone.
         asked = training_set if config.loop.augment_from == "all" else seeds
-        predict(run, iteration, asked + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
+        own = [example for example in asked if not is_answered_by_folds(run, example)]
+        predict(run, iteration, own + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
         grade(run, iteration)
-        failures = run.store.failures(iteration)
+        failures = failing(run, iteration, asked)
 
-        # 3. The last student is the result; and one that fails nowhere leaves nothing to ask the teacher for.
+        # 4. The last student is the result; and one that fails nowhere leaves nothing to ask the teacher for.
         if iteration == config.loop.iterations:
             run.store.close_iteration(iteration)
             return f"finished after {counted(iteration, 'round')} of augmentation"
         if not failures:
             run.store.close_iteration(iteration)
-            return (
-                f"finished early: in iteration {iteration} the student gets all of its "
-                f"{counted(len(asked), 'training question')} right, so there is nothing to augment. To go further, "
-                "give it more or harder seeds, or train it less (student.epochs, student.learning_rate)."
-            )
+            return nothing_fails(run, iteration, len(asked))
 
-        # 4. The teacher writes new examples like the failures; what passes the checks trains the next student.
+        # 5. The teacher writes new examples like the failures; what passes the checks trains the next student.
         for attempt in range(config.teacher.attempts):
             n_asked = ask_teacher(run, iteration, attempt, failures)
             if n_asked == 0:  # every failure has its new examples
                 break
             check_candidates(run, iteration, attempt)
+            require_some_accepted(run, iteration)
         run.store.close_iteration(iteration)
         iteration += 1

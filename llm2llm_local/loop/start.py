@@ -27,7 +27,7 @@ from ..store.writer import Store
 from .adapters import adapter_folder, is_sound, share_adapter
 from .context import Watcher
 from .control import Interrupts
-from .fingerprint import Fingerprint, differing, digest
+from .fingerprint import ASIDE, Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
 from .work import work
 
@@ -75,7 +75,7 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
             inputs = continued(_read(workspace / row.config_name, row.overrides, watcher), row.fingerprint_fields)
             hashed = hash_inputs(inputs)
             _refuse_changes(row, hashed)
-            _refuse_small_disk(inputs, _n_trained(run, inputs))
+            _refuse_small_disk(inputs, run.n_trained())
             with run.transaction():
                 run.add_event("run_resumed", f"run {chosen} resumed")
             work(run, inputs, hashed, watcher, interrupts)
@@ -104,15 +104,15 @@ def fork_run(
         if inputs.workspace != workspace.resolve():
             raise UserInputError(f"{inputs.config_path}: lies in another workspace than run {run_id}")
         hashed = hash_inputs(inputs)
-        unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields).advance)
+        unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields).advance, ASIDE)
         stages = _with_sound_adapters(origin, unchanged)
         _refuse_small_disk(inputs, len(_trained(stages)))
         changed = differing(row.fingerprint_fields, hashed.fields)
         with store.transaction():
             run = _insert_run(store, inputs, hashed, forked_from=run_id)
             copy_stages(store, run_id, run.run_id, stages)
-            for iteration in _trained(stages):
-                share_adapter(adapter_folder(origin, iteration), adapter_folder(run, iteration))
+            for trained in _trained(stages):
+                share_adapter(adapter_folder(origin, *trained), adapter_folder(run, *trained))
             run.add_event(
                 "run_started",
                 f"run {run.run_id} forked from run {run_id}: {counted(len(stages), 'stage')} taken over, "
@@ -177,21 +177,17 @@ def _newest_to_resume(store: Store) -> int:
 def _with_sound_adapters(origin: RunStore, stages: Sequence[Row]) -> Sequence[Row]:
     """The stages before the first training whose adapter is missing or damaged."""
     for position, stage in enumerate(stages):
-        if stage["stage"] == "train":
-            checkpoint = origin.last_checkpoint(stage["iteration"])
+        for trained in _trained([stage]):
+            checkpoint = origin.last_checkpoint(*trained)
             assert checkpoint is not None
-            if not is_sound(adapter_folder(origin, stage["iteration"]), checkpoint["sha256"]):
+            if not is_sound(adapter_folder(origin, *trained), checkpoint["sha256"]):
                 return stages[:position]
     return stages
 
 
-def _trained(stages: Sequence[Row]) -> list[int]:
-    return [stage["iteration"] for stage in stages if stage["stage"] == "train"]
-
-
-def _n_trained(run: RunStore, inputs: Inputs) -> int:
-    stages = (run.stage(iteration, "train", 0) for iteration in range(inputs.config.loop.iterations + 1))
-    return sum(stage is not None and stage["status"] == Status.DONE for stage in stages)
+def _trained(stages: Sequence[Row]) -> list[tuple[int, int]]:
+    """Iteration and fold (0: none) of each training."""
+    return [(stage["iteration"], stage["attempt"]) for stage in stages if stage["stage"] in ("train", "fold_train")]
 
 
 def _refuse_small_disk(inputs: Inputs, n_trained: int) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from ..records import Example
 from ..student.batching import total_steps
 from ..student.protocol import TrainingExample, TrainingSegment
-from .adapters import delete_superseded, iteration_folder, require_sound
+from .adapters import delete_superseded, require_sound, training_folder
 from .context import Run, derive_rng_seed
 from .units import work_through
 
 
-def train(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
-    """Leave the finished adapter of this iteration, with its checkpoint row."""
+def train(run: Run, iteration: int, training_set: Sequence[Example], fold: int = 0) -> None:
+    """Leave the finished adapter of this iteration, or of one of its folds, with its checkpoint row."""
     student = run.config.student
     steps = total_steps(len(training_set), student.batch_size, student.epochs)
     segments = [
@@ -28,10 +28,10 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
 
     def work(bounds: tuple[int, int]) -> Callable[[], int]:
         start, stop = bounds
-        checkpoint = require_sound(run.store, iteration) if start else None
-        delete_superseded(run.store, iteration, keep=checkpoint)
+        checkpoint = require_sound(run.store, iteration, fold) if start else None
+        delete_superseded(run.store, iteration, fold, keep=checkpoint)
         name = "adapter" if stop == steps else f"step-{stop}"
-        output = iteration_folder(run.store, iteration) / name
+        output = training_folder(run.store, iteration, fold) / name
         began = time.monotonic()
         result = run.student.train(
             TrainingSegment(
@@ -43,11 +43,11 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
                 warmup_ratio=student.warmup_ratio,
                 weight_decay=student.weight_decay,
                 max_grad_norm=student.max_grad_norm,
-                rng_seed=derive_rng_seed(run.config.loop.rng_seed, iteration, "train"),
+                rng_seed=derive_rng_seed(run.config.loop.rng_seed, iteration, "train", *([fold] if fold else [])),
                 start_step=start,
                 stop_step=stop,
                 total_steps=steps,
-                start_adapter=require_sound(run.store, iteration - 1) if continues and not start else None,
+                start_adapter=require_sound(run.store, iteration - 1, fold) if continues and not start else None,
                 checkpoint=checkpoint,
                 output=output,
             ),
@@ -59,14 +59,14 @@ def train(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
             for note in result.notes:
                 run.store.add_event("training_note", note, iteration)
                 run.watcher.message(note)
-            if start == 0:
+            if start == 0 and not fold:
                 run.store.set_training_set(iteration, training_set)
             for offset, loss in enumerate(result.losses):
-                run.store.add_metric(iteration, "loss", start + offset, loss)
-            run.store.add_checkpoint(iteration, stop, steps, output, result.sha256, result.tokens, seconds)
+                run.store.add_metric(iteration, f"loss_fold_{fold}" if fold else "loss", start + offset, loss)
+            run.store.add_checkpoint(iteration, stop, steps, output, result.sha256, result.tokens, seconds, fold)
             return stop - start
 
         return write
 
-    work_through(run, iteration, "train", 0, segments, work)
-    delete_superseded(run.store, iteration, keep=None)
+    work_through(run, iteration, "fold_train" if fold else "train", fold, segments, work)
+    delete_superseded(run.store, iteration, fold, keep=None)

@@ -11,7 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from ..records import Split
-from .wilson import Accuracy, wilson
+from ..wilson import Accuracy, wilson
 
 AccuracyCurve = tuple[tuple[int, Accuracy], ...]
 """Iteration and accuracy of every student that was graded, oldest first."""

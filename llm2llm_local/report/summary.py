@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..wilson import Accuracy, wilson
 from .graded import graded_iterations
-from .wilson import Accuracy, wilson
 
 STAGES = ("train", "predict", "grade", "augment", "check")
 

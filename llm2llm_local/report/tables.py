@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..counted import counted
+from ..wilson import Accuracy
 from .plain import plain, shortened
 from .summary import STAGES, IterationSummary, RunSummary
-from .wilson import Accuracy
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"

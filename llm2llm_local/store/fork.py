@@ -8,7 +8,7 @@ they were carried out for are taken over, and otherwise waiting for the first tr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,21 @@ Ids = Mapping[int, int]
 Stages = Sequence[sqlite3.Row]
 
 
-def unchanged_stages(store: Store, origin: int, advance: Callable[[int, str, int], str]) -> list[sqlite3.Row]:
+def unchanged_stages(
+    store: Store, origin: int, advance: Callable[[int, str, int], str], aside: Collection[str]
+) -> list[sqlite3.Row]:
     """The longest row of finished stages, from the first on, whose conditions are those of the new run.
 
-    `advance` gives the new run's fingerprint of each stage when asked in order.
+    `advance` gives the new run's fingerprint of each stage when asked in order; a changed one of those `aside` doesn't
+    end the row, since what follows it at once doesn't depend on it.
     """
     stages = []
     for row in store.execute("SELECT * FROM stages WHERE run_id = ? ORDER BY id", [origin]).fetchall():
-        if row["status"] != "done" or advance(row["iteration"], row["stage"], row["attempt"]) != row["fingerprint"]:
+        fingerprint = advance(row["iteration"], row["stage"], row["attempt"])
+        if row["status"] == "done" and fingerprint == row["fingerprint"]:
+            stages.append(row)
+        elif row["stage"] not in aside:
             break
-        stages.append(row)
     return stages
 
 
@@ -73,13 +78,30 @@ class _Copy:
                 self._reviews_of(iteration)
                 self._rows("training_set_examples", "iteration = ?", [iteration], {"example_id": self._examples})
                 self._rows("metrics", "iteration = ? AND name = 'loss'", [iteration], {})
-                self._checkpoints(iteration)
+                self._checkpoints(iteration, 0)
+            case "fold_train":
+                self._rows("metrics", "iteration = ? AND name = ?", [iteration, f"loss_fold_{attempt}"], {})
+                self._checkpoints(iteration, attempt)
             case "predict":
-                self._rows("predictions", "iteration = ?", [iteration], {"example_id": self._examples})
+                self._predictions(iteration, 0)
+            case "fold_predict":
+                self._predictions(iteration, attempt)
+                self._audit_votes("student", attempt)
+            case "audit":
+                self._audit_votes("teacher", 0)
+            case "calibrate":
+                self._rows("audits", "true", [], {})
             case "grade":
-                self._rows("metrics", "iteration = ? AND name != 'loss'", [iteration], {})
+                self._rows("metrics", "iteration = ? AND name NOT LIKE 'loss%'", [iteration], {})
             case "augment":
                 self._candidates_of(iteration, attempt)
+            case "vote" | "student_vote":
+                verifier = "teacher" if stage == "vote" else "student"
+                of_round = (
+                    "candidate_id IN (SELECT id FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?)"
+                )
+                parameters = [verifier, self._origin, iteration, attempt]
+                self._rows("votes", f"verifier = ? AND {of_round}", parameters, self._of_candidate())
             case "check":
                 self._decisions_of(iteration, attempt)
 
@@ -148,12 +170,19 @@ class _Copy:
     def _of_candidate(self) -> dict[str, Ids]:
         return {"candidate_id": self._candidates}
 
-    def _checkpoints(self, iteration: int) -> None:
-        self._rows("checkpoints", "iteration = ?", [iteration], {})
+    def _predictions(self, iteration: int, fold: int) -> None:
+        self._rows("predictions", "iteration = ? AND fold = ?", [iteration, fold], {"example_id": self._examples})
+
+    def _audit_votes(self, verifier: str, fold: int) -> None:
+        of_seeds = "example_id IS NOT NULL AND verifier = ? AND fold = ?"
+        self._rows("votes", of_seeds, [verifier, fold], {"example_id": self._examples})
+
+    def _checkpoints(self, iteration: int, fold: int) -> None:
+        self._rows("checkpoints", "iteration = ? AND fold = ?", [iteration, fold], {})
         old, new = (run_folder(Path(), run) for run in (self._origin, self._target))
         self._store.execute(
-            "UPDATE checkpoints SET path = replace(path, ?, ?) WHERE run_id = ? AND iteration = ?",
-            [f"{old}/", f"{new}/", self._target, iteration],
+            "UPDATE checkpoints SET path = replace(path, ?, ?) WHERE run_id = ? AND iteration = ? AND fold = ?",
+            [f"{old}/", f"{new}/", self._target, iteration, fold],
         )
 
     def _rows(

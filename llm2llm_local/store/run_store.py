@@ -29,6 +29,7 @@ from ..records import (
 from .reviews import ReviewStore
 from .rows import CandidateRow, RunRow, StageRow, TeacherCall, now, run_folder
 from .verdicts import settle
+from .verification import VerificationStore
 
 if TYPE_CHECKING:
     from .writer import Store
@@ -42,6 +43,7 @@ class RunStore:
         self.run_id = run_id
         self.transaction = store.transaction
         self.reviews = ReviewStore(store, run_id)
+        self.verification = VerificationStore(store, run_id)
 
     @property
     def workspace(self) -> Path:
@@ -210,9 +212,25 @@ class RunStore:
             [before_iteration, before_iteration],
         )
 
-    def ever_accepted(self) -> list[Example]:
-        """All augmented examples, those that a person keeps out too."""
-        return self._examples("WHERE run_id = ? AND split = 'train' AND origin = 'augmented' ORDER BY id", [])
+    def ever_accepted(self, before: tuple[int, int] | None = None) -> list[Example]:
+        """All augmented examples, those that a person keeps out too; `before`: without those of this iteration and
+        round of asking, and later ones.
+        """
+        tail = "WHERE run_id = ? AND split = 'train' AND origin = 'augmented'"
+        if before is None:
+            return self._examples(f"{tail} ORDER BY id", [])
+        earlier = "candidate_id IN (SELECT id FROM candidates WHERE run_id = ? AND (iteration, attempt) < (?, ?))"
+        return self._examples(f"{tail} AND {earlier} ORDER BY id", [self.run_id, *before])
+
+    def seed_of(self, example_id: int) -> int:
+        """Id of the seed that an example descends from, itself when it is one."""
+        row = self._store.execute(
+            "WITH RECURSIVE line (id, parent) AS (SELECT id, parent_example_id FROM examples WHERE id = ? "
+            "UNION ALL SELECT e.id, e.parent_example_id FROM examples e JOIN line ON e.id = line.parent) "
+            "SELECT id FROM line WHERE parent IS NULL",
+            [example_id],
+        ).fetchone()
+        return int(row["id"])
 
     def set_training_set(self, iteration: int, examples: Sequence[Example]) -> None:
         for position, example in enumerate(examples):
@@ -232,22 +250,39 @@ class RunStore:
 
     # --- training ---
 
-    def last_checkpoint(self, iteration: int) -> sqlite3.Row | None:
+    def n_trained(self) -> int:
+        """Trainings that are complete, those of folds too."""
+        sql = "SELECT count(*) FROM stages WHERE run_id = ? AND stage IN ('train', 'fold_train') AND status = 'done'"
+        row = self._one(sql, [])
+        return 0 if row is None else int(row[0])
+
+    def last_checkpoint(self, iteration: int, fold: int = 0) -> sqlite3.Row | None:
         return self._one(
-            "SELECT * FROM checkpoints WHERE run_id = ? AND iteration = ? ORDER BY step DESC LIMIT 1", [iteration]
+            "SELECT * FROM checkpoints WHERE run_id = ? AND iteration = ? AND fold = ? ORDER BY step DESC LIMIT 1",
+            [iteration, fold],
         )
 
     def add_checkpoint(
-        self, iteration: int, step: int, total_steps: int, path: Path, sha256: str, tokens: int, seconds: float
+        self,
+        iteration: int,
+        step: int,
+        total_steps: int,
+        path: Path,
+        sha256: str,
+        tokens: int,
+        seconds: float,
+        fold: int = 0,
     ) -> None:
         """Record a checkpoint; those of the same training before it are superseded (their `path` is cleared)."""
         self._store.execute(
-            "UPDATE checkpoints SET path = NULL WHERE run_id = ? AND iteration = ?", [self.run_id, iteration]
+            "UPDATE checkpoints SET path = NULL WHERE run_id = ? AND iteration = ? AND fold = ?",
+            [self.run_id, iteration, fold],
         )
         self._store.insert(
             "checkpoints",
             run_id=self.run_id,
             iteration=iteration,
+            fold=fold,
             step=step,
             total_steps=total_steps,
             path=str(path.relative_to(self.workspace)),
@@ -262,8 +297,16 @@ class RunStore:
     # --- predictions ---
 
     def add_prediction(
-        self, iteration: int, example: Example, reply: Reply, grade: Grade, confidence: float | None
+        self,
+        iteration: int,
+        example: Example,
+        reply: Reply,
+        grade: Grade,
+        confidence: float | None,
+        gold_confidence: float | None = None,
+        fold: int = 0,
     ) -> None:
+        """`confidence` is of the predicted answer, `gold_confidence` of the right one; None: it was written."""
         self._store.insert(
             "predictions",
             run_id=self.run_id,
@@ -275,6 +318,8 @@ class RunStore:
             outcome=grade.outcome,
             is_correct=int(grade.outcome is Outcome.CORRECT),
             confidence=confidence,
+            gold_confidence=gold_confidence,
+            fold=fold,
             finish_reason=reply.finish_reason,
             input_tokens=reply.input_tokens,
             output_tokens=reply.output_tokens,
@@ -291,11 +336,18 @@ class RunStore:
 
     def failures(self, iteration: int) -> list[Failure]:
         """Training examples predicted wrongly, in the order in which the examples came."""
+        return self._failures("p.is_correct = 0 ORDER BY e.id", [iteration])
+
+    def least_confident(self, iteration: int, n: int) -> list[Failure]:
+        """The `n` training examples whose right answer the student gives the least probability, the least first."""
+        return self._failures("true ORDER BY p.gold_confidence, e.id LIMIT ?", [iteration, n])
+
+    def _failures(self, tail: str, parameters: Sequence[Any]) -> list[Failure]:
         rows = self._store.execute(
             "SELECT e.id, e.key, e.split, e.origin, e.question, e.answer, p.predicted_answer "
             "FROM predictions p JOIN examples e ON e.id = p.example_id "
-            "WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' AND p.is_correct = 0 ORDER BY e.id",
-            [self.run_id, iteration],
+            f"WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' AND {tail}",
+            [self.run_id, *parameters],
         )
         return [
             Failure(Example(row[0], row[1], Split(row[2]), Origin(row[3]), row[4], row[5]), row["predicted_answer"])

@@ -330,6 +330,84 @@ def m003_plans(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m004_verification(db: Database) -> None:
+    for statement in (
+        # Training without a fold of the seeds (1, 2 …), for answers to seeds that the student hasn't seen; 0: with all.
+        """CREATE TABLE checkpoints_with_folds (
+            id INTEGER PRIMARY KEY,
+            run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+            iteration INTEGER NOT NULL,
+            fold INTEGER NOT NULL DEFAULT 0,
+            step INTEGER NOT NULL,                -- optimizer steps done
+            total_steps INTEGER NOT NULL,
+            path TEXT,                            -- relative to the workspace; NULL once a later one replaced it
+            sha256 TEXT NOT NULL,                 -- of the folder's files: names and contents
+            tokens INTEGER NOT NULL,              -- unpadded training tokens since the checkpoint before
+            seconds REAL NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (run_id, iteration, fold, step)
+        ) STRICT""",
+        """INSERT INTO checkpoints_with_folds
+            SELECT id, run_id, iteration, 0, step, total_steps, path, sha256, tokens, seconds, created_at
+            FROM checkpoints""",
+        "DROP TABLE checkpoints",
+        "ALTER TABLE checkpoints_with_folds RENAME TO checkpoints",
+        # Which fold's student made the prediction, one that hasn't seen the seed; 0: the iteration's own student.
+        "ALTER TABLE predictions ADD COLUMN fold INTEGER NOT NULL DEFAULT 0",
+        # Probability of the gold answer among all labels; NULL where answers are written.
+        "ALTER TABLE predictions ADD COLUMN gold_confidence REAL",
+        # What verifiers said: of a candidate, or in the audit of a seed with its right answer or a planted one.
+        """CREATE TABLE votes (
+            id INTEGER PRIMARY KEY,
+            run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+            iteration INTEGER NOT NULL,
+            candidate_id INTEGER REFERENCES candidates(id),
+            example_id INTEGER REFERENCES examples(id),   -- the audited seed
+            answer TEXT NOT NULL,                 -- the one that is voted on
+            is_planted INTEGER NOT NULL,          -- audit: a wrong answer in place of the seed's own
+            verifier TEXT NOT NULL,               -- teacher | student
+            fold INTEGER NOT NULL,                -- of the student; 0: the teacher
+            vote INTEGER NOT NULL,                -- from 0; each shows other seeds in another order
+            said TEXT,                            -- the verifier's own answer; NULL: none could be read
+            scores TEXT,                          -- JSON: choice -> log-probability among all of them; NULL: it wrote
+            intended TEXT,                        -- the choice that speaks for the answer
+            agrees INTEGER,                       -- of what was written: whether it is the answer
+            output_text TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            CHECK ((candidate_id IS NULL) != (example_id IS NULL))
+        ) STRICT""",
+        "CREATE UNIQUE INDEX votes_by_candidate ON votes (candidate_id, verifier, vote) WHERE candidate_id IS NOT NULL",
+        "CREATE UNIQUE INDEX votes_by_example ON votes (run_id, example_id, answer, verifier, vote) "
+        "WHERE example_id IS NOT NULL",
+        # What the audit measured on the seeds: of each verifier alone, and of those together that judge candidates.
+        """CREATE TABLE audits (
+            id INTEGER PRIMARY KEY,
+            run_id INTEGER NOT NULL REFERENCES runs(run_id) ON DELETE CASCADE,
+            verifier TEXT NOT NULL,               -- teacher | student | together
+            n_seeds INTEGER NOT NULL,
+            n_planted INTEGER NOT NULL,           -- wrong answers, of all seeds
+            agreement REAL,                       -- share of seeds to which the verifier itself gives the right answer
+            true_accepts REAL NOT NULL,           -- share of right answers that verification accepts
+            true_accepts_low REAL NOT NULL,       -- with its 95% interval
+            true_accepts_high REAL NOT NULL,
+            false_accepts REAL NOT NULL,          -- share of planted answers that it accepts, with its 95% interval
+            false_accepts_low REAL NOT NULL,
+            false_accepts_high REAL NOT NULL,
+            preference REAL NOT NULL,             -- how often the right answer beats a planted one; 0.5: no information
+            preference_low REAL NOT NULL,
+            preference_high REAL NOT NULL,
+            calibration TEXT NOT NULL,            -- JSON: intercept, weight and bias of each verifier
+            created_at TEXT NOT NULL,
+            UNIQUE (run_id, verifier)
+        ) STRICT""",
+        # An accepted candidate drawn for a person to look at, whatever the checks say.
+        "ALTER TABLE candidates ADD COLUMN is_audited INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX candidates_audited ON candidates (run_id, id) WHERE is_audited",
+    ):
+        db.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the store up to date; a no-op when it is. Each migration is a transaction of its own."""
     database = Database(connection)

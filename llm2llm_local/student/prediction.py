@@ -31,7 +31,7 @@ class _Answer:
     text: str
     finish_reason: FinishReason
     n_tokens: int
-    confidence: float | None
+    log_probabilities: tuple[float, ...]
 
 
 @torch.inference_mode()
@@ -63,7 +63,9 @@ def predict(adapted: AdaptedModel, batch: PredictionBatch, progress: Progress) -
     give_back_freed_pages()
     seconds = (time.monotonic() - started) / len(prompts)
     return [
-        StudentAnswer(Reply(answer.text, answer.finish_reason, len(ids), answer.n_tokens, seconds), answer.confidence)
+        StudentAnswer(
+            Reply(answer.text, answer.finish_reason, len(ids), answer.n_tokens, seconds), answer.log_probabilities
+        )
         for ids, answer in zip(prompts, answers, strict=True)
     ]
 
@@ -116,7 +118,7 @@ def _scored(
     progress: Progress,
 ) -> list[_Answer]:
     scored = score_completions(adapted.model, prompts, ids, adapted.device, rows_at_once, progress)
-    return [_Answer(completions[best].strip(), FinishReason.SCORED, 0, confidence) for best, confidence in scored]
+    return [_Answer(completions[row.index(max(row))].strip(), FinishReason.SCORED, 0, row) for row in scored]
 
 
 def _written(
@@ -124,6 +126,6 @@ def _written(
 ) -> list[_Answer]:
     written = generate(adapted.model, prompts, adapted.end, max_new_tokens, adapted.device, rows_at_once, progress)
     return [
-        _Answer(adapted.tokenizer.decode(ids, skip_special_tokens=True), FinishReason(reason), len(ids), None)
+        _Answer(adapted.tokenizer.decode(ids, skip_special_tokens=True), FinishReason(reason), len(ids), ())
         for ids, reason in written
     ]

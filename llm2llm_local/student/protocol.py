@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,10 +102,17 @@ class PredictionBatch:
 
 @dataclass(frozen=True, slots=True)
 class StudentAnswer:
-    """`confidence`: probability of the chosen completion among `completions`; None when it was written."""
+    """`log_probabilities`: of each of the completions among all of them, in nats; minus infinity: too unlikely to
+    count. Empty when the answer was written.
+    """
 
     reply: Reply
-    confidence: float | None
+    log_probabilities: tuple[float, ...]
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of the chosen completion among all; None when it was written."""
+        return math.exp(max(self.log_probabilities)) if self.log_probabilities else None
 
 
 class Student(Protocol):

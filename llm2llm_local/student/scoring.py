@@ -109,12 +109,13 @@ def score_completions(
     device: str,
     rows_at_once: int,
     progress: Progress,
-) -> list[tuple[int, float]]:
-    """For each prompt the likeliest completion's index, and its probability among all completions.
+) -> list[tuple[float, ...]]:
+    """For each prompt the logarithm of each completion's probability among all completions, in nats.
 
     A completion's likelihood is the product of its tokens' probabilities after the prompt; completions must
-    end in the end-of-text token, so that none is a prefix of another. The index is exact; the probability is so but
-    for `_NEGLIGIBLE` and the rounding of batched arithmetic. `progress` hears of prompts.
+    end in the end-of-text token, so that none is a prefix of another. Which is the likeliest is exact; the
+    probabilities are so but for `_NEGLIGIBLE`, which makes those left out minus infinity, and the rounding of batched
+    arithmetic. `progress` hears of prompts.
     """
     tree = CompletionTree.of(completions)
     prefix = evaluate_prefix(model, prompts, device, len(tree.tokens))
@@ -130,9 +131,7 @@ def score_completions(
             "the student's likelihoods are not finite numbers: its training has diverged",
             "Lower student.learning_rate in a new run: llm2llm fork RUN --set student.learning_rate=…",
         )
-    best = scores.argmax(1)
-    confidence = functional.softmax(scores, dim=1)[torch.arange(len(prompts)), best]
-    return list(zip(best.tolist(), confidence.tolist(), strict=True))
+    return [tuple(row) for row in functional.log_softmax(scores, dim=1).tolist()]
 
 
 def groups(lengths: Sequence[int], rows_at_once: int, tokens_at_once: int, n_before: int = 0) -> Iterator[list[int]]:

@@ -7,11 +7,12 @@ is not continued.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from ..records import DataRow, Example, Failure, Grade, NewExample, Reply, TeacherPrompt, Unparsed
+from ..records import Ballot, DataRow, Example, Failure, Grade, NewExample, Reply, TeacherPrompt, Unparsed
 
 PromptStyle = Literal["chat", "completion"]
 
@@ -72,3 +73,16 @@ class Task(Protocol):
 
     def defect(self, new: NewExample) -> str | None:
         """What is wrong with a parsed example by the rules of this family, in a few stable words; None: nothing."""
+
+    def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
+        """Ask whether the answer of a new example is right, without telling it.
+
+        `seeds` may be shown; they come in an order drawn for this vote, and `rng` is drawn for it, too: both are the
+        same for all examples that are voted on, so that what the prompts begin with is evaluated once.
+        """
+
+    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
+        """What a reply to a ballot without choices says, and whether it is the example's answer (None: unreadable)."""
+
+    def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
+        """A few answers to plant in place of the right one, each of them wrong; at least one."""

@@ -7,12 +7,15 @@ asked for a new question only: the label is that of the failing seed.
 from __future__ import annotations
 
 import difflib
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from ..errors import DataError
 from ..records import (
+    Ballot,
     DataRow,
     Example,
     Failure,
@@ -29,6 +32,12 @@ from ..spelling import alike, difference, look, shown
 from .base import PromptBuilder, PromptStyle
 
 _LIST_MARKS = "-*•–"
+
+_DEMONSTRATIONS = 18
+"""Seeds shown with a ballot, at most."""
+
+_PLANTED = 5
+"""Wrong labels planted for a seed, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,42 @@ class ClassificationTask:
 
     def defect(self, new: NewExample) -> str | None:
         return None if new.answer in self.labels else "not one of the labels"
+
+    def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
+        labels = list(self.labels)
+        rng.shuffle(labels)
+        name, answer_name = self.prompts.question_name, self.prompts.answer_name
+        introduction = f"{self._introduction()}The {answer_name} is one of: {', '.join(labels)}."
+        shown = self._demonstrations(seeds)
+        if style == "completion":
+            examples = [self.prompts.example(_one_line(seed.question), seed.answer) for seed in shown]
+            text = "\n\n".join([introduction, *examples, self.prompts.prompt(_one_line(new.question))])
+            choices = {self.prompts.completion(label): label for label in self.labels}
+            return Ballot(TeacherPrompt((), text, ()), tuple(choices), self.prompts.completion(new.answer))
+        messages = [Message("system", introduction)]
+        for seed in shown:
+            messages += [Message("user", f"{name}: {_one_line(seed.question)}"), Message("assistant", seed.answer)]
+        messages.append(Message("user", f"{name}: {_one_line(new.question)}"))
+        return Ballot(TeacherPrompt(tuple(messages), "", ()), self.labels, new.answer)
+
+    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
+        grade = self.grade(reply, new.answer)
+        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
+
+    def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
+        others = [label for label in self.labels if label != example.answer]
+        return rng.sample(others, min(_PLANTED, len(others)))
+
+    def _demonstrations(self, seeds: Sequence[Example]) -> list[Example]:
+        """The first ones of each label, as many of each as there is room for, in the order in which they come."""
+        most = max(1, _DEMONSTRATIONS // len(self.labels))
+        taken: Counter[str] = Counter()
+        shown: list[Example] = []
+        for seed in seeds:
+            if taken[seed.answer] < most and len(shown) < _DEMONSTRATIONS:
+                taken[seed.answer] += 1
+                shown.append(seed)
+        return shown
 
     def _introduction(self) -> str:
         return f"{self.instruction.strip()}\n\n" if self.instruction.strip() else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from fractions import Fraction
 
 from ..errors import DataError
 from ..records import (
+    Ballot,
     DataRow,
     Example,
     Failure,
@@ -48,6 +50,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] =
 
 # GSM8K's longest annotation has 36 characters; the bound also keeps the parser's nesting and the numbers small.
 _MAX_ANNOTATION_CHARACTERS = 100
+
+_DEMONSTRATIONS = 4
+"""Seeds shown with a ballot, at most: solutions are long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,31 @@ class MathTask:
         if new.answer[final.end :].strip():
             return "text after the final number"
         return "wrong annotation" if wrong_annotations(new.answer) else None
+
+    def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
+        """Have it solved, its own answer hidden."""
+        shown = [self.prompts.example(seed.question, seed.answer) for seed in seeds[:_DEMONSTRATIONS]]
+        blocks = [*filter(None, [self.instruction.strip()]), *shown]
+        if style == "completion":
+            text = "\n\n".join([*blocks, self.prompts.prompt(new.question)])
+            return Ballot(TeacherPrompt((), text, (f"\n{self.prompts.question_name}:",)), (), None)
+        request = (
+            f"{self.prompts.question_name}: {new.question}\n\nSolve this in the same way as those above: step by step, "
+            "and as the last line '#### number'. Write nothing else."
+        )
+        return Ballot(TeacherPrompt((Message("user", "\n\n".join([*blocks, request])),), "", ()), (), None)
+
+    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
+        grade = self.grade(reply, new.answer)
+        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
+
+    def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
+        """The final number of another seed, or else the right one and 1 more."""
+        right = _final_answer(example.answer)
+        assert right is not None  # `validate` saw to it
+        others = [final for seed in seeds if (final := _final_answer(seed.answer)) is not None]
+        wrong = [other.text for other in others if other.number.value != right.number.value]
+        return [f"#### {rng.choice(wrong)}" if wrong else f"#### {right.number.value + 1}"]
 
 
 def wrong_annotations(answer: str) -> list[str]:

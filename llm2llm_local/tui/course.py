@@ -9,8 +9,8 @@ from ..report.curves import AccuracyCurve, CandidateCounts
 from ..report.duration import DAY_SECONDS, LONGEST_SECONDS, duration, estimated
 from ..report.progress import RunProgress
 from ..report.status import RunStatus
-from ..report.wilson import Accuracy
 from ..report.work import ROWS, StageProgress
+from ..wilson import Accuracy
 
 _SLOW = 0.5
 """Rows a second, below which they are told by the minute."""

@@ -319,6 +319,9 @@ class RemoteTeacher:
         scores: list[tuple[float, ...]] = self._pool.call("teacher", "score", tuple(group), progress=progress)
         return scores
 
+    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[tuple[float, ...]]]:
+        return self._pool.begin("teacher", "score", tuple(group))
+
 
 class RemoteStudent:
     """`Student` over the pipe."""

@@ -29,12 +29,19 @@ class Accuracy:
 
 
 def wilson(n_correct: int, n: int) -> Accuracy:
-    """The score interval, without continuity correction (Wilson 1927, J. Am. Stat. Assoc. 22:209). `n` > 0."""
-    share = n_correct / n
+    """Of `n` > 0 answers."""
+    low, high = interval(n_correct / n, n)
+    return Accuracy(n, n_correct, low, high)
+
+
+def interval(share: float, n: int) -> tuple[float, float]:
+    """The score interval of a share among `n` > 0, without continuity correction (Wilson 1927, J. Am. Stat. Assoc.
+    22:209).
+    """
     shrink = 1 + _Z**2 / n
     centre = (share + _Z**2 / (2 * n)) / shrink
     reach = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / shrink
     # At the ends the bound is the end itself, which rounding would miss by a hair.
-    low = 0.0 if n_correct == 0 else centre - reach
-    high = 1.0 if n_correct == n else centre + reach
-    return Accuracy(n, n_correct, low, high)
+    low = 0.0 if share == 0 else centre - reach
+    high = 1.0 if share == 1 else centre + reach
+    return low, high

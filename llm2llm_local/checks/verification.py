@@ -1,0 +1,246 @@
+"""From what verifiers say of a new example to how probably its answer is right, and what the audit makes of them.
+
+A verifier's *evidence* for an answer is a log-odds: positive speaks for it, 0 says nothing. How much it is worth is not
+the verifier's own affair: the audit has it judge seeds, whose answers are known, with their right answer and with wrong
+ones planted, and a logistic regression tells right from wrong by its evidence. So several verifiers are weighted by
+what each was measured to be worth, and one that says nothing gets no weight. A seed's answer is as often right as wrong
+there, which makes the probability one under even odds.
+
+Everything here is a function of its arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..records import CheckVerdict, Decision, Rate, Vote
+from ..wilson import interval
+
+_RIDGE = 1.0
+"""Of the squared weights, in nats: with few seeds a verifier is trusted less than they alone would have it."""
+
+_FOLDS = 10
+_NEWTON_STEPS = 50
+_LARGEST_EVIDENCE = 10.0
+"""Nats; a single vote can't be surer."""
+
+Evidence = Mapping[str, float]
+"""By verifier."""
+
+Bias = Mapping[str, float]
+"""What a verifier tends to say whatever it is asked: the mean log-probability of each choice, in nats."""
+
+
+def choice_bias(votes: Sequence[Vote]) -> dict[str, float]:
+    """From votes on right answers: the mean log-probability of each choice, every intended choice counting alike.
+
+    Subtracting it is batch calibration (Zhou et al. 2023, arXiv 2309.17249), balanced over the answers so that a
+    frequent answer isn't taken for a bias.
+    """
+    by_intended: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
+    for vote in votes:
+        if vote.scores and vote.intended is not None:
+            by_intended[vote.intended].append(vote.scores)
+    means = [_mean_scores(rows) for rows in by_intended.values()]
+    return _mean_scores(means) if means else {}
+
+
+def _mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {choice: sum(row[choice] for row in rows) / len(rows) for choice in rows[0]}
+
+
+def evidence_of(votes: Sequence[Vote], bias: Bias) -> float:
+    """What one verifier's votes on one answer come to.
+
+    Scored votes: the mean of their log-odds for the intended choice against all others, without the bias. Written
+    ones: the log-odds of agreement, (agreeing + ½) / (others + ½).
+    """
+    if votes[0].scores:
+        return sum(_log_odds(vote, bias) for vote in votes) / len(votes)
+    n_agreeing = sum(vote.agrees is True for vote in votes)
+    return math.log((n_agreeing + 0.5) / (len(votes) - n_agreeing + 0.5))
+
+
+def is_for(votes: Sequence[Vote], bias: Bias) -> bool:
+    """Whether one verifier, asked for its own answer, gives the intended one: of all choices the likeliest, or what it
+    wrote more often than not.
+    """
+    if not votes[0].scores:
+        return 2 * sum(vote.agrees is True for vote in votes) > len(votes)
+    means = _mean_scores([vote.scores for vote in votes])
+    return max(means, key=lambda choice: means[choice] - bias[choice]) == votes[0].intended
+
+
+def _log_odds(vote: Vote, bias: Bias) -> float:
+    assert vote.intended is not None
+    freed = {choice: score - bias[choice] for choice, score in vote.scores.items()}
+    intended = freed.pop(vote.intended)
+    most = max(freed.values())
+    others = most + math.log(sum(math.exp(score - most) for score in freed.values()))
+    return max(-_LARGEST_EVIDENCE, min(_LARGEST_EVIDENCE, intended - others))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the audit made of the verifiers: the probability that an answer is right is a logistic function of
+    `intercept` and `weights` × evidence.
+    """
+
+    intercept: float
+    weights: Mapping[str, float]
+
+    def probability(self, evidence: Evidence) -> float:
+        """Of an answer's being right, 0 to 1, if right and wrong were equally frequent."""
+        log_odds = self.intercept + sum(weight * evidence[name] for name, weight in self.weights.items())
+        return 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedSeed:
+    """The evidence for a seed's own answer, and for each of the wrong ones that were planted."""
+
+    right: Evidence
+    wrong: tuple[Evidence, ...]
+
+
+def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Calibration:
+    """A logistic regression of right against wrong on the verifiers' evidence, each seed counting alike.
+
+    Evidence that speaks for wrong answers is no evidence for right ones: such a verifier gets the weight 0.
+    """
+    names = list(verifiers)
+    while True:
+        intercept, weights = _fit(seeds, names)
+        negative = [name for name, weight in zip(names, weights, strict=True) if weight < 0]
+        if not negative:
+            found = dict(zip(names, weights, strict=True))
+            return Calibration(intercept, {name: found.get(name, 0.0) for name in verifiers})
+        names = [name for name in names if name not in negative]
+
+
+def _fit(seeds: Sequence[AuditedSeed], names: Sequence[str]) -> tuple[float, list[float]]:
+    """Newton's method on the penalised log-likelihood, which is concave."""
+    if not seeds:
+        return 0.0, [0.0] * len(names)
+    cases = [
+        (evidence, target, share)
+        for seed in seeds
+        for evidence, target, share in (
+            (seed.right, 1.0, 1.0),
+            *((wrong, 0.0, 1 / len(seed.wrong)) for wrong in seed.wrong),
+        )
+    ]
+    features = np.array([[1.0, *(evidence[name] for name in names)] for evidence, _, _ in cases])
+    target, share = (np.array([case[place] for case in cases]) for place in (1, 2))
+    penalty = np.diag([1e-6, *[_RIDGE] * len(names)])
+    parameters: np.ndarray[Any, np.dtype[np.float64]] = np.zeros(len(names) + 1)
+    for _ in range(_NEWTON_STEPS):
+        fitted = 1 / (1 + np.exp(-np.clip(features @ parameters, -50, 50)))
+        gradient = features.T @ (share * (target - fitted)) - penalty @ parameters
+        curvature = (features.T * (share * fitted * (1 - fitted))) @ features + penalty
+        step = np.linalg.solve(curvature, gradient)
+        parameters = parameters + step
+        if np.abs(step).max() < 1e-9:
+            break
+    return float(parameters[0]), [float(weight) for weight in parameters[1:]]
+
+
+def held_out_probabilities(
+    seeds: Sequence[AuditedSeed], verifiers: Sequence[str]
+) -> list[tuple[float, tuple[float, ...]]]:
+    """For each seed the probability that its own answer is right, and that of each planted one, by a calibration which
+    has not seen the seed: what verification will be worth on examples that it wasn't calibrated on.
+    """
+    n_folds = min(_FOLDS, len(seeds))
+    found: list[tuple[float, tuple[float, ...]] | None] = [None] * len(seeds)
+    for fold in range(n_folds):
+        calibration = calibrate([seed for place, seed in enumerate(seeds) if place % n_folds != fold], verifiers)
+        for place in range(fold, len(seeds), n_folds):
+            seed = seeds[place]
+            wrong = tuple(calibration.probability(evidence) for evidence in seed.wrong)
+            found[place] = (calibration.probability(seed.right), wrong)
+    return [one for one in found if one is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Probabilities of being right, from which on a candidate is accepted, and below which it is rejected."""
+
+    accept: float
+    reject: float
+
+    def decide(self, probability: float) -> Decision:
+        if probability >= self.accept:
+            return Decision.ACCEPT
+        return Decision.REJECT if probability < self.reject else Decision.DOUBT
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What verification is worth, measured on seeds that its calibration had not seen.
+
+    `true_accepts`: of right answers, how many are accepted; `false_accepts`: of planted ones; `preference`: how often
+    a seed's right answer is thought likelier than one planted in it, ties counting half: 0.5 is chance.
+    """
+
+    true_accepts: Rate
+    false_accepts: Rate
+    preference: Rate
+
+
+def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds) -> Audit:
+    judged = held_out_probabilities(seeds, verifiers)
+
+    def accepts(probability: float) -> float:
+        return float(thresholds.decide(probability) is Decision.ACCEPT)
+
+    return Audit(
+        true_accepts=_rate([accepts(right) for right, _ in judged]),
+        false_accepts=_rate([sum(map(accepts, wrong)) / len(wrong) for _, wrong in judged]),
+        preference=_rate([sum(_preferred(right, one) for one in wrong) / len(wrong) for right, wrong in judged]),
+    )
+
+
+def _rate(shares: Sequence[float]) -> Rate:
+    """The mean of one share of each seed: answers planted in the same seed count as one case together."""
+    mean = sum(shares) / len(shares)
+    return Rate(mean, *interval(mean, len(shares)))
+
+
+def _preferred(right: float, wrong: float) -> float:
+    return 0.5 if right == wrong else float(right > wrong)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyCheck:
+    """The `verify` check. `doubt`: what becomes of candidates between the thresholds."""
+
+    calibration: Calibration
+    biases: Mapping[str, Bias]
+    thresholds: Thresholds
+    doubt: Literal["review", "drop", "keep"]
+
+    def __call__(self, votes: Mapping[str, Sequence[Vote]]) -> CheckVerdict:
+        """`votes` by verifier, of every one that the calibration weighs."""
+        evidence = {name: evidence_of(votes[name], bias) for name, bias in self.biases.items()}
+        probability = self.calibration.probability(evidence)
+        decision, reason = self.thresholds.decide(probability), ""
+        if decision is Decision.REJECT:
+            reason = "answer is probably wrong"
+        elif decision is Decision.DOUBT:
+            reason = "answer is doubtful"
+            decision = {"review": Decision.DOUBT, "drop": Decision.REJECT, "keep": Decision.ACCEPT}[self.doubt]
+        said = "; ".join(f"{name}: {_said(votes[name])}" for name in self.biases)
+        return CheckVerdict("verify", decision, reason, said, probability)
+
+
+def _said(votes: Sequence[Vote]) -> str:
+    """What a verifier said most, such as "Location, 3 of 4"."""
+    (said, n), *_ = Counter(vote.said or "no answer" for vote in votes).most_common(1)
+    return said if len(votes) == 1 else f"{said}, {n} of {len(votes)}"

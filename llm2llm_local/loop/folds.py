@@ -1,0 +1,69 @@
+"""Students that leave a part of the seeds out, for answers to seeds by one that hasn't seen them.
+
+A student of 60 seeds knows them by heart: asked about them it fails nowhere, and its word on an example that was
+written after one of them is an echo. So the seeds are divided into folds once, each kind of answer evenly, and for each
+fold a student is trained on all other seeds (and, from the second iteration on, on all that was accepted). Only seeds
+are left out: an accepted example stays, since what is asked of it is whether it has taught its seed's kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from ..records import Example, Origin, Split
+from ..student.protocol import StudentAnswer
+from .context import Run
+from .predict import ask_student, batches, keep_prediction
+from .train import train
+from .vote import audited, keep_student_votes, verifiers
+
+
+def ask_folds(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
+    """Train each fold's student and let it answer the seeds that it hasn't seen, where that is wanted: for failures in
+    every iteration, for a student's votes once, before anything was augmented.
+    """
+    tells_failures = run.config.loop.failure_signal == "kfold"
+    votes = iteration == 0 and "student" in verifiers(run)
+    if not tells_failures and not votes:
+        return
+    seeds = run.store.examples(Split.TRAIN)
+    fold_of = folds(run, seeds)
+    judged = {one.seed.id: one for one in audited(run, seeds)} if votes else {}
+
+    for fold in range(1, max(fold_of.values()) + 1):
+        unseen = [seed for seed in seeds if fold_of[seed.id] == fold]
+
+        def keep(seed: Example, answer: StudentAnswer, fold: int = fold) -> None:
+            if tells_failures:
+                keep_prediction(run, iteration, fold, seed, answer)
+            if votes:
+                keep_student_votes(run, iteration, fold, judged[seed.id], answer)
+
+        train(run, iteration, [example for example in training_set if fold_of.get(example.id) != fold], fold)
+        asked = batches(run, iteration, fold, unseen)
+        ask_student(run, iteration, "fold_predict", fold, asked, lambda seed: seed.question, keep)
+
+
+def is_answered_by_folds(run: Run, example: Example) -> bool:
+    """Whether the failure signal takes the word of a student that hasn't seen it, not of the one that has."""
+    return run.config.loop.failure_signal == "kfold" and example.origin is Origin.SEED
+
+
+def folds(run: Run, seeds: Sequence[Example]) -> dict[int, int]:
+    """Seed's id → its fold, from 1: those of one kind spread over all of them, in an order drawn by the run."""
+    kinds: list[Example] = []
+    kind_of: dict[int, int] = {}
+    for seed in seeds:
+        kind = next((place for place, one in enumerate(kinds) if run.task.is_same_kind(seed, one)), None)
+        if kind is None:
+            kind = len(kinds)
+            kinds.append(seed)
+        kind_of[seed.id] = kind
+    drawn = sorted(seeds, key=lambda seed: (kind_of[seed.id], _drawn(run, seed)))
+    n_folds = min(run.config.loop.folds, len(seeds))
+    return {seed.id: place % n_folds + 1 for place, seed in enumerate(drawn)}
+
+
+def _drawn(run: Run, seed: Example) -> str:
+    return hashlib.sha256(f"{run.config.loop.rng_seed}/folds/{seed.key}".encode()).hexdigest()

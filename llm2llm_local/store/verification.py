@@ -1,0 +1,186 @@
+"""What verifiers said, what the audit made of it, and which accepted candidates a person is asked to look at."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..records import Rate, Vote
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from .writer import Store
+
+
+TOGETHER = "together"
+"""The `verifier` of the audit by which candidates are judged."""
+
+_RATES = ("true_accepts", "false_accepts", "preference")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is voted on: a candidate, or a seed in the audit, with its own answer or a planted one."""
+
+    answer: str
+    candidate_id: int | None = None
+    example_id: int | None = None
+    is_planted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row of `audits`."""
+
+    verifier: str
+    n_seeds: int
+    n_planted: int
+    agreement: float | None
+    true_accepts: Rate
+    false_accepts: Rate
+    preference: Rate
+    calibration: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How many candidates a check refused, or left in doubt, for a reason."""
+
+    check_name: str
+    reason: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A candidate that is not let in; `detail` as the check has it."""
+
+    question: str
+    answer: str
+    detail: str
+
+
+class VerificationStore:
+    """One run's votes and audits. Made by `RunStore.verification`; what changes anything is part of a transaction."""
+
+    def __init__(self, store: Store, run_id: int) -> None:
+        self._store = store
+        self._run_id = run_id
+
+    def add_vote(
+        self, iteration: int, subject: Subject, verifier: str, vote: Vote, number: int = 0, fold: int = 0
+    ) -> None:
+        """`number`: of the teacher's ballot; `fold`: of the student."""
+        self._store.insert(
+            "votes",
+            run_id=self._run_id,
+            iteration=iteration,
+            candidate_id=subject.candidate_id,
+            example_id=subject.example_id,
+            answer=subject.answer,
+            is_planted=int(subject.is_planted),
+            verifier=verifier,
+            fold=fold,
+            vote=number,
+            said=vote.said,
+            scores=json.dumps({choice: round(score, 4) for choice, score in vote.scores.items()}, ensure_ascii=False)
+            if vote.scores
+            else None,
+            intended=vote.intended,
+            agrees=None if vote.agrees is None else int(vote.agrees),
+            output_text=vote.output_text,
+        )
+
+    def audit_votes(self) -> dict[Subject, dict[str, list[Vote]]]:
+        """Seed and answer → verifier → its votes in order; seeds in file order, each with its own answer first."""
+        rows = self._store.execute(
+            "SELECT * FROM votes WHERE run_id = ? AND example_id IS NOT NULL "
+            "ORDER BY example_id, is_planted, verifier, answer, vote",
+            [self._run_id],
+        )
+        found: defaultdict[Subject, dict[str, list[Vote]]] = defaultdict(dict)
+        for row in rows:
+            subject = Subject(row["answer"], example_id=row["example_id"], is_planted=bool(row["is_planted"]))
+            found[subject].setdefault(row["verifier"], []).append(_vote(row))
+        return dict(found)
+
+    def candidate_votes(self, candidate_id: int) -> dict[str, list[Vote]]:
+        """Verifier → its votes in order."""
+        rows = self._store.execute("SELECT * FROM votes WHERE candidate_id = ? ORDER BY verifier, vote", [candidate_id])
+        found: defaultdict[str, list[Vote]] = defaultdict(list)
+        for row in rows:
+            found[row["verifier"]].append(_vote(row))
+        return dict(found)
+
+    def add_audit(self, audit: AuditRow) -> None:
+        columns: dict[str, float] = {}
+        for name in _RATES:
+            rate: Rate = getattr(audit, name)
+            columns |= {name: rate.share, f"{name}_low": rate.low, f"{name}_high": rate.high}
+        self._store.insert(
+            "audits",
+            run_id=self._run_id,
+            verifier=audit.verifier,
+            n_seeds=audit.n_seeds,
+            n_planted=audit.n_planted,
+            agreement=audit.agreement,
+            **columns,
+            calibration=json.dumps(audit.calibration, ensure_ascii=False),
+        )
+
+    def audit(self) -> AuditRow:
+        """The one by which candidates are judged; there is one once the audit is done."""
+        row = self._store.execute(
+            "SELECT * FROM audits WHERE run_id = ? AND verifier = ?", [self._run_id, TOGETHER]
+        ).fetchone()
+        rates = {name: Rate(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in _RATES}
+        calibration = json.loads(row["calibration"])
+        return AuditRow(
+            row["verifier"], row["n_seeds"], row["n_planted"], row["agreement"], **rates, calibration=calibration
+        )
+
+    def n_let_in(self, iteration: int) -> int:
+        """Candidates of an iteration that are accepted, or will be by a person's decision."""
+        row = self._store.execute(
+            "SELECT count(*) FROM candidates c WHERE run_id = ? AND iteration = ? AND (verdict = 'accept' OR EXISTS "
+            "(SELECT 1 FROM reviews r WHERE r.candidate_id = c.id AND r.decision = 'accept'))",
+            [self._run_id, iteration],
+        ).fetchone()
+        return int(row[0])
+
+    def refusals(self, iteration: int) -> list[Refusal]:
+        """By check and reason, the most frequent first."""
+        rows = self._store.execute(
+            "SELECT check_name, reason, count(*) AS n FROM verdicts WHERE run_id = ? AND iteration = ? "
+            "AND verdict != 'accept' GROUP BY check_name, reason ORDER BY n DESC, check_name, reason",
+            [self._run_id, iteration],
+        )
+        return [Refusal(row["check_name"], row["reason"], row["n"]) for row in rows]
+
+    def refused(self, iteration: int, refusal: Refusal, n: int) -> list[Refused]:
+        """The first `n` of them."""
+        rows = self._store.execute(
+            "SELECT coalesce(c.question, c.output_text) AS question, coalesce(c.answer, '') AS answer, v.detail "
+            "FROM verdicts v JOIN candidates c ON c.id = v.candidate_id WHERE v.run_id = ? AND v.iteration = ? "
+            "AND v.check_name = ? AND v.reason = ? ORDER BY v.id LIMIT ?",
+            [self._run_id, iteration, refusal.check_name, refusal.reason, n],
+        )
+        return [Refused(row["question"], row["answer"], row["detail"]) for row in rows]
+
+    def mark_audited(self, candidate_id: int) -> None:
+        """A person is asked to look at this accepted candidate."""
+        self._store.execute("UPDATE candidates SET is_audited = 1 WHERE id = ?", [candidate_id])
+
+
+def _vote(row: sqlite3.Row) -> Vote:
+    return Vote(
+        said=row["said"],
+        scores=json.loads(row["scores"]) if row["scores"] else {},
+        intended=row["intended"],
+        agrees=None if row["agrees"] is None else bool(row["agrees"]),
+        output_text=row["output_text"],
+    )

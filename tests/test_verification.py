@@ -1,0 +1,151 @@
+"""From votes to probabilities, and what the audit makes of them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from llm2llm_local.checks.verification import (
+    AuditedSeed,
+    Calibration,
+    Thresholds,
+    VerifyCheck,
+    audit,
+    calibrate,
+    choice_bias,
+    evidence_of,
+    held_out_probabilities,
+    is_for,
+)
+from llm2llm_local.records import Decision, Vote
+
+THRESHOLDS = Thresholds(accept=0.8, reject=0.5)
+
+
+def scored(intended: str, **probabilities: float) -> Vote:
+    scores = {choice: math.log(probability) for choice, probability in probabilities.items()}
+    return Vote(max(probabilities, key=probabilities.__getitem__), scores, intended, None, "")
+
+
+def written(agrees: bool | None) -> Vote:
+    return Vote("72" if agrees is not None else None, {}, None, agrees, "#### 72")
+
+
+def seeds_of(n: int, informed: float, rng_seed: int = 0, n_wrong: int = 2) -> list[AuditedSeed]:
+    """Verifier "good" is right by `informed` nats on average, "noise" says anything."""
+    rng = random.Random(rng_seed)
+
+    def evidence(about: float) -> dict[str, float]:
+        return {"good": rng.gauss(about, 1), "noise": rng.gauss(0, 1)}
+
+    return [AuditedSeed(evidence(informed), tuple(evidence(-informed) for _ in range(n_wrong))) for _ in range(n)]
+
+
+def test_evidence_is_the_log_odds_of_the_intended_choice() -> None:
+    votes = [scored("a", a=0.5, b=0.3, c=0.2), scored("a", a=0.8, b=0.1, c=0.1)]
+    none = dict.fromkeys("abc", 0.0)
+    assert evidence_of(votes, none) == pytest.approx((math.log(0.5 / 0.5) + math.log(0.8 / 0.2)) / 2)
+
+
+def test_a_verifier_that_always_says_the_same_has_no_evidence_once_its_bias_is_known() -> None:
+    votes = [scored(intended, a=0.98, b=0.01, c=0.01) for intended in ("a", "b", "c")]
+    bias = choice_bias(votes)
+    assert [evidence_of([vote], bias) for vote in votes] == pytest.approx([math.log(0.5)] * 3)
+
+
+def test_a_frequent_answer_is_no_bias() -> None:
+    """Nine seeds of "a" and one of "b", each told apart: a's mean would be high only since there are so many."""
+    votes = [scored("a", a=0.9, b=0.1)] * 9 + [scored("b", a=0.1, b=0.9)]
+    bias = choice_bias(votes)
+    assert bias["a"] == pytest.approx(bias["b"])
+
+
+def test_written_votes_count_agreement_and_what_is_unreadable_is_none() -> None:
+    assert evidence_of([written(True)] * 3, {}) == pytest.approx(math.log(3.5 / 0.5))
+    assert evidence_of([written(True), written(False), written(None)], {}) == pytest.approx(math.log(1.5 / 2.5))
+    assert evidence_of([written(True), written(False)], {}) == 0.0
+    assert is_for([written(True), written(True), written(None)], {})
+    assert not is_for([written(True), written(False)], {})
+
+
+def test_what_a_verifier_is_for_is_freed_from_its_bias() -> None:
+    votes = [scored("b", a=0.6, b=0.4)]
+    assert not is_for(votes, {"a": 0.0, "b": 0.0})
+    assert is_for(votes, {"a": -0.1, "b": -1.0})
+
+
+def test_calibrated_probabilities_are_true() -> None:
+    """Of evidence that is drawn from two normal distributions the posterior is known: log-odds 2·mean·evidence."""
+    calibration = calibrate(seeds_of(4000, informed=0.8), ["good"])
+    assert calibration.weights["good"] == pytest.approx(1.6, abs=0.1)
+    assert calibration.intercept == pytest.approx(0.0, abs=0.1)
+    assert calibration.probability({"good": 1.0}) == pytest.approx(1 / (1 + math.exp(-1.6)), abs=0.02)
+
+
+def test_a_verifier_without_information_gets_no_weight_beside_one_that_has_it() -> None:
+    calibration = calibrate(seeds_of(400, informed=1.5), ["good", "noise"])
+    assert abs(calibration.weights["noise"]) < 0.2 < 1 < calibration.weights["good"]
+
+
+def test_a_verifier_that_is_wrong_by_rule_is_left_out_not_turned_round() -> None:
+    calibration = calibrate(seeds_of(200, informed=-1.0), ["good"])
+    assert calibration.weights["good"] == 0.0
+    assert calibration.probability({"good": 5.0}) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_audit_tells_chance_from_information() -> None:
+    informed, noise = (audit(seeds_of(60, 1.0), [name], THRESHOLDS) for name in ("good", "noise"))
+    assert informed.preference.low > 0.5 > noise.preference.low
+    assert informed.true_accepts.low > informed.false_accepts.high
+    assert informed.true_accepts.low <= informed.true_accepts.share <= informed.true_accepts.high
+
+
+def test_planted_answers_of_a_seed_count_as_one_case() -> None:
+    few, many = (audit(seeds_of(60, 1.0, n_wrong=n), ["good"], THRESHOLDS).false_accepts for n in (1, 5))
+    assert many.high - many.low > 0.5 * (few.high - few.low)
+
+
+def test_each_seed_is_judged_by_a_calibration_without_it() -> None:
+    """One seed that contradicts all others would bring its own judgement round."""
+    seeds = [AuditedSeed({"good": 2.0}, ({"good": -2.0},))] * 3 + [AuditedSeed({"good": -9.0}, ({"good": 9.0},))]
+    judged = held_out_probabilities(seeds, ["good"])
+    assert judged[3][0] < 0.05 and judged[3][1][0] > 0.95
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_seeds_are_too_few_to_say_anything(n: int) -> None:
+    measured = audit(seeds_of(n, 3.0), ["good"], THRESHOLDS)
+    assert measured.preference.low < 0.5
+
+
+@pytest.mark.parametrize(
+    ("probability", "decision"),
+    [(0.8, Decision.ACCEPT), (0.79, Decision.DOUBT), (0.5, Decision.DOUBT), (0.49, Decision.REJECT)],
+)
+def test_thresholds(probability: float, decision: Decision) -> None:
+    assert THRESHOLDS.decide(probability) is decision
+
+
+@pytest.mark.parametrize(
+    ("policy", "decision"), [("review", Decision.DOUBT), ("drop", Decision.REJECT), ("keep", Decision.ACCEPT)]
+)
+def test_what_becomes_of_a_doubt_is_the_persons_choice(policy: str, decision: Decision) -> None:
+    calibration = Calibration(math.log(0.6 / 0.4), {"teacher": 0.0})
+    check = VerifyCheck(calibration, {"teacher": {"a": 0.0, "b": 0.0}}, THRESHOLDS, policy)  # type: ignore[arg-type]
+    verdict = check({"teacher": [scored("a", a=0.7, b=0.3), scored("a", a=0.4, b=0.6), scored("a", a=0.9, b=0.1)]})
+    assert (verdict.decision, verdict.reason) == (decision, "answer is doubtful")
+    assert verdict.score == pytest.approx(0.6)
+    assert verdict.detail == "teacher: a, 2 of 3"
+
+
+def test_every_verifier_is_told_of_in_the_verdict() -> None:
+    biases = {name: {"a": 0.0, "b": 0.0} for name in ("teacher", "student")}
+    check = VerifyCheck(Calibration(0.0, {"teacher": 1.0, "student": 2.0}), biases, THRESHOLDS, "review")
+    votes: dict[str, Sequence[Vote]] = {"teacher": [scored("a", a=0.2, b=0.8)], "student": [scored("a", a=0.1, b=0.9)]}
+    verdict = check(votes)
+    assert verdict.decision is Decision.REJECT
+    assert verdict.detail == "teacher: b; student: b"
+    assert verdict.score == pytest.approx(1 / (1 + math.exp(math.log(4) + 2 * math.log(9))))
