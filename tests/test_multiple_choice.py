@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from llm2llm_local.records import (
 from llm2llm_local.tasks.base import PromptBuilder, PromptStyle
 from llm2llm_local.tasks.families import make_task
 from llm2llm_local.tasks.multiple_choice import MultipleChoiceTask, most_frequent_count
+from llm2llm_local.tasks.options import split_options
 
 CASEHOLD = Path(__file__).parents[2] / "shared" / "data" / "casehold"
 TASK = MultipleChoiceTask(PromptBuilder("Question", "Answer"), "Pick one.", 3, "train.jsonl:1", scores_letters=True)
@@ -194,6 +196,38 @@ def test_a_reply_that_runs_on_past_its_answer_counts() -> None:
 )
 def test_defects_of_a_candidate(question: str, answer: str, problem: str | None) -> None:
     assert TASK.defect(NewExample(question, answer)) == problem
+
+
+# --- verification ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["chat", "completion"])
+def test_a_ballot_turns_the_options_and_hides_the_answer(style: PromptStyle) -> None:
+    orders = set()
+    for n in range(20):
+        ballot = TASK.ballot(NewExample(NEW, "C"), [OTHER], style, random.Random(n))
+        text = ballot.prompt.completion or ballot.prompt.messages[-1].content
+        asked = text[text.rindex("Question: ") :].removeprefix("Question: ").removesuffix("\nAnswer:")
+        options = split_options(asked)
+        assert ballot.intended is not None
+        assert options.options[options.letters.index(ballot.intended.strip())] == "the dog"
+        assert [choice.strip() for choice in ballot.choices] == ["A", "B", "C"]
+        assert ballot.intended in ballot.choices
+        orders.add(options.options)
+    assert len(orders) == 6
+
+
+def test_a_ballots_prompt_is_the_same_whichever_answer_is_voted_on() -> None:
+    ballots = [TASK.ballot(NewExample(NEW, letter), [OTHER], "chat", random.Random(1)) for letter in "ABC"]
+    assert len({ballot.prompt for ballot in ballots}) == 1
+    assert {ballot.intended for ballot in ballots} == {"A", "B", "C"}
+
+
+def test_planted_answers_are_wrong() -> None:
+    assert sorted(TASK.wrong_answers(FAILING, [OTHER], random.Random(0))) == ["A", "C"]
+    assert TASK.agrees(reply("(C) the dog"), NewExample(NEW, "C")) == ("C", True)
+    assert TASK.agrees(reply("A"), NewExample(NEW, "C")) == ("A", False)
+    assert TASK.agrees(reply("the dog"), NewExample(NEW, "C")) == (None, None)
 
 
 # --- genuine rows ---------------------------------------------------------------------------------------------------

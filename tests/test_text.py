@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from llm2llm_local.config import TaskConfig
@@ -161,3 +163,25 @@ def test_a_reply_that_runs_on_past_its_answer_counts() -> None:
 def test_an_answer_without_words_is_a_defect() -> None:
     assert TASK.defect(NewExample("Where?", "…")) == "no words in the answer"
     assert TASK.defect(NewExample("Where?", "42")) is None
+
+
+@pytest.mark.parametrize("style", ["chat", "completion"])
+def test_a_ballot_hides_the_answer(style: PromptStyle) -> None:
+    ballot = TASK.ballot(NewExample("Where is Big Ben?", "in London"), [OTHER], style, random.Random(0))
+    text = ballot.prompt.completion + "".join(message.content for message in ballot.prompt.messages)
+    assert "Where is Big Ben?" in text
+    assert "Goethe" in text
+    assert "London" not in text
+    assert (ballot.choices, ballot.intended) == ((), None)
+
+
+def test_what_a_ballot_says_is_compared_with_the_answer() -> None:
+    new = NewExample("Where is Big Ben?", "in London")
+    assert TASK.agrees(reply("**Answer:** In London."), new) == ("In London.", True)
+    assert TASK.agrees(reply(" in Paris"), new) == ("in Paris", False)
+    assert TASK.agrees(reply(" in Lon", FinishReason.LENGTH), new) == (None, None)
+
+
+def test_planted_answers_are_wrong() -> None:
+    assert TASK.wrong_answers(FAILING, [FAILING, OTHER], random.Random(0)) == ["Goethe"]
+    assert TASK.wrong_answers(FAILING, [FAILING], random.Random(0)) == ["not in Paris"]

@@ -7,6 +7,7 @@ options and says which one is right, so unlike a classification's its answer is 
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from string import ascii_uppercase
 
 from ..errors import DataError
 from ..records import (
+    Ballot,
     DataRow,
     Example,
     Failure,
@@ -32,6 +34,13 @@ from .options import Options, OptionsError, join_options, letter_in, same_option
 from .replies import complete_text, heading
 
 _REMEDY = "Write the question, and below it each option on a line of its own: (A) …, (B) … and so on."
+
+
+_DEMONSTRATIONS = 2
+"""Seeds shown with a ballot, at most: citing texts are long."""
+
+_PLANTED = 4
+"""Wrong letters planted for a seed, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +165,38 @@ class MultipleChoiceTask:
         if any(same_option(one, other) for n, one in enumerate(options.options) for other in options.options[:n]):
             return "repeated option"
         return None if new.answer in self.labels else "the answer is none of the options"
+
+    def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
+        """Have the letters scored with the options in another order, so that a liking for a letter cancels out."""
+        options = split_options(new.question)
+        order = list(range(len(options.options)))
+        rng.shuffle(order)
+        turned = join_options(dataclasses.replace(options, options=tuple(options.options[place] for place in order)))
+        intended = options.letters[order.index(options.letters.index(new.answer))]
+        introduction = self.instruction.strip()
+        shown = seeds[:_DEMONSTRATIONS]
+        if style == "completion":
+            examples = [self.prompts.example(seed.question, seed.answer) for seed in shown]
+            text = "\n\n".join([*filter(None, [introduction]), *examples, self.prompts.prompt(turned)])
+            choices = tuple(self.prompts.completion(label) for label in self.labels)
+            return Ballot(TeacherPrompt((), text, ()), choices, self.prompts.completion(intended))
+        asked = f"{introduction}\n\nReply with the letter of the right option alone.".strip()
+        messages = [Message("system", asked)]
+        for seed in shown:
+            messages += [Message("user", self._asked(seed.question)), Message("assistant", seed.answer)]
+        messages.append(Message("user", self._asked(turned)))
+        return Ballot(TeacherPrompt(tuple(messages), "", ()), self.labels, intended)
+
+    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
+        grade = self.grade(reply, new.answer)
+        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
+
+    def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
+        others = [letter for letter in self.labels if letter != example.answer]
+        return rng.sample(others, min(_PLANTED, len(others)))
+
+    def _asked(self, question: str) -> str:
+        return f"{self.prompts.question_name}: {question}"
 
     def _range(self) -> str:
         return f"{self.labels[0]} to {self.labels[-1]}"

@@ -8,12 +8,14 @@ their value, and an article counts where no word follows it: vitamin A is not a 
 
 from __future__ import annotations
 
+import random
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..records import (
+    Ballot,
     DataRow,
     Example,
     Failure,
@@ -36,6 +38,10 @@ _WORD_SIGNS = "#&%"
 _NUMBER_SIGNS = ".,:/-"
 _DASHES = str.maketrans("‐‑‒–—−", "------")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+_DEMONSTRATIONS = 8
+"""Seeds shown with a ballot, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,34 @@ class TextTask:
 
     def defect(self, new: NewExample) -> str | None:
         return None if any(character.isalnum() for character in new.answer) else "no words in the answer"
+
+    def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
+        """Have it answered, its own answer hidden; whole sentences hardly ever come out the same."""
+        shown = [self.prompts.example(seed.question, seed.answer) for seed in seeds[:_DEMONSTRATIONS]]
+        blocks = [*filter(None, [self.instruction.strip()]), *shown]
+        if style == "completion":
+            text = "\n\n".join([*blocks, self.prompts.prompt(new.question)])
+            return Ballot(TeacherPrompt((), text, (f"\n{self.prompts.question_name}:",)), (), None)
+        request = (
+            f"{self.prompts.question_name}: {new.question}\n\nGive the {self.prompts.answer_name} alone, in the same "
+            "way as above. Write nothing else."
+        )
+        return Ballot(TeacherPrompt((Message("user", "\n\n".join([*blocks, request])),), "", ()), (), None)
+
+    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
+        grade = self.grade(_without_name(reply, self.prompts.answer_name), new.answer)
+        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
+
+    def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
+        """Another seed's answer; where all seeds have the same, its denial."""
+        others = [seed.answer for seed in seeds if not same_answer(seed.answer, example.answer)]
+        return [rng.choice(others) if others else f"not {example.answer}"]
+
+
+def _without_name(reply: Reply, answer_name: str) -> Reply:
+    """A chat model may begin with the answer's name, as in the examples it is shown."""
+    name = heading(answer_name).match(reply.text.lstrip())
+    return reply if name is None else replace(reply, text=reply.text.lstrip()[name.end() :])
 
 
 def same_answer(one: str, other: str) -> bool:
