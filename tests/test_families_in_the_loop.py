@@ -23,7 +23,7 @@ class SilentStudent(FakeStudent):
 
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
         reply = Reply((batch.completions or (" nothing",))[0], FinishReason.STOP, 5, 1, 0.001)
-        return [StudentAnswer(reply, None)] * len(batch.prompts)
+        return [StudentAnswer(reply, ())] * len(batch.prompts)
 
 
 def data(family: str, name: str, n: int) -> list[DataRow]:
