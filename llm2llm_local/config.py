@@ -51,9 +51,10 @@ class Section(BaseModel):
 class TaskConfig(Section):
     """What the student learns to do."""
 
-    family: Literal["classification", "math"] = Field(
-        description="Kind of task: classification (one of a fixed set of labels) or math (GSM8K format: "
-        "a rationale that ends in '#### number')."
+    family: Literal["classification", "math", "multiple_choice", "text"] = Field(
+        description="Kind of task: classification (one of a fixed set of labels), math (GSM8K format: "
+        "a rationale that ends in '#### number'), multiple_choice (options (A), (B) … on lines of their own below the "
+        "question, the answer is a letter) or text (a free answer)."
     )
     instruction: str = Field("", description="One sentence that tells the teacher what the task is.")
     question_name: str = Field(
@@ -70,8 +71,8 @@ class TaskConfig(Section):
     )
     predict: Literal["likelihood", "generate"] = Field(
         "likelihood",
-        description="Classification: score every label and take the likeliest (gives a confidence), or let "
-        "the student write and match its text exactly. Math always writes.",
+        description="Classification and multiple choice: score every label or letter and take the likeliest (gives a "
+        "confidence), or let the student write and match its text exactly. Math and text always write.",
     )
 
 

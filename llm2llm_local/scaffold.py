@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
@@ -15,14 +16,19 @@ CONFIG_NAME = "llm2llm.toml"
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What `init` writes: field values that differ from the defaults, and the data files."""
+    """What `init` writes: field values that differ from the defaults, and the data files.
+
+    `remarks`: field → a sentence that follows its description.
+    """
 
     description: str
-    values: dict[str, str]
-    files: dict[str, str]
+    values: Mapping[str, str]
+    files: Mapping[str, str]
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
-def _jsonl(rows: list[tuple[str, str]]) -> str:
+def jsonl(rows: Iterable[tuple[str, str]]) -> str:
+    """A data file's content: pairs of question and answer, one a line."""
     return "".join(json.dumps({"question": q, "answer": a}, ensure_ascii=False) + "\n" for q, a in rows)
 
 
@@ -38,7 +44,7 @@ _CLASSIFICATION = Template(
         "teacher.max_new_tokens": "64",
     },
     files={
-        "train.jsonl": _jsonl(
+        "train.jsonl": jsonl(
             [
                 ("The rye loaf was still warm and full of flavour", "bread"),
                 ("best sourdough in town, crisp crust", "bread"),
@@ -51,7 +57,7 @@ _CLASSIFICATION = Template(
                 ("prices went up again this month", "price"),
             ]
         ),
-        "test.jsonl": _jsonl(
+        "test.jsonl": jsonl(
             [
                 ("the baguette falls apart when you slice it", "bread"),
                 ("They were friendly and quick", "service"),
@@ -70,7 +76,7 @@ _MATH = Template(
         "data.test": '"test.jsonl"',
     },
     files={
-        "train.jsonl": _jsonl(
+        "train.jsonl": jsonl(
             [
                 (
                     "A crate holds 6 jars. How many jars are in 7 crates?",
@@ -88,9 +94,75 @@ _MATH = Template(
                 ),
             ]
         ),
-        "test.jsonl": _jsonl(
+        "test.jsonl": jsonl(
             [("A shelf has 3 rows of 9 books. 4 are lent out. How many are left?", "3 * 9 = 27, 27 - 4 = 23.\n#### 23")]
         ),
+    },
+)
+
+_MULTIPLE_CHOICE = Template(
+    description="Choose the right one of some options.",
+    values={
+        "task.family": '"multiple_choice"',
+        "task.instruction": '"Questions about everyday physics with three options, one of which is right."',
+        "data.train": '"train.jsonl"',
+        "data.test": '"test.jsonl"',
+    },
+    files={
+        "train.jsonl": jsonl(
+            [
+                (
+                    "Why does a puddle dry up in the sun?\n\n"
+                    "(A) the water evaporates\n(B) the water freezes\n(C) the water burns",
+                    "A",
+                ),
+                (
+                    "What does a compass needle point to?\n\n"
+                    "(A) the nearest river\n(B) the sun\n(C) the magnetic north pole",
+                    "C",
+                ),
+                (
+                    "Which of these floats on water?\n\n(A) an iron nail\n(B) a cork\n(C) a pebble",
+                    "B",
+                ),
+            ]
+        ),
+        "test.jsonl": jsonl(
+            [
+                (
+                    "Why is thunder heard after the lightning is seen?\n\n"
+                    "(A) sound is slower than light\n(B) thunder comes later\n(C) ears are slower than eyes",
+                    "A",
+                )
+            ]
+        ),
+    },
+)
+
+_TEXT = Template(
+    description="Questions with a short answer in words.",
+    values={
+        "task.family": '"text"',
+        "task.instruction": '"Turn the word into its plural."',
+        "task.question_name": '"Singular"',
+        "task.answer_name": '"Plural"',
+        "data.train": '"train.jsonl"',
+        "data.test": '"test.jsonl"',
+        "teacher.max_new_tokens": "64",
+        "student.max_new_tokens": "32",
+    },
+    files={
+        "train.jsonl": jsonl(
+            [
+                ("goose", "geese"),
+                ("bakery", "bakeries"),
+                ("loaf", "loaves"),
+                ("church", "churches"),
+                ("spoon", "spoons"),
+                ("mouse", "mice"),
+            ]
+        ),
+        "test.jsonl": jsonl([("tooth", "teeth"), ("knife", "knives"), ("garden", "gardens")]),
     },
 )
 
@@ -121,27 +193,43 @@ def _demo() -> Template:
     )
 
 
-TEMPLATES = {"classification": lambda: _CLASSIFICATION, "math": lambda: _MATH, "demo": _demo}
+TEMPLATES = {
+    "classification": lambda: _CLASSIFICATION,
+    "math": lambda: _MATH,
+    "multiple_choice": lambda: _MULTIPLE_CHOICE,
+    "text": lambda: _TEXT,
+    "demo": _demo,
+}
 
 
 def write_workspace(folder: Path, task: str, models: Path) -> list[Path]:
-    """Write the files of a template into `folder`; the paths written.
+    """Write the files of an example task into `folder`; the paths written. See `write_template`."""
+    return write_template(folder, TEMPLATES[task](), models)
+
+
+def write_template(folder: Path, template: Template, models: Path) -> list[Path]:
+    """Write the files of a template into `folder`, readable by their owner only; the paths written.
 
     `models` is where the default models lie. Raises UserInputError, writing nothing, when a file is there
     already or the folder can't be made.
     """
-    template = TEMPLATES[task]()
     contents = {CONFIG_NAME: render_config(template, models.resolve()), **template.files}
-    existing = [name for name in contents if (folder / name).exists()]
-    if existing:
-        raise UserInputError(f"{folder / existing[0]}: is there already", "Choose another folder; nothing was written.")
+    check_free(folder, contents)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in contents.items():
+            (folder / name).touch(mode=0o600, exist_ok=False)
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise UserInputError(f"{folder}: can't be written to: {error.strerror}") from None
     return [folder / name for name in contents]
+
+
+def check_free(folder: Path, names: Iterable[str]) -> None:
+    """Raise UserInputError when one of these files is in `folder` already."""
+    existing = [name for name in names if (folder / name).exists()]
+    if existing:
+        raise UserInputError(f"{folder / existing[0]}: is there already", "Choose another folder; nothing was written.")
 
 
 def render_config(template: Template, models: Path) -> str:
@@ -158,7 +246,7 @@ def render_config(template: Template, models: Path) -> str:
         if name != section:
             section = name
             lines += ["", f"[{section}]"]
-        lines += [f"# {line}" for line in _wrapped(doc)]
+        lines += [f"# {line}" for line in _wrapped(doc, template.remarks.get(doc.name, ""))]
         if doc.name in values:
             lines.append(f"{key} = {values[doc.name]}")
         else:
@@ -166,8 +254,8 @@ def render_config(template: Template, models: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _wrapped(doc: FieldDoc) -> list[str]:
+def _wrapped(doc: FieldDoc, remark: str) -> list[str]:
     import textwrap
 
     allowed = f" [{doc.range}]" if doc.range else f" [{doc.type}]" if "|" in doc.type else ""
-    return textwrap.wrap(doc.description + allowed, width=100)
+    return textwrap.wrap(f"{doc.description}{allowed} {remark}", width=100)

@@ -10,30 +10,91 @@ from pathlib import Path
 import click
 
 from .. import terminal
-from ..errors import EXIT_USER_INPUT
-from .arguments import JSON, SET, config_path
+from ..errors import EXIT_USER_INPUT, UserInputError
+from .arguments import JSON, SET, config_path, whole_number
 from .printing import printed_json
+
+_EXAMPLES = ("classification", "math", "multiple_choice", "text", "demo")
+_READY = ("gsm8k", "casehold", "snips", "trec", "sst2")
+
+
+def _share(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """A part of the training rows: 0.011 or 1.1%."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise click.BadParameter(f"{value!r} is no part of the rows, such as 1.1% or 0.011")
+    return share
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--task",
-    type=click.Choice(["classification", "math", "demo"]),
+    type=click.Choice([*_EXAMPLES, *_READY]),
     default="classification",
-    help="Which example to start from.",
+    help=f"An example to start from, or with --data a published data set: {', '.join(_READY)}.",
 )
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The data set's folder, as published. Without it: which files it has.",
+)
+@click.option(
+    "--fraction",
+    metavar="SHARE",
+    callback=_share,
+    help="Take a part of the training rows as seeds, such as 1.1% or 0.011.",
+)
+@click.option("--seeds", type=whole_number(1), help="Take so many of the training rows as seeds.")
 @click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Where the models lie.")
-def init(folder: Path, task: str, models: Path) -> None:
-    """Write a commented llm2llm.toml and example data into FOLDER."""
-    from ..scaffold import write_workspace
+def init(folder: Path, task: str, data: Path | None, fraction: float | None, seeds: int | None, models: Path) -> None:
+    """Write a commented llm2llm.toml and data into FOLDER: an example's, or a published data set's.
 
-    for path in write_workspace(folder, task, models):
+    Of more than 1,000 training rows a small number becomes the seeds unless --fraction or --seeds says how many; all
+    rows are in train.jsonl, and data.sample can be changed.
+    """
+    if task in _READY:
+        written = _init_ready(folder, task, data, fraction, seeds, models)
+    elif data is not None or fraction is not None or seeds is not None:
+        raise UserInputError(
+            f"--data, --fraction and --seeds go with a published data set, not with --task {task}",
+            f"Such are: {', '.join(_READY)}.",
+        )
+    else:
+        from ..scaffold import write_workspace
+
+        written = write_workspace(folder, task, models)
+    for path in written:
         click.echo(path)
     place = shlex.quote(str(folder))
-    click.echo(f"Change them into yours, then: llm2llm -C {place} doctor && llm2llm -C {place} run")
+    change = "" if task in _READY else "Change them into yours, then: "
+    click.echo(f"{change}llm2llm -C {place} doctor && llm2llm -C {place} run")
     if not models.is_dir():
         click.echo(f"There is no folder {models}: set teacher.model and student.model to where your models are.")
+
+
+def _init_ready(
+    folder: Path, task: str, data: Path | None, fraction: float | None, seeds: int | None, models: Path
+) -> list[Path]:
+    """Convert a published data set, saying what became of its rows; the paths written."""
+    from ..ready_tasks import Wanted, convert, missing_data
+    from ..report.plain import visible
+    from ..scaffold import CONFIG_NAME, check_free, write_template
+
+    if data is None:
+        raise missing_data(task)
+    if fraction is not None and seeds is not None:
+        raise UserInputError("--fraction and --seeds both say how many seeds to take", "Leave one of them out.")
+    check_free(folder, [CONFIG_NAME])
+    conversion = convert(task, data, Wanted(seeds, fraction))
+    for line in conversion.lines:
+        click.echo(visible(line))
+    return write_template(folder, conversion.template, models)
 
 
 @click.command()

@@ -9,10 +9,12 @@ from ..records import DataRow
 from .base import PromptBuilder, Task
 from .classification import ClassificationTask, label_set
 from .math import MathTask
+from .multiple_choice import MultipleChoiceTask, most_frequent_count
+from .text import TextTask
 
 
 def make_task(config: TaskConfig, seeds: Sequence[DataRow]) -> Task:
-    """The task of `config`; `seeds` give the label set when none is declared.
+    """The task of `config`; `seeds` give the label set when none is declared, and the number of options.
 
     Raises DataError when they can't.
     """
@@ -23,3 +25,9 @@ def make_task(config: TaskConfig, seeds: Sequence[DataRow]) -> Task:
             return ClassificationTask(prompts, config.instruction, labels, config.predict == "likelihood")
         case "math":
             return MathTask(prompts, config.instruction)
+        case "multiple_choice":
+            n_options, counted_in = most_frequent_count(seeds)
+            scores_letters = config.predict == "likelihood"
+            return MultipleChoiceTask(prompts, config.instruction, n_options, counted_in, scores_letters)
+        case "text":
+            return TextTask(prompts, config.instruction)

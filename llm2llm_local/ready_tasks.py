@@ -1,0 +1,200 @@
+"""`llm2llm init --task trec --data DIR` and the like: a published data set, converted, with a configuration for it.
+
+The configurations are in `tasks/ready/`, the readers in `datasets/`. Nothing is left out or changed without being told,
+and repeated rows stay: they are part of the data sets.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .config import TaskConfig
+from .counted import counted
+from .datasets.distributions import expected_files, find_distribution
+from .datasets.published import Published, Skip
+from .datasets.repeats import describe_repeats
+from .errors import DataError, UserInputError
+from .records import DataRow, Split
+from .scaffold import Template, jsonl
+from .tasks.base import Task
+from .tasks.families import make_task
+
+_MOST_SEEDS = 1_000
+"""The method is for fewer; where there are more rows and nobody said how many to take, the first preset is taken."""
+
+_MOST_REASONS = 5
+_ABOUT_TASK = ("description", "presets", "remarks")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A number of seeds that the data set is often tried with, and its share of the training rows as people name it."""
+
+    share: str
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyTask:
+    """A task file of the package. `values`: dotted field → value; `remarks`: dotted field → a sentence about it."""
+
+    name: str
+    description: str
+    presets: tuple[Preset, ...]
+    values: Mapping[str, Any]
+    remarks: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many seeds to take: a number, a fraction of the training rows (above 0, up to 1), or what suits the task."""
+
+    n: int | None = None
+    fraction: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What to write, and what to say about it, a line each."""
+
+    template: Template
+    lines: tuple[str, ...]
+
+
+def ready_task(name: str) -> ReadyTask:
+    """The packaged task with this name."""
+    path = resources.files("llm2llm_local") / "tasks" / "ready" / f"{name}.toml"
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    return ReadyTask(
+        name=name,
+        description=document["description"],
+        presets=tuple(Preset(share, n) for share, n in document["presets"]),
+        values={
+            f"{section}.{key}": value
+            for section, fields in document.items()
+            if section not in _ABOUT_TASK
+            for key, value in fields.items()
+        },
+        remarks=document.get("remarks", {}),
+    )
+
+
+def missing_data(name: str) -> UserInputError:
+    """What to say when the data set's folder isn't given."""
+    return UserInputError(
+        f"--task {name} needs the data set's files\n" + "\n".join(expected_files(name)),
+        f"Then: llm2llm init FOLDER --task {name} --data DIR",
+    )
+
+
+def convert(name: str, folder: Path, wanted: Wanted) -> Conversion:
+    """Read the data set of a ready task from `folder`; nothing is written.
+
+    Raises UserInputError when its files aren't there, can't be read or have no row for training.
+    """
+    ready = ready_task(name)
+    distribution = find_distribution(name, folder)
+    read = {
+        split: [files.read(path) for path in distribution.files[split]]
+        for split, files in distribution.form.splits.items()
+        if split in distribution.files
+    }
+    every_train_row = _rows(read[Split.TRAIN])
+    if every_train_row:
+        config = {key.removeprefix("task."): value for key, value in ready.values.items() if key.startswith("task.")}
+        task = make_task(TaskConfig.model_validate(config), every_train_row)
+        read = {split: [_sound(task, one) for one in parts] for split, parts in read.items()}
+    lines = [f"form: {distribution.form.name}"]
+    for split, parts in read.items():
+        for part in parts:
+            lines += _account(part, split)
+    lines += [f"not used: {path}" for path in distribution.unused]
+    rows = {split: _rows(read.get(split, ())) for split in Split}
+    if not rows[Split.TRAIN]:
+        raise UserInputError(f"{folder}: has no row that can be trained on\n" + "\n".join(lines))
+    if rows[Split.DEV] and not rows[Split.TEST]:
+        rows[Split.TEST], rows[Split.DEV] = rows[Split.DEV], ()
+        lines.append("no labelled test rows: those of dev become test.jsonl")
+    lines += _absent_labels(ready, rows[Split.TRAIN])
+    lines += [f"kept, were all training rows seeds: {finding}" for finding in describe_repeats(rows)]
+    n_seeds = _n_seeds(ready, wanted, len(rows[Split.TRAIN]))
+    lines.append(_seeds_line(n_seeds, len(rows[Split.TRAIN])))
+    return Conversion(_template(ready, rows, n_seeds), tuple(lines))
+
+
+def _sound(task: Task, part: Published) -> Published:
+    """Without the rows that can't be of the task."""
+    rows: list[DataRow] = []
+    skipped = list(part.skipped)
+    for row in part.rows:
+        try:
+            task.validate(row)
+        except DataError as error:
+            skipped.append(Skip(row.line, error.message.removeprefix(f"{row.source}:{row.line}: ")))
+        else:
+            rows.append(row)
+    return replace(part, rows=tuple(rows), skipped=tuple(sorted(skipped, key=lambda skip: skip.line)))
+
+
+def _rows(parts: Iterable[Published]) -> tuple[DataRow, ...]:
+    return tuple(row for part in parts for row in part.rows)
+
+
+def _account(part: Published, split: Split) -> list[str]:
+    """What became of a file, down to each kind of row that was left out."""
+    lines = [f"{part.path}: {counted(len(part.rows), 'row')} for {split}"]
+    lines += [f"  {note}" for note in part.notes]
+    first: dict[str, int] = {}
+    for skip in part.skipped:
+        first.setdefault(skip.reason, skip.line)
+    counts = Counter(skip.reason for skip in part.skipped)
+    for reason, n in counts.most_common(_MOST_REASONS):
+        lines.append(f"  skipped {counted(n, 'row')}, the first at {first[reason]:,}: {reason}")
+    rest = len(part.skipped) - sum(n for _, n in counts.most_common(_MOST_REASONS))
+    if rest:
+        lines.append(f"  skipped {counted(rest, 'more row')} for other reasons")
+    return lines
+
+
+def _absent_labels(ready: ReadyTask, rows: Sequence[DataRow]) -> list[str]:
+    there = {row.answer for row in rows}
+    absent = [label for label in ready.values.get("task.labels", ()) if label not in there]
+    return [f"no training rows for {', '.join(absent)}"] if absent else []
+
+
+def _n_seeds(ready: ReadyTask, wanted: Wanted, n_rows: int) -> int:
+    if wanted.n is not None:
+        n = wanted.n
+    elif wanted.fraction is not None:
+        n = max(1, round(wanted.fraction * n_rows))
+    else:
+        n = ready.presets[0].n if n_rows > _MOST_SEEDS else n_rows
+    return min(n, n_rows)
+
+
+def _seeds_line(n_seeds: int, n_rows: int) -> str:
+    if n_seeds == n_rows:
+        return f"seeds: all {counted(n_rows, 'training row')}"
+    return f"seeds: {n_seeds:,} of {counted(n_rows, 'training row')} ({n_seeds / n_rows:.2%}), by data.sample"
+
+
+def _template(ready: ReadyTask, rows: Mapping[Split, Sequence[DataRow]], n_seeds: int) -> Template:
+    files = {
+        f"{split}.jsonl": jsonl((row.question, row.answer) for row in of_split)
+        for split, of_split in rows.items()
+        if of_split
+    }
+    values = {field: json.dumps(value, ensure_ascii=False) for field, value in ready.values.items()}
+    values |= {f"data.{name.removesuffix('.jsonl')}": json.dumps(name) for name in files}
+    if n_seeds < len(rows[Split.TRAIN]):
+        values["data.sample"] = f"{{n = {n_seeds}, rng_seed = 0}}"
+    presets = ", ".join(f"n = {preset.n} ({preset.share})" for preset in ready.presets)
+    remarks = {**ready.remarks, "data.sample": f"Often tried with {presets}."}
+    return Template(ready.description, values, files, remarks)

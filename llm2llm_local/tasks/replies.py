@@ -1,0 +1,19 @@
+"""Reading a reply that was asked for by names: `Question:` on a line, `Answer:` on another."""
+
+from __future__ import annotations
+
+import re
+
+from ..records import FinishReason, Reply
+
+
+def complete_text(reply: Reply) -> str:
+    """The text without a last line that was cut: what stands there may be the beginning of something else."""
+    if reply.finish_reason is FinishReason.LENGTH:
+        return reply.text[: reply.text.rfind("\n") + 1]
+    return reply.text
+
+
+def heading(name: str) -> re.Pattern[str]:
+    """Matches `Name:` at the start of a line, also as chat models decorate it: `**Name:**`, `### Name:`."""
+    return re.compile(rf"^[ \t*_#]*{re.escape(name)}[*_]*:[*_]*", re.MULTILINE | re.IGNORECASE)

@@ -1,0 +1,176 @@
+"""Questions with a free answer: a name, a few words, a sentence.
+
+An answer is right when it says the same as the gold answer after what doesn't matter is left out, much as SQuAD's
+evaluation does it (Rajpurkar et al. 2016, arXiv 1606.05250): letter case, punctuation, English articles, blanks.
+Unlike there, nothing that is part of a number is left out (3.5 is not 35, -5 is not 5), two numbers are compared by
+their value, and an article counts where no word follows it: vitamin A is not a vitamin.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..records import (
+    Ballot,
+    DataRow,
+    Example,
+    Failure,
+    FinishReason,
+    Grade,
+    Message,
+    NewExample,
+    Outcome,
+    Reply,
+    TeacherPrompt,
+    Unparsed,
+)
+from ..spelling import look
+from .base import PromptBuilder, PromptStyle
+from .numbers import read_number
+from .replies import heading
+
+_ARTICLE = re.compile(r"\b(?:a|an|the) +(?=\w)")
+_WORD_SIGNS = "#&%"
+_NUMBER_SIGNS = ".,:/-"
+_DASHES = str.maketrans("‐‑‒–—−", "------")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+_DEMONSTRATIONS = 8
+"""Seeds shown with a ballot, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTask:
+    """Free answers, with the person's words for question and answer."""
+
+    prompts: PromptBuilder
+    instruction: str
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return ()
+
+    def validate(self, row: DataRow) -> None:
+        """Any text will do, and the reader refuses an empty one."""
+
+    def grade(self, reply: Reply, gold_answer: str) -> Grade:
+        """The answer is what stands before a further question; one that was cut off is none."""
+        answer, *further = heading(self.prompts.question_name).split(reply.text, maxsplit=1)
+        answer = answer.strip()
+        if reply.finish_reason is FinishReason.LENGTH and not further:
+            return Grade(Outcome.TRUNCATED, None)
+        if not look(answer):
+            return Grade(Outcome.UNPARSED, None)
+        return Grade(Outcome.CORRECT if same_answer(answer, gold_answer) else Outcome.WRONG, answer)
+
+    def is_same_kind(self, example: Example, other: Example) -> bool:
+        return True
+
+    def teacher_prompt(
+        self,
+        failure: Failure,
+        demonstrations: Sequence[Example],
+        kept: Sequence[NewExample],
+        style: PromptStyle,
+        *,
+        show_student_answer: bool,
+    ) -> TeacherPrompt:
+        question_name, answer_name = self.prompts.question_name, self.prompts.answer_name
+        failing = self.prompts.example(failure.example.question, failure.example.answer)
+        if show_student_answer and failure.predicted_answer is not None:
+            failing = f"A student answered the following wrongly with {failure.predicted_answer}:\n\n{failing}"
+        # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
+        blocks = [
+            *filter(None, [self.instruction.strip()]),
+            *(self.prompts.example(new.question, new.answer) for new in kept),
+            *(self.prompts.example(shown.question, shown.answer) for shown in demonstrations),
+            failing,
+        ]
+        if style == "completion":
+            text = "\n\n".join([*blocks, f"{question_name}:"])
+            return TeacherPrompt(messages=(), completion=text, stop=(f"\n{question_name}:",))
+        request = (
+            f"Write ONE new {question_name} of the same kind as those above, about something else, and its "
+            f"{answer_name}, which must be right and as long as those above. Use exactly the same format: first "
+            f"'{question_name}:', then '{answer_name}:' on a new line. Write nothing else."
+        )
+        # No stop string: the reply may itself start with the name of the question.
+        return TeacherPrompt(messages=(Message("user", "\n\n".join([*blocks, request])),), completion="", stop=())
+
+    def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
+        """The question, named or at the very start, and its answer up to the end or to a further question."""
+        question_heading = heading(self.prompts.question_name)
+        before, *after = heading(self.prompts.answer_name).split(reply.text, maxsplit=1)
+        answer, *further = question_heading.split(after[0], maxsplit=1) if after else ("",)
+        if reply.finish_reason is FinishReason.LENGTH and not further:
+            return Unparsed("cut off at the token limit")
+        answer = answer.strip()
+        if not answer:
+            return Unparsed("no answer")
+        question = question_heading.split(before)[-1].strip()
+        return NewExample(question, answer) if question else Unparsed("empty question")
+
+    def defect(self, new: NewExample) -> str | None:
+        return None if any(character.isalnum() for character in new.answer) else "no words in the answer"
+
+    def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
+        """Have it answered, its own answer hidden; whole sentences hardly ever come out the same."""
+        shown = [self.prompts.example(seed.question, seed.answer) for seed in seeds[:_DEMONSTRATIONS]]
+        blocks = [*filter(None, [self.instruction.strip()]), *shown]
+        if style == "completion":
+            text = "\n\n".join([*blocks, self.prompts.prompt(new.question)])
+            return Ballot(TeacherPrompt((), text, (f"\n{self.prompts.question_name}:",)), (), None)
+        request = (
+            f"{self.prompts.question_name}: {new.question}\n\nGive the {self.prompts.answer_name} alone, in the same "
+            "way as above. Write nothing else."
+        )
+        return Ballot(TeacherPrompt((Message("user", "\n\n".join([*blocks, request])),), "", ()), (), None)
+
+    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
+        grade = self.grade(_without_name(reply, self.prompts.answer_name), new.answer)
+        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
+
+    def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
+        """Another seed's answer; where all seeds have the same, its denial."""
+        others = [seed.answer for seed in seeds if not same_answer(seed.answer, example.answer)]
+        return [rng.choice(others) if others else f"not {example.answer}"]
+
+
+def _without_name(reply: Reply, answer_name: str) -> Reply:
+    """A chat model may begin with the answer's name, as in the examples it is shown."""
+    name = heading(answer_name).match(reply.text.lstrip())
+    return reply if name is None else replace(reply, text=reply.text.lstrip()[name.end() :])
+
+
+def same_answer(one: str, other: str) -> bool:
+    """Whether two answers say the same by the rules above; when both are numbers, whether value and unit are."""
+    left, right = read_number(one), read_number(other)
+    if left is not None and right is not None:
+        return left == right
+    return comparable(one) == comparable(other)
+
+
+def comparable(answer: str) -> str:
+    """What is compared of an answer; of one that has no words, its signs."""
+    seen = _THOUSANDS.sub("", look(answer).casefold().translate(_DASHES))
+    words = " ".join(_without_punctuation(seen).split())
+    return _ARTICLE.sub("", words) or seen
+
+
+def _without_punctuation(text: str) -> str:
+    """Hyphens become blanks and other punctuation goes, but for what belongs to a number or is a word of its own."""
+    kept: list[str] = []
+    for n, character in enumerate(text):
+        before, after = text[n - 1 : n], text[n + 1 : n + 2]
+        if not unicodedata.category(character).startswith("P") or character in _WORD_SIGNS:
+            kept.append(character)
+        elif character in _NUMBER_SIGNS and after.isdigit() and not before.isalpha():
+            kept.append(character)  # 3.5, -5, 1/2, 10:30
+        elif character == "-":
+            kept.append(" ")
+    return "".join(kept)

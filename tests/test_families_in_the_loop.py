@@ -1,0 +1,65 @@
+"""The loop with families whose new examples have answers of their own: the teacher's word, not the failing seed's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import fake_runs
+import pytest
+from fake_runs import configuration, rows, run_of
+from fakes import FakeStudent, FakeTeacher
+
+from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.records import DataRow, FinishReason, Reply
+from llm2llm_local.student.protocol import PredictionBatch, Progress, StudentAnswer
+from llm2llm_local.teacher.protocol import TeacherRequest
+
+N_SEEDS = 4
+
+
+class SilentStudent(FakeStudent):
+    """Learns nothing, and where it has to write, writes something else."""
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        reply = Reply((batch.completions or (" nothing",))[0], FinishReason.STOP, 5, 1, 0.001)
+        return [StudentAnswer(reply, ())] * len(batch.prompts)
+
+
+def data(family: str, name: str, n: int) -> list[DataRow]:
+    """Multiple choice: B is right, which a student that always answers A gets wrong."""
+    question = f"Which {name} is number {{}}?"
+    if family == "multiple_choice":
+        question += "\n(A) this\n(B) that\n(C) none"
+    answer = "B" if family == "multiple_choice" else f"the {name}"
+    return [DataRow(question.format(number), answer, f"{name}.jsonl", number) for number in range(1, n + 1)]
+
+
+def written(family: str, request: TeacherRequest) -> str:
+    """A new example, with another answer than the seeds have."""
+    question = f" Is {request.rng_seed} a word of {request.rng_seed % 97}?"
+    if family == "multiple_choice":
+        return f"{question}\nA. yes\nB. no\nC. perhaps\nAnswer: C\n"
+    return f"{question}\nAnswer: never"
+
+
+@pytest.mark.parametrize(("family", "answer"), [("multiple_choice", "C"), ("text", "never")])
+def test_what_the_teacher_answers_is_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, answer: str
+) -> None:
+    splits: Sequence[tuple[str, str, int]] = (("SEEDS", "tree", N_SEEDS), ("DEV", "house", 1), ("TEST", "road", 2))
+    for split, name, n in splits:
+        monkeypatch.setattr(fake_runs, split, data(family, name, n))
+    teacher = FakeTeacher(lambda request: written(family, request))
+    student = SilentStudent(lambda example, segment: False)
+    config = configuration(task__family=family, task__labels=[], loop__iterations=1)
+    with run_of(tmp_path, config, teacher, student) as run:
+        llm2llm(run)
+    assert len(teacher.requests) == N_SEEDS
+    found = rows(tmp_path, "SELECT question, answer FROM examples WHERE origin = 'augmented'")
+    assert [row[1] for row in found] == [answer] * N_SEEDS
+    marks = "\n(A) yes\n(B) no\n(C) perhaps" if family == "multiple_choice" else "?"  # as the seeds have them
+    assert all(row[0].endswith(marks) for row in found)
+    last = student.segments[-1].examples
+    assert len(last) == 2 * N_SEEDS
+    assert sum(example.completion == f" {answer}" for example in last) == N_SEEDS

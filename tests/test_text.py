@@ -1,0 +1,187 @@
+"""Free answers: which ones say the same, grading, what the teacher is shown, what is read out of its reply."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from llm2llm_local.config import TaskConfig
+from llm2llm_local.records import (
+    DataRow,
+    Example,
+    Failure,
+    FinishReason,
+    NewExample,
+    Origin,
+    Outcome,
+    Reply,
+    Split,
+    Unparsed,
+)
+from llm2llm_local.tasks.base import PromptBuilder, PromptStyle
+from llm2llm_local.tasks.families import make_task
+from llm2llm_local.tasks.text import TextTask, same_answer
+
+TASK = TextTask(PromptBuilder("Question", "Answer"), "Answer in a few words.")
+FAILING = Example(1, "train/0", Split.TRAIN, Origin.SEED, "Where is the Louvre?", "in Paris")
+OTHER = Example(2, "train/1", Split.TRAIN, Origin.SEED, "Who wrote Faust?", "Goethe")
+
+
+def reply(text: str, reason: FinishReason = FinishReason.STOP) -> Reply:
+    return Reply(text, reason, 1, 1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Paris", "paris."),
+        ("The Louvre", "louvre"),
+        ("a well-known man", "well known man"),
+        ("don't know", "dont know"),
+        ("“Faust”", "'Faust'"),
+        ("U.S.A.", "USA"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("new\u00a0york", "New  York"),
+        ("Straße", "STRASSE"),
+        ("1,000 ships", "1000 ships"),
+        ("1,000", "1000.0"),
+        ("$5", "5 dollars"),
+        ("½", "0.5"),
+        ("1990–1995", "1990-1995"),
+        ("−5 degrees", "-5 degrees"),
+        ("the", "The"),
+        ("…", "…"),
+    ],
+)
+def test_answers_that_say_the_same(one: str, other: str) -> None:
+    assert same_answer(one, other)
+    assert same_answer(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Paris", "London"),
+        ("-5", "5"),
+        ("1/2", "12"),
+        ("3.5", "35"),
+        ("3.5 metres long", "35 metres long"),
+        ("-5 degrees outside", "5 degrees outside"),
+        ("12 Monkeys", "12"),
+        ("vitamin A", "vitamin"),
+        ("C#", "C"),
+        ("C++", "C"),
+        ("5%", "5"),
+        ("…", "?"),
+        ("re-sign", "resign"),
+        ("the", "a"),
+    ],
+)
+def test_answers_that_do_not(one: str, other: str) -> None:
+    assert not same_answer(one, other)
+    assert not same_answer(other, one)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "outcome", "predicted"),
+    [
+        (" In Paris.", FinishReason.STOP, Outcome.CORRECT, "In Paris."),
+        (" in London", FinishReason.STOP, Outcome.WRONG, "in London"),
+        (" in Paris\n\nQuestion: Who", FinishReason.STOP, Outcome.CORRECT, "in Paris"),
+        (" in Paris\nQuestion: Who", FinishReason.LENGTH, Outcome.CORRECT, "in Paris"),
+        (" in Paris", FinishReason.LENGTH, Outcome.TRUNCATED, None),
+        (" \u200b\n", FinishReason.STOP, Outcome.UNPARSED, None),
+    ],
+)
+def test_grading(text: str, reason: FinishReason, outcome: Outcome, predicted: str | None) -> None:
+    grade = TASK.grade(reply(text, reason), "in Paris")
+    assert (grade.outcome, grade.predicted_answer) == (outcome, predicted)
+
+
+def test_the_configuration_makes_the_task_and_any_row_will_do() -> None:
+    seeds = [DataRow("q", "a", "f", 1)]
+    task = make_task(TaskConfig(family="text", question_name="Q", answer_name="A"), seeds)
+    task.validate(seeds[0])
+    assert task.choices == ()
+    assert task.prompts.example("q", "a") == "Q: q\nA: a"
+    assert task.is_same_kind(FAILING, OTHER)
+
+
+def test_a_completion_prompt_is_a_list_to_continue() -> None:
+    prompt = TASK.teacher_prompt(
+        Failure(FAILING, "Rome"), [OTHER], [NewExample("Where is Big Ben?", "in London")], "completion",
+        show_student_answer=True,
+    )  # fmt: skip
+    assert prompt.completion == (
+        "Answer in a few words.\n\nQuestion: Where is Big Ben?\nAnswer: in London\n\n"
+        "Question: Who wrote Faust?\nAnswer: Goethe\n\n"
+        "A student answered the following wrongly with Rome:\n\nQuestion: Where is the Louvre?\nAnswer: in Paris\n\n"
+        "Question:"
+    )
+    assert (prompt.messages, prompt.stop) == ((), ("\nQuestion:",))
+
+
+@pytest.mark.parametrize("style", ["chat", "completion"])
+def test_the_students_answer_is_shown_only_when_wanted(style: PromptStyle) -> None:
+    prompt = TASK.teacher_prompt(Failure(FAILING, "Rome"), [], [], style, show_student_answer=False)
+    assert "Rome" not in prompt.completion + "".join(message.content for message in prompt.messages)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " Where is Big Ben?\nAnswer: in London",
+        "Question: Where is Big Ben?\nAnswer: in London\n",
+        "Here you are!\n\n**Question:** Where is Big Ben?\n**Answer:** in London",
+        "Question: Where is Big Ben?\nAnswer: in London\n\nQuestion: Where",
+    ],
+)
+def test_a_reply_is_read(text: str) -> None:
+    assert TASK.parse_reply(Failure(FAILING, None), reply(text)) == NewExample("Where is Big Ben?", "in London")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "problem"),
+    [
+        ("Where is Big Ben?", FinishReason.STOP, "no answer"),
+        ("Where is Big Ben?\nAnswer:\nQuestion: Who?", FinishReason.STOP, "no answer"),
+        ("Where is Big Ben?\nAnswer: in Lon", FinishReason.LENGTH, "cut off at the token limit"),
+        ("\nAnswer: in London", FinishReason.STOP, "empty question"),
+    ],
+)
+def test_a_reply_that_holds_no_example_has_a_reason(text: str, reason: FinishReason, problem: str) -> None:
+    assert TASK.parse_reply(Failure(FAILING, None), reply(text, reason)) == Unparsed(problem)
+
+
+def test_a_reply_that_runs_on_past_its_answer_counts() -> None:
+    text = " Where is Big Ben?\nAnswer: in London\n\nQuestion: Wh"
+    new = TASK.parse_reply(Failure(FAILING, None), reply(text, FinishReason.LENGTH))
+    assert new == NewExample("Where is Big Ben?", "in London")
+
+
+def test_an_answer_without_words_is_a_defect() -> None:
+    assert TASK.defect(NewExample("Where?", "…")) == "no words in the answer"
+    assert TASK.defect(NewExample("Where?", "42")) is None
+
+
+@pytest.mark.parametrize("style", ["chat", "completion"])
+def test_a_ballot_hides_the_answer(style: PromptStyle) -> None:
+    ballot = TASK.ballot(NewExample("Where is Big Ben?", "in London"), [OTHER], style, random.Random(0))
+    text = ballot.prompt.completion + "".join(message.content for message in ballot.prompt.messages)
+    assert "Where is Big Ben?" in text
+    assert "Goethe" in text
+    assert "London" not in text
+    assert (ballot.choices, ballot.intended) == ((), None)
+
+
+def test_what_a_ballot_says_is_compared_with_the_answer() -> None:
+    new = NewExample("Where is Big Ben?", "in London")
+    assert TASK.agrees(reply("**Answer:** In London."), new) == ("In London.", True)
+    assert TASK.agrees(reply(" in Paris"), new) == ("in Paris", False)
+    assert TASK.agrees(reply(" in Lon", FinishReason.LENGTH), new) == (None, None)
+
+
+def test_planted_answers_are_wrong() -> None:
+    assert TASK.wrong_answers(FAILING, [FAILING, OTHER], random.Random(0)) == ["Goethe"]
+    assert TASK.wrong_answers(FAILING, [FAILING], random.Random(0)) == ["not in Paris"]
