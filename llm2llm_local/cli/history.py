@@ -11,7 +11,7 @@ import click
 
 from .. import terminal
 from .arguments import ID, JSON, RUN, whole_number
-from .printing import print_report, printed_json, writable_json
+from .printing import print_report, printed_json, wide_console, writable_json
 
 
 @click.command()
@@ -46,6 +46,34 @@ def report(workspace: Path, run: int | None, as_json: bool) -> None:
     with open_reader(workspace) as connection:
         run = require_run(connection, run)
     print_report(workspace, run, as_json)
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", type=ID, nargs=-1, required=True)
+@JSON
+@click.pass_obj
+def compare(workspace: Path, runs: tuple[int, ...], as_json: bool) -> None:
+    """The results of RUNs side by side, each tested against the first on the same test rows.
+
+    A run's result is its last graded student. Accuracy is with its 95% Wilson interval; the difference to the first RUN
+    is tested by McNemar's exact test. Runs that differ in nothing but loop.rng_seed are also told as mean and spread.
+    """
+    from ..report.compare import compare as compared
+    from ..report.results import run_cost
+    from ..store.reader import open_reader, require_run
+
+    repeated = [run for place, run in enumerate(runs) if run in runs[:place]]
+    if repeated:
+        raise click.UsageError(f"run {repeated[0]} is named more than once")
+    with open_reader(workspace) as connection:
+        comparison = compared(connection, [require_run(connection, run) for run in runs])
+        costs = {run.run_id: run_cost(connection, run.run_id) for run in comparison.runs}
+    from ..report.compare_output import comparison_document, print_comparison
+
+    if as_json:
+        click.echo(printed_json(comparison_document(comparison, costs)))
+    else:
+        print_comparison(comparison, costs, wide_console())
 
 
 @click.command()

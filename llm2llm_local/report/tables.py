@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ..counted import counted
+from .columns import column_tables
 from .plain import plain, shortened
 from .summary import STAGES, IterationSummary, RunSummary
-from .wilson import Accuracy
+from .wilson import Accuracy, with_interval
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
@@ -28,10 +29,10 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
     parts: list[RenderableType] = [heading]
     if summary.status_detail:
         parts.append(Text(plain(summary.status_detail)))
-    parts += _tables(_figures(summary), width)
+    parts += column_tables(_figures(summary), width)
     seconds = _seconds(summary)
     if len(seconds) > 1:
-        parts += _tables(seconds, width)
+        parts += column_tables(seconds, width)
     if summary.rejections:
         parts.append(_rejections(summary))
     parts += [Text(note) for note in _notes(summary)]
@@ -49,7 +50,7 @@ def _figures(summary: RunSummary) -> list[list[str]]:
         ["accepted", *(_NOT_YET if row.accepted is None else str(row.accepted) for row in rows)],
         ["seeds", *(_accuracy(row, "train", _percent) for row in rows)],
         ["dev", *(_accuracy(row, "dev", _percent) for row in rows)],
-        ["test (95% interval)", *(_accuracy(row, "test", _with_interval) for row in rows)],
+        ["test (95% interval)", *(_accuracy(row, "test", with_interval) for row in rows)],
     ]
 
 
@@ -64,31 +65,6 @@ def _seconds(summary: RunSummary) -> list[list[str]]:
             if any(row.seconds.get(stage, 0) >= 0.05 for row in rows)
         ),
     ]
-
-
-def _tables(columns: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
-    """One table, or several when it would be wider than `width`; each begins with the first column."""
-    key, *others = columns
-    taken = [key]
-    for column in others:
-        if len(taken) > 1 and sum(_width(one) + 1 for one in [*taken, column]) - 1 > width:
-            yield _table(taken)
-            taken = [key]
-        taken.append(column)
-    yield _table(taken)
-
-
-def _table(columns: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column[0], justify="right", no_wrap=True, min_width=_width(column))
-    for row in zip(*(column[1:] for column in columns), strict=True):
-        table.add_row(*row)
-    return table
-
-
-def _width(cells: Sequence[str]) -> int:
-    return max(len(cell) for cell in cells)
 
 
 def _rejections(summary: RunSummary) -> Table:
@@ -157,7 +133,3 @@ def _accuracy(row: IterationSummary, split: str, shown: Callable[[Accuracy], str
 
 def _percent(accuracy: Accuracy) -> str:
     return f"{accuracy.share:.1%}"
-
-
-def _with_interval(accuracy: Accuracy) -> str:
-    return f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})"

@@ -38,3 +38,8 @@ def wilson(n_correct: int, n: int) -> Accuracy:
     low = 0.0 if n_correct == 0 else centre - reach
     high = 1.0 if n_correct == n else centre + reach
     return Accuracy(n, n_correct, low, high)
+
+
+def with_interval(accuracy: Accuracy) -> str:
+    """`52.4% (44.8%–60.0%)`."""
+    return f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})"
