@@ -35,6 +35,7 @@ def add_answering_run(
     students: Sequence[Answers],
     new: Sequence[Rows] = (),
     rng_seed: int = 0,
+    forked_from_run_id: int | None = None,
     **config: Any,
 ) -> RunStore:
     """A run whose student of iteration i answers as `students[i]` says, and rightly where that says nothing.
@@ -44,7 +45,7 @@ def add_answering_run(
     names with __ for the dot.
     """
     fields = {**CONFIG_BY_HAND, "loop.rng_seed": rng_seed, **{k.replace("__", "."): v for k, v in config.items()}}
-    run = add_run(store, config=json.dumps(fields), rng_seed=rng_seed)
+    run = add_run(store, config=json.dumps(fields), rng_seed=rng_seed, forked_from_run_id=forked_from_run_id)
     with run.transaction():
         for split, of_split in rows.items():
             run.add_data(split, [DataRow(*row, f"{split}.jsonl", n) for n, row in enumerate(of_split, start=1)])

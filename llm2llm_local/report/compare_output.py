@@ -16,12 +16,12 @@ from .compare import Comparison, Repetitions, RunFigures
 from .duration import duration
 from .plain import shortened
 from .results import Paired, RunCost, RunResult
+from .statistics import p_text
 from .wilson import with_interval
 
 _NONE = "–"
 _NOT_YET = "…"
 _CELLS_OF_VALUE = 24
-_LEAST_P_SHOWN = 0.001
 
 
 def print_comparison(comparison: Comparison, costs: Mapping[int, RunCost], console: Console) -> None:
@@ -167,10 +167,6 @@ def _of_pairs(runs: Sequence[RunFigures], shown: Callable[[Paired], str]) -> Ite
 
 def _accuracy(result: RunResult, split: Split) -> str:
     return with_interval(result.accuracy[split]) if split in result.accuracy else _NONE
-
-
-def p_text(p: float) -> str:
-    return f"<{_LEAST_P_SHOWN}" if p < _LEAST_P_SHOWN else f"{p:.3f}"
 
 
 def _count(n: int | None) -> str:

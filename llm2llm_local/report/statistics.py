@@ -9,6 +9,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_LEAST_P_SHOWN = 0.001
+
 
 def mcnemar(gained: int, lost: int) -> float:
     """The two-sided p-value of McNemar's exact test (McNemar 1947, Psychometrika 12:153).
@@ -22,6 +24,10 @@ def mcnemar(gained: int, lost: int) -> float:
         term = term * (n - k) // (k + 1)
         ways += term
     return min(1.0, 2 * ways / 2**n)
+
+
+def p_text(p: float) -> str:
+    return f"<{_LEAST_P_SHOWN}" if p < _LEAST_P_SHOWN else f"{p:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
