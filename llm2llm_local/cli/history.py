@@ -79,16 +79,36 @@ def compare(workspace: Path, runs: tuple[int, ...], as_json: bool) -> None:
 @click.command()
 @RUN
 @click.option("--iteration", type=whole_number(0), help="Of which student; by default the newest that is graded.")
+@click.option(
+    "--flips",
+    is_flag=True,
+    help="Instead: the right answers that each student lost, on test, dev and seeds, with the new examples nearest to "
+    "them that have the wrong answer; of every student, or of --iteration.",
+)
 @JSON
 @click.pass_obj
-def failures(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
+def failures(workspace: Path, run: int | None, iteration: int | None, flips: bool, as_json: bool) -> None:
     """The training examples that the student gets wrong."""
+    if flips:
+        _print_flips(workspace, run, iteration, as_json)
+        return
     from ..report.failures import failure_lines, failures_of
     from ..store.reader import open_reader, require_run
 
     with open_reader(workspace) as connection:
         listing = failures_of(connection, require_run(connection, run), iteration)
     click.echo(printed_json(listing) if as_json else "\n".join(failure_lines(listing)))
+
+
+def _print_flips(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
+    import dataclasses
+
+    from ..report.flips import flip_lines, flips_of
+    from ..store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        found = flips_of(connection, require_run(connection, run), iteration)
+    click.echo(printed_json([dataclasses.asdict(one) for one in found]) if as_json else "\n".join(flip_lines(found)))
 
 
 @click.command()
