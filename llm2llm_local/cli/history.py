@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from .. import terminal
 from .arguments import ID, JSON, RUN, whole_number
@@ -38,14 +39,69 @@ def status(workspace: Path, run: int | None, as_json: bool) -> None:
 @click.command()
 @RUN
 @JSON
-@click.pass_obj
-def report(workspace: Path, run: int | None, as_json: bool) -> None:
+@click.option(
+    "--reference",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="SEED_FILE EVAL_DIR",
+    help="Instead of a run: results of LLM2LLM's published code, in EVAL_DIR/step_*, with the questions and gold "
+    "answers of SEED_FILE (.json or .jsonl), graded anew.",
+)
+@click.option(
+    "--results-file-name",
+    default="test_0.jsonl",
+    show_default=True,
+    metavar="NAME",
+    help="Of --reference: which files to read.",
+)
+@click.option("--family", metavar="NAME", help="Of --reference: the kind of task; by default as the answers look.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT",
+    help="Of --reference: also write path, correct, matched and accuracy to this file.",
+)
+@click.pass_context
+def report(
+    context: click.Context,
+    run: int | None,
+    as_json: bool,
+    reference: tuple[Path, Path] | None,
+    results_file_name: str,
+    family: str | None,
+    csv_file: Path | None,
+) -> None:
     """The figures of RUN, by default the newest, iteration by iteration."""
+    if reference is not None:
+        if run is not None:
+            raise click.UsageError("--reference is about no run of this store")
+        _report_reference(*reference, results_file_name, family, csv_file, as_json=as_json)
+        return
+    for option in context.command.params:
+        is_given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if option.name in ("results_file_name", "family", "csv_file") and is_given:
+            raise click.UsageError(f"{option.opts[0]} goes with --reference only")
     from ..store.reader import open_reader, require_run
 
-    with open_reader(workspace) as connection:
+    with open_reader(context.obj) as connection:
         run = require_run(connection, run)
-    print_report(workspace, run, as_json)
+    print_report(context.obj, run, as_json)
+
+
+def _report_reference(
+    seed_file: Path, folder: Path, name: str, family: str | None, csv_file: Path | None, *, as_json: bool
+) -> None:
+    from ..reference.grading import reference_report
+    from ..reference.output import csv_text, print_reference, reference_document
+
+    found = reference_report(seed_file, folder, name, family)
+    if csv_file is not None:
+        csv_file.write_text(csv_text(found), encoding="utf-8")
+    if as_json:
+        click.echo(printed_json(reference_document(found)))
+    else:
+        print_reference(found, wide_console())
 
 
 @click.command()

@@ -161,7 +161,7 @@ def _of_results(runs: Sequence[RunFigures], shown: Callable[[RunResult], str]) -
 
 
 def _of_pairs(runs: Sequence[RunFigures], shown: Callable[[Paired], str]) -> Iterator[str]:
-    pairs = (run.result and run.result.paired for run in runs)
+    pairs = (None if run.result is None else run.result.paired for run in runs)
     return (_NONE if pair is None else shown(pair) for pair in pairs)
 
 

@@ -23,7 +23,8 @@ def mcnemar(gained: int, lost: int) -> float:
     for k in range(fewer):
         term = term * (n - k) // (k + 1)
         ways += term
-    return min(1.0, 2 * ways / 2**n)
+    throws: int = 2**n
+    return min(1.0, 2 * ways / throws)
 
 
 def p_text(p: float) -> str:

@@ -138,8 +138,9 @@ class CompareScreen(HistoryScreen):
         holder = self.query_one("#results-holder")
         if not holder.children:
             holder.mount(ResultsPlot(id="results-plot"))
-        results = tuple((run.run_id, run.result and run.result.accuracy.get(split)) for run in comparison.runs)
-        self.query_one(ResultsPlot).show(RunResults(split, results))
+        results = ((run.run_id, {} if run.result is None else run.result.accuracy) for run in comparison.runs)
+        shown = tuple((run_id, accuracy.get(split)) for run_id, accuracy in results)
+        self.query_one(ResultsPlot).show(RunResults(split, shown))
 
     def _paint_results(self, comparison: Comparison, split: Split) -> None:
         table = self.query_one("#results", FittedTable)
