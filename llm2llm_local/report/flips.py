@@ -104,7 +104,14 @@ def _flips(connection: sqlite3.Connection, run_id: int, before: int, now: int) -
     counts = Counter((row["split"], row["is_correct"]) for row in changed)
     lost, gained = ({split: counts[split, is_correct] for split in Split} for is_correct in (0, 1))
     answers = (
-        LostAnswer(split, *tuple(row)[2:], _suspects(new, row["question"], row["predicted_answer"]))
+        LostAnswer(
+            split=split,
+            example_id=row["id"],
+            question=row["question"],
+            answer=row["answer"],
+            predicted_answer=row["predicted_answer"],
+            suspects=_suspects(new, row["question"], row["predicted_answer"]),
+        )
         for split in _NAMES
         for row in changed
         if row["split"] == split and not row["is_correct"]
