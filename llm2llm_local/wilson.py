@@ -45,3 +45,8 @@ def interval(share: float, n: int) -> tuple[float, float]:
     low = 0.0 if share == 0 else centre - reach
     high = 1.0 if share == 1 else centre + reach
     return low, high
+
+
+def with_interval(accuracy: Accuracy) -> str:
+    """`52.4% (44.8%–60.0%)`."""
+    return f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from compared_runs import add_answering_run
 from plans import assert_indexed
 from screens import SMALL, AppPilot, opened, press, said, settled, shown, until
 from textual.widgets import DataTable
@@ -141,12 +142,34 @@ async def test_d_shows_the_other_splits(workspace: Path) -> None:
         assert "test accuracy" in shown(pilot)
 
 
+async def test_results_are_plotted_with_their_intervals_and_tested(tmp_path: Path) -> None:
+    rows = {Split.TRAIN: [("seed", "a")], Split.TEST: [(f"test {n}", "a") for n in range(10)]}
+    with Store(tmp_path) as store:
+        add_answering_run(store, rows, [{f"test {n}": "b" for n in range(6)}])
+        add_answering_run(store, rows, [{}, {"test 0": "b"}], [[("new 1", "a")]], forked_from_run_id=1)
+        add_run(store)
+    async with opened(tmp_path, "compare", run_id=2) as pilot:
+        await press(pilot, "space")
+        pilot.app.screen.query_one("Tabs").focus()
+        await press(pilot, "right")
+        assert _rows(pilot, "#results") == [
+            ["● run 1", "40.0% (16.8–68.7)", "–", "–", "–", "–", "0", "1"],
+            ["▲ run 2", "90.0% (59.6–98.2)", "+50.0", "5", "0", "0.062", "1", "3"],
+            ["■ run 3", "not graded", "", "", "", "", "", ""],
+        ]
+        await until(pilot, lambda: shown(pilot).count("│") > 10)
+        assert "test accuracy (95% interval); test rows against run 1" in shown(pilot)
+        await press(pilot, "d")
+        assert _rows(pilot, "#results")[1][:2] == ["▲ run 2", "100.0% (20.7–100.0)"]
+        assert "train accuracy (95% interval); test rows against run 1" in shown(pilot)
+
+
 async def test_differences_are_shown_as_text(workspace: Path) -> None:
     async with opened(workspace, "compare", run_id=1) as pilot:
         pilot.app.screen.query_one(RunList).focus()
         await press(pilot, "space")
         pilot.app.screen.query_one("Tabs").focus()
-        await press(pilot, "right")
+        await press(pilot, "right", "right")
         assert "4 settings differ" not in shown(pilot)
         assert "3 settings differ" in shown(pilot)
         rows = {row[0]: row[1:] for row in _rows(pilot, "#differences")}

@@ -69,6 +69,15 @@ async def test_a_screen_looks_as_before(store: Path, mode: str, size: tuple[int,
         await assert_looks_as_before(pilot, f"{mode}-{size[0]}x{size[1]}")
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_results_of_compared_runs_look_as_before(store: Path, size: tuple[int, int]) -> None:
+    async with opened(store, "compare", size=size) as pilot:
+        await press(pilot, "down", "space", "down", "space")
+        pilot.app.screen.query_one("Tabs").focus()
+        await press(pilot, "right")
+        await assert_looks_as_before(pilot, f"compare-results-{size[0]}x{size[1]}")
+
+
 async def test_the_light_theme_looks_as_before(store: Path) -> None:
     async with opened(store, "dashboard", size=LARGE) as pilot:
         await press(pilot, "t")

@@ -20,7 +20,7 @@ from click.core import ParameterSource
 from .. import __version__, airgap, terminal
 from ..errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
 from .arguments import JSON, whole_number
-from .history import failures, lineage, query, report, status
+from .history import compare, failures, lineage, query, report, status
 from .preparing import config, doctor, init, models
 from .printing import printed_json
 from .runs import delete, fork, pause, resume, run, stop, tui
@@ -103,7 +103,7 @@ def _bring_up_to_date(workspace: Path) -> None:
 for _commands in (
     (init, models, doctor, config),
     (run, resume, fork, tui, pause, stop, delete),
-    (status, report, failures, lineage, query),
+    (status, report, compare, failures, lineage, query),
 ):
     for _command in _commands:
         cli.add_command(_command)

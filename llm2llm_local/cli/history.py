@@ -8,10 +8,11 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from .. import terminal
 from .arguments import ID, JSON, RUN, whole_number
-from .printing import print_report, printed_json, writable_json
+from .printing import print_report, printed_json, wide_console, writable_json
 
 
 @click.command()
@@ -38,29 +39,132 @@ def status(workspace: Path, run: int | None, as_json: bool) -> None:
 @click.command()
 @RUN
 @JSON
-@click.pass_obj
-def report(workspace: Path, run: int | None, as_json: bool) -> None:
+@click.option(
+    "--reference",
+    nargs=2,
+    type=click.Path(path_type=Path),
+    metavar="SEED_FILE EVAL_DIR",
+    help="Instead of a run: results of LLM2LLM's published code, in EVAL_DIR/step_*, with the questions and gold "
+    "answers of SEED_FILE (.json or .jsonl), graded anew.",
+)
+@click.option(
+    "--results-file-name",
+    default="test_0.jsonl",
+    show_default=True,
+    metavar="NAME",
+    help="Of --reference: which files to read.",
+)
+@click.option("--family", metavar="NAME", help="Of --reference: the kind of task; by default as the answers look.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT",
+    help="Of --reference: also write path, correct, matched and accuracy to this file.",
+)
+@click.pass_context
+def report(
+    context: click.Context,
+    run: int | None,
+    as_json: bool,
+    reference: tuple[Path, Path] | None,
+    results_file_name: str,
+    family: str | None,
+    csv_file: Path | None,
+) -> None:
     """The figures of RUN, by default the newest, iteration by iteration."""
+    if reference is not None:
+        if run is not None:
+            raise click.UsageError("--reference is about no run of this store")
+        _report_reference(*reference, results_file_name, family, csv_file, as_json=as_json)
+        return
+    for option in context.command.params:
+        is_given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if option.name in ("results_file_name", "family", "csv_file") and is_given:
+            raise click.UsageError(f"{option.opts[0]} goes with --reference only")
     from ..store.reader import open_reader, require_run
 
-    with open_reader(workspace) as connection:
+    with open_reader(context.obj) as connection:
         run = require_run(connection, run)
-    print_report(workspace, run, as_json)
+    print_report(context.obj, run, as_json)
+
+
+def _report_reference(
+    seed_file: Path, folder: Path, name: str, family: str | None, csv_file: Path | None, *, as_json: bool
+) -> None:
+    from ..reference.grading import reference_report
+    from ..reference.output import csv_text, print_reference, reference_document
+
+    found = reference_report(seed_file, folder, name, family)
+    if csv_file is not None:
+        csv_file.write_text(csv_text(found), encoding="utf-8")
+    if as_json:
+        click.echo(printed_json(reference_document(found)))
+    else:
+        print_reference(found, wide_console())
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", type=ID, nargs=-1, required=True)
+@JSON
+@click.pass_obj
+def compare(workspace: Path, runs: tuple[int, ...], as_json: bool) -> None:
+    """The results of RUNs side by side, each tested against the first on the same test rows.
+
+    A run's result is its last graded student. Accuracy is with its 95% Wilson interval; the difference to the first RUN
+    is tested by McNemar's exact test. Runs that differ in nothing but loop.rng_seed are also told as mean and spread.
+    """
+    from ..report.compare import compare as compared
+    from ..report.results import run_cost
+    from ..store.reader import open_reader, require_run
+
+    repeated = [run for place, run in enumerate(runs) if run in runs[:place]]
+    if repeated:
+        raise click.UsageError(f"run {repeated[0]} is named more than once")
+    with open_reader(workspace) as connection:
+        comparison = compared(connection, [require_run(connection, run) for run in runs])
+        costs = {run.run_id: run_cost(connection, run.run_id) for run in comparison.runs}
+    from ..report.compare_output import comparison_document, print_comparison
+
+    if as_json:
+        click.echo(printed_json(comparison_document(comparison, costs)))
+    else:
+        print_comparison(comparison, costs, wide_console())
 
 
 @click.command()
 @RUN
 @click.option("--iteration", type=whole_number(0), help="Of which student; by default the newest that is graded.")
+@click.option(
+    "--flips",
+    is_flag=True,
+    help="Instead: the right answers that each student lost, on test, dev and seeds, with the new examples nearest to "
+    "them that have the wrong answer; of every student, or of --iteration.",
+)
 @JSON
 @click.pass_obj
-def failures(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
+def failures(workspace: Path, run: int | None, iteration: int | None, flips: bool, as_json: bool) -> None:
     """The training examples that the student gets wrong."""
+    if flips:
+        _print_flips(workspace, run, iteration, as_json)
+        return
     from ..report.failures import failure_lines, failures_of
     from ..store.reader import open_reader, require_run
 
     with open_reader(workspace) as connection:
         listing = failures_of(connection, require_run(connection, run), iteration)
     click.echo(printed_json(listing) if as_json else "\n".join(failure_lines(listing)))
+
+
+def _print_flips(workspace: Path, run: int | None, iteration: int | None, as_json: bool) -> None:
+    import dataclasses
+
+    from ..report.flips import flip_lines, flips_of
+    from ..store.reader import open_reader, require_run
+
+    with open_reader(workspace) as connection:
+        found = flips_of(connection, require_run(connection, run), iteration)
+    click.echo(printed_json([dataclasses.asdict(one) for one in found]) if as_json else "\n".join(flip_lines(found)))
 
 
 @click.command()

@@ -6,9 +6,12 @@ import codecs
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def print_report(workspace: Path, run_id: int, as_json: bool) -> None:
@@ -22,11 +25,16 @@ def print_report(workspace: Path, run_id: int, as_json: bool) -> None:
     if as_json:
         click.echo(printed_json(dataclasses.asdict(summary)))
         return
-    from rich.console import Console
-
     from ..report.tables import print_summary
 
-    print_summary(summary, Console(highlight=False, width=None if sys.stdout.isatty() else 160))
+    print_summary(summary, wide_console())
+
+
+def wide_console() -> Console:
+    """Standard output for tables: as wide as the terminal, and wide enough where there is none."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def printed_json(value: Any) -> str:

@@ -1,14 +1,23 @@
-"""What sets runs apart: their settings and models, how their students did, and on how much data they trained."""
+"""What sets runs apart: their settings and models, how their students did, and on how much data they trained.
+
+The first run is what the others are compared with. Runs that differ in nothing but `loop.rng_seed` are repetitions of
+one another: how far their figures lie apart says how much of a difference is chance.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..records import Split
 from .curves import AccuracyCurve, accuracies
+from .results import RowKey, RunResult, right_rows, run_result
+from .statistics import Spread, spread
+
+_RNG_SEED = "loop.rng_seed"
 
 ABSENT = "—"
 """Stands for a field that a run of an older version doesn't have."""
@@ -24,11 +33,23 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """A run's curves by split, and iteration → number of training examples."""
+    """A run's curves by split, iteration → number of training examples, and what it came to (None: nothing yet)."""
 
     run_id: int
     accuracy: Mapping[Split, AccuracyCurve]
     training_sizes: Mapping[int, int]
+    result: RunResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repetitions:
+    """Runs with a result that share everything but `loop.rng_seed`, two or more, and the spread of their accuracy by
+    split. A run whose rng_seed another has too is that run once more, so it isn't counted.
+    """
+
+    run_ids: tuple[int, ...]
+    rng_seeds: tuple[int, ...]
+    accuracy: Mapping[Split, Spread]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,7 @@ class Comparison:
 
     runs: tuple[RunFigures, ...]
     differences: tuple[Difference, ...]
+    repetitions: tuple[Repetitions, ...]
 
     def splits(self) -> tuple[Split, ...]:
         """Those with a figure in any run, the most telling first."""
@@ -45,13 +67,27 @@ class Comparison:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What a run was begun with: the fields that are shown, and all there is to tell it from others."""
+
+    fields: Mapping[str, str]
+    without_rng_seed: object
+    rng_seed: int
+
+
 def compare(connection: sqlite3.Connection, run_ids: Sequence[int]) -> Comparison:
     """The runs with these ids, in this order; those that have been deleted meanwhile are left out."""
-    settings = {run_id: fields for run_id in run_ids if (fields := _settings(connection, run_id)) is not None}
-    runs = tuple(
-        RunFigures(run_id, accuracies(connection, run_id), _training_sizes(connection, run_id)) for run_id in settings
-    )
-    return Comparison(runs, _differences(list(settings.values())))
+    setups = {run_id: setup for run_id in run_ids if (setup := _setup(connection, run_id)) is not None}
+    first: tuple[int, Mapping[RowKey, bool]] | None = None
+    runs: list[RunFigures] = []
+    for run_id in setups:
+        curves = accuracies(connection, run_id)
+        result = run_result(connection, run_id, curves, first)
+        runs.append(RunFigures(run_id, curves, _training_sizes(connection, run_id), result))
+        if first is None and len(setups) > 1:
+            first = run_id, right_rows(connection, run_id)
+    return Comparison(tuple(runs), _differences([one.fields for one in setups.values()]), _repetitions(runs, setups))
 
 
 def _differences(settings: Sequence[Mapping[str, str]]) -> tuple[Difference, ...]:
@@ -60,25 +96,49 @@ def _differences(settings: Sequence[Mapping[str, str]]) -> tuple[Difference, ...
     return tuple(row for row in rows if len(set(row.values)) > 1)
 
 
-def _settings(connection: sqlite3.Connection, run_id: int) -> dict[str, str] | None:
+def _repetitions(runs: Sequence[RunFigures], setups: Mapping[int, _Setup]) -> tuple[Repetitions, ...]:
+    groups: dict[object, dict[int, tuple[int, RunResult]]] = defaultdict(dict)
+    for run in runs:
+        setup = setups[run.run_id]
+        if run.result is not None:
+            groups[setup.without_rng_seed].setdefault(setup.rng_seed, (run.run_id, run.result))
+    return tuple(_spread_over(group) for group in groups.values() if len(group) > 1)
+
+
+def _spread_over(group: Mapping[int, tuple[int, RunResult]]) -> Repetitions:
+    """`group`: rng_seed → run and its result."""
+    results = [result for _, result in group.values()]
+    shares = {split: [one.accuracy[split].share for one in results if split in one.accuracy] for split in Split}
+    return Repetitions(
+        tuple(run_id for run_id, _ in group.values()),
+        tuple(group),
+        {split: spread(figures) for split, figures in shares.items() if figures},
+    )
+
+
+def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     """The configuration field by field, and what the models were: the same path can hold another model."""
     row = connection.execute(
-        "SELECT r.config, r.labels, t.name, t.quantization, t.sha256, s.name, s.quantization, s.sha256 "
+        "SELECT r.config, r.labels, t.name, t.quantization, t.sha256, s.name, s.quantization, s.sha256, "
+        "r.fingerprint_fields, r.rng_seed "
         "FROM runs r JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
         "WHERE r.run_id = ?",
         [run_id],
     ).fetchone()
     if row is None:
         return None
-    fields = {name: _text(value) for name, value in json.loads(row[0]).items()}
-    return {
-        **fields,
+    fields = {
+        **{name: _text(value) for name, value in json.loads(row[0]).items()},
         "labels": ", ".join(json.loads(row[1])),
         "teacher": f"{row[2]} {row[3]}",
         "teacher sha256": row[4],
         "student": f"{row[5]} {row[6]}",
         "student sha256": row[7],
     }
+    # These tell what the configuration can't: what is in the data, the code and its packages.
+    fingerprint = {name: _text(value) for name, value in json.loads(row[8]).items()}
+    everything = (frozenset(one for one in part.items() if one[0] != _RNG_SEED) for part in (fields, fingerprint))
+    return _Setup(fields, tuple(everything), row[9])
 
 
 def _text(value: object) -> str:

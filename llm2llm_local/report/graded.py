@@ -12,3 +12,9 @@ def graded_iterations(connection: sqlite3.Connection, run_id: int) -> list[int]:
         [run_id],
     )
     return [row[0] for row in rows]
+
+
+def chosen_iteration(connection: sqlite3.Connection, run_id: int) -> int | None:
+    """The iteration whose student is the run's result: the last one that was graded. None: there is none yet."""
+    graded = graded_iterations(connection, run_id)
+    return graded[-1] if graded else None

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..counted import counted
-from ..wilson import Accuracy
+from ..wilson import Accuracy, with_interval
+from .columns import column_tables
 from .duration import duration
 from .growth import IterationGrowth
 from .plain import plain, shortened
@@ -33,13 +34,13 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
     parts: list[RenderableType] = [heading]
     if summary.status_detail:
         parts.append(Text(plain(summary.status_detail)))
-    parts += _tables(_figures(summary), width)
+    parts += column_tables(_figures(summary), width)
     seconds = _seconds(summary)
     if len(seconds) > 1:
-        parts += _tables(seconds, width)
+        parts += column_tables(seconds, width)
     if len(summary.growth) > 1:
         parts.append(Text("growth; at most: if every example were failed each time and all new ones accepted"))
-        parts += _tables(_growth(summary.growth), width)
+        parts += column_tables(_growth(summary.growth), width)
     if summary.rejections:
         parts.append(_rejections(summary))
     parts += [Text(note) for note in _notes(summary)]
@@ -57,7 +58,7 @@ def _figures(summary: RunSummary) -> list[list[str]]:
         ["accepted", *(_NOT_YET if row.accepted is None else str(row.accepted) for row in rows)],
         ["seeds", *(_accuracy(row, "train", _percent) for row in rows)],
         ["dev", *(_accuracy(row, "dev", _percent) for row in rows)],
-        ["test (95% interval)", *(_accuracy(row, "test", _with_interval) for row in rows)],
+        ["test (95% interval)", *(_accuracy(row, "test", with_interval) for row in rows)],
     ]
 
 
@@ -99,31 +100,6 @@ def _expected(row: IterationGrowth, figure: str | None) -> str:
 
 def _whole(number: int) -> str:
     return str(number) if number < 10**9 else f"{Decimal(number):.1e}"
-
-
-def _tables(columns: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
-    """One table, or several when it would be wider than `width`; each begins with the first column."""
-    key, *others = columns
-    taken = [key]
-    for column in others:
-        if len(taken) > 1 and sum(_width(one) + 1 for one in [*taken, column]) - 1 > width:
-            yield _table(taken)
-            taken = [key]
-        taken.append(column)
-    yield _table(taken)
-
-
-def _table(columns: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column[0], justify="right", no_wrap=True, min_width=_width(column))
-    for row in zip(*(column[1:] for column in columns), strict=True):
-        table.add_row(*row)
-    return table
-
-
-def _width(cells: Sequence[str]) -> int:
-    return max(len(cell) for cell in cells)
 
 
 def _rejections(summary: RunSummary) -> Table:
@@ -192,7 +168,3 @@ def _accuracy(row: IterationSummary, split: str, shown: Callable[[Accuracy], str
 
 def _percent(accuracy: Accuracy) -> str:
     return f"{accuracy.share:.1%}"
-
-
-def _with_interval(accuracy: Accuracy) -> str:
-    return f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})"

@@ -1,4 +1,6 @@
-"""Runs side by side: how their students did, on how much data they trained, and what was set differently."""
+"""Runs side by side: how their students did, on how much data they trained, what the runs came to, and what was set
+differently.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,9 @@ from textual.widgets import Static, TabbedContent, TabPane
 from ...records import Split
 from ...report.compare import Comparison, RunFigures, compare
 from ...report.overview import RunOverview, run_overviews
+from ...report.results import RunResult
+from ...report.statistics import p_text
+from ...report.wilson import Accuracy
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line
@@ -26,6 +31,7 @@ from ..widgets.run_marks import MOST_RUNS, marks
 _BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
 _MOST_CELLS_OF_VALUE = 32
 _NOTHING = "space chooses runs in the list"
+_RESULT_COLUMNS = ("", "accuracy", "points", "gained", "lost", "p", "added", "steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,10 @@ class CompareScreen(HistoryScreen):
                     yield Container(id="plot")
                     yield Static(id="figures-caption", classes="muted", markup=False)
                     yield FittedTable(id="figures", cursor_type="row")
+                with TabPane("Results", id="results-tab"):
+                    yield Container(id="results-holder")
+                    yield Static(id="results-caption", classes="muted", markup=False)
+                    yield FittedTable(id="results", cursor_type="row")
                 with TabPane("Differences", id="differences-tab"):
                     yield Static(id="differences-caption", classes="muted", markup=False)
                     yield FittedTable(id="differences", cursor_type="row")
@@ -70,7 +80,7 @@ class CompareScreen(HistoryScreen):
         workspace, run_id, chosen = self.llm2llm.workspace, self.run_id, self._chosen
 
         def look(connection: sqlite3.Connection) -> _View:
-            from ..widgets import runs_plot  # noqa: F401  # numpy, which takes a while, while nobody waits
+            from ..widgets import results_plot, runs_plot  # noqa: F401  # numpy takes a while, while nobody waits
 
             runs = run_overviews(connection, workspace)
             wanted = chosen if chosen is not None else _at_first(runs, require_run(connection, run_id))
@@ -92,6 +102,8 @@ class CompareScreen(HistoryScreen):
         split = self._shown_split(comparison)
         self._paint_plot(comparison, split)
         self._paint_figures(comparison, split)
+        self._paint_results_plot(comparison, split)
+        self._paint_results(comparison, split)
         self._paint_differences(comparison)
 
     def _paint_plot(self, comparison: Comparison, split: Split) -> None:
@@ -119,6 +131,29 @@ class CompareScreen(HistoryScreen):
             table.move_cursor(row=row, animate=False)
         caption = f"{split} accuracy (95% interval), size of the training set" if iterations else _NOTHING
         self.query_one("#figures-caption", Static).update(caption)
+
+    def _paint_results_plot(self, comparison: Comparison, split: Split) -> None:
+        from ..widgets.results_plot import ResultsPlot, RunResults
+
+        holder = self.query_one("#results-holder")
+        if not holder.children:
+            holder.mount(ResultsPlot(id="results-plot"))
+        results = ((run.run_id, {} if run.result is None else run.result.accuracy) for run in comparison.runs)
+        shown = tuple((run_id, accuracy.get(split)) for run_id, accuracy in results)
+        self.query_one(ResultsPlot).show(RunResults(split, shown))
+
+    def _paint_results(self, comparison: Comparison, split: Split) -> None:
+        table = self.query_one("#results", FittedTable)
+        of_run = marks([run.run_id for run in comparison.runs])
+        with self.app.batch_update():
+            row = table.cursor_row
+            table.clear(columns=True)
+            table.add_columns(*_RESULT_COLUMNS)
+            for run in comparison.runs:
+                name = of_run[run.run_id].text(self.app) + Text(f" run {run.run_id}")
+                table.add_row(name, *_result_cells(run.result, split))
+            table.move_cursor(row=row, animate=False)
+        self.query_one("#results-caption", Static).update(_results_caption(comparison, split))
 
     def _paint_differences(self, comparison: Comparison) -> None:
         table = self.query_one("#differences", FittedTable)
@@ -176,14 +211,39 @@ def _at_first(runs: Sequence[RunOverview], run_id: int) -> tuple[int, ...]:
     return (run_id,) if origin not in known else (origin, run_id)
 
 
+def _results_caption(comparison: Comparison, split: Split) -> str:
+    if not comparison.runs:
+        return _NOTHING
+    caption = f"{split} accuracy (95% interval)"
+    # Whatever split is shown, it is the test rows that tell runs apart.
+    return caption if len(comparison.runs) == 1 else f"{caption}; test rows against run {comparison.runs[0].run_id}"
+
+
+def _result_cells(result: RunResult | None, split: Split) -> list[Text]:
+    if result is None:
+        return [Text("not graded", "dim"), *(Text() for _ in _RESULT_COLUMNS[2:])]
+    accuracy, paired = result.accuracy.get(split), result.paired
+    cells = [
+        "–" if accuracy is None else f"{accuracy.share:.1%} {_interval(accuracy)}",
+        *(["–"] * 4 if paired is None else [f"{paired.points:+.1f}", paired.gained, paired.lost, p_text(paired.p)]),
+        f"{result.examples_added:,}",
+        "–" if result.steps is None else f"{result.steps:,}",
+    ]
+    return [Text(str(cell), justify="right") for cell in cells]
+
+
 def _figures(run: RunFigures, split: Split, iteration: int) -> Text:
     accuracy = dict(run.accuracy.get(split, ())).get(iteration)
     size = run.training_sizes.get(iteration)
     if accuracy is None and size is None:
         return Text()
-    interval = "" if accuracy is None else f"({100 * accuracy.low:.1f}–{100 * accuracy.high:.1f})"
+    interval = "" if accuracy is None else _interval(accuracy)
     return Text.assemble(
         "not graded" if accuracy is None else f"{accuracy.share:>6.1%}",
         (f" {interval:<{10 if accuracy is None else 14}}", "dim"),
         "" if size is None else f"{size:>7,}",
     )
+
+
+def _interval(accuracy: Accuracy) -> str:
+    return f"({100 * accuracy.low:.1f}–{100 * accuracy.high:.1f})"

@@ -1,0 +1,191 @@
+"""Per-iteration accuracy of the published code's results, by the task's own grader, and where the old one differs.
+
+A row counts when its question is in the seed file. The text of a row still begins with the prompt, which is cut off
+before it is graded. What the files don't tell is whether a text was cut off at the token limit: the published code
+stops after 100 tokens, and an answer that was cut there is graded as far as it goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from ..config import TaskConfig
+from ..errors import DataError, UserInputError
+from ..records import FinishReason, Outcome, Reply
+from ..tasks.base import Task
+from ..tasks.families import make_task
+from .folders import ResultsFile, missing_steps, results_files
+from .json_rows import JsonRow, rows_of_lines
+from .old_grader import old_answers, old_gold, old_is_right
+from .seeds import Seed, Seeds, read_seeds
+
+FAMILIES: tuple[str, ...] = get_args(TaskConfig.model_fields["family"].annotation)
+
+_ANSWER = "Answer:"
+_PROMPT = re.compile(r"\A[^\n]*\n\n(.*?)\n\n" + _ANSWER, re.DOTALL)
+"""Of the published code: a sentence, the question, and the word, with a blank line between each."""
+
+_MOST_LABELS = 200
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that the published report grades otherwise. `old_answer`: what that one reads; `answer`: what is read here.
+
+    `gold`: None when the question is in no seed, where the published report may count the row as right all the same.
+    """
+
+    path: str
+    line: int
+    gold: str | None
+    answer: str | None
+    old_answer: str | None
+    is_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileFigures:
+    """Of the `n_rows` of a results file, `matched` have their question in the seed file and `correct` are right.
+
+    `old_correct`: as the published report counts, None where it would stop with an error. `n_differing`: rows that it
+    grades otherwise. `n_to_other_questions`: texts that answer another row's question than their own, which the
+    published code writes after an error; they are not right.
+    """
+
+    path: str
+    step: int | None
+    n_rows: int
+    matched: int
+    correct: int
+    old_correct: int | None
+    n_differing: int
+    n_to_other_questions: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """In percent, as the published report has it; None where nothing is matched."""
+        return 100 * self.correct / self.matched if self.matched else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceReport:
+    """`differences`: the first five of all; `gaps`: what is missing, a line for each series of steps."""
+
+    seed_file: str
+    family: str
+    files: tuple[FileFigures, ...]
+    differences: tuple[Difference, ...]
+    gaps: tuple[str, ...]
+
+
+def reference_report(seed_file: Path, folder: Path, name: str, family: str | None) -> ReferenceReport:
+    """Raises DataError or UserInputError, naming file and line, for what can't be read or graded."""
+    if family is not None and family not in FAMILIES:
+        raise UserInputError(f"there is no task family {family!r}", f"Families: {', '.join(FAMILIES)}")
+    seeds = read_seeds(seed_file)
+    files = results_files(folder, name)
+    family = family or found_family(seeds)
+    task = make_task(TaskConfig.model_validate({"family": family}), seeds.rows())
+    for row in seeds.rows():
+        task.validate(row)
+    differences: list[Difference] = []
+    figures = tuple(_FileGrader(seeds, family, task, file, differences).figures() for file in files)
+    return ReferenceReport(seeds.name, family, figures, tuple(differences[:_MOST_SHOWN]), tuple(missing_steps(files)))
+
+
+def found_family(seeds: Seeds) -> str:
+    """What the gold answers look like. Raises DataError when they could be several things."""
+    rows = seeds.rows()
+    answers = {row.answer for row in rows}
+    if any("####" in answer for answer in answers):
+        return "math"
+    if "multiple_choice" in FAMILIES and all(re.fullmatch("[A-Z]", answer) for answer in answers):
+        return "multiple_choice"
+    if 2 <= len(answers) <= min(_MOST_LABELS, len(rows) // 2):
+        return "classification"
+    raise DataError(
+        f"{seeds.name}: {len(rows):,} rows with {len(answers):,} different answers: what kind of task is this?",
+        f"Name it: --family {' or '.join(FAMILIES)}",
+    )
+
+
+class _FileGrader:
+    """Grades one results file; adds to `differences` what the published report grades otherwise."""
+
+    def __init__(self, seeds: Seeds, family: str, task: Task, file: ResultsFile, differences: list[Difference]) -> None:
+        self._seeds = seeds
+        self._family = family
+        self._task = task
+        self._file = file
+        self._differences = differences
+        self._rows = list(rows_of_lines(file.path))
+        self._questions = {row.text("question").strip() for row in self._rows}
+
+    def figures(self) -> FileFigures:
+        n_before = len(self._differences)
+        matched = correct = old_correct = n_to_others = 0
+        is_readable_for_old = True
+        for row in self._rows:
+            text, found = row.text("text"), self._seeds.of_question(row.text("question"))
+            if found:
+                seed = _seed_of(row, found)
+                is_to_other = self._is_to_another_question(row)
+                outcome, answer = (None, None) if is_to_other else self._graded(row, seed)
+                is_right = outcome is Outcome.CORRECT
+                matched += 1
+                correct += is_right
+                n_to_others += is_to_other
+                gold, of_old = seed.row.answer, old_gold(found[0])
+                is_readable_for_old = is_readable_for_old and of_old is not None
+            else:
+                is_right, answer, gold, of_old = False, None, None, None
+            was_right = old_is_right(text, of_old)
+            old_correct += was_right
+            if was_right != is_right and (of_old is not None or not found):
+                old_answer = next((one for one in reversed(old_answers(text)) if one is not None), None)
+                path = str(self._file.path)
+                self._differences.append(Difference(path, row.number, gold, answer, old_answer, is_right))
+        return FileFigures(
+            path=str(self._file.path),
+            step=self._file.step,
+            n_rows=len(self._rows),
+            matched=matched,
+            correct=correct,
+            old_correct=old_correct if is_readable_for_old else None,
+            n_differing=len(self._differences) - n_before,
+            n_to_other_questions=n_to_others,
+        )
+
+    def _graded(self, row: JsonRow, seed: Seed) -> tuple[Outcome, str | None]:
+        reply = Reply(answer_part(row, self._family), FinishReason.STOP, 0, 0, 0.0)
+        grade = self._task.grade(reply, seed.row.answer)
+        return grade.outcome, grade.predicted_answer
+
+    def _is_to_another_question(self, row: JsonRow) -> bool:
+        question = row.text("question").strip()
+        prompt = _PROMPT.match(row.text("text"))
+        if prompt is None or question in row.text("text"):
+            return False
+        return prompt[1].strip() in self._questions
+
+
+def _seed_of(row: JsonRow, found: Sequence[Seed]) -> Seed:
+    """Of seeds with the same question, the one whose answer the row has with it; else the first."""
+    return next((seed for seed in found if seed.row.answer == str(row.fields.get("answer", "")).strip()), found[0])
+
+
+def answer_part(row: JsonRow, family: str) -> str:
+    """What the student wrote: the text behind the prompt, and of it the line with the answer, but for a rationale."""
+    text, question = row.text("text"), row.text("question").strip()
+    if question in text:
+        text = text.partition(question)[2]
+    if family == "math":
+        return text
+    _, word, behind = text.partition(_ANSWER)
+    lines = (behind if word else text).strip().splitlines()
+    return lines[0].strip() if lines else ""

@@ -1,0 +1,88 @@
+"""JSON as the published code writes it: objects in a list, or one a line. None is repaired or left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..encoding import REMEDY, UTF16_REMEDY, is_utf16
+from ..errors import DataError, UserInputError
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRow:
+    """An object and where it stands: `number` in `place` ("test.jsonl", "seeds.json entry"), counted from 1."""
+
+    place: str
+    number: int
+    fields: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        return f"{self.place}:{self.number}"
+
+    def text(self, name: str) -> str:
+        """Raises DataError when there is no such field, or it isn't text."""
+        if name not in self.fields:
+            there = ", ".join(sorted(self.fields)[:10]) or "nothing"
+            raise DataError(f"{self.where}: has no {name!r}, only {there}", "Is this the file that you mean?")
+        value = self.fields[name]
+        if not isinstance(value, str):
+            raise DataError(f"{self.where}: {name!r} isn't text", "Write it as text in quotes.")
+        return value
+
+
+def rows_of_lines(path: Path) -> Iterator[JsonRow]:
+    """Of a .jsonl file; blank lines are skipped."""
+    for number, line in enumerate(_text_of(path).split("\n"), start=1):
+        if line.strip():
+            yield _row(str(path), number, _decoded(line, f"{path}:{number}"))
+
+
+def rows_of_list(path: Path) -> Iterator[JsonRow]:
+    """Of a .json file, which may be a single line: its entries are counted."""
+    entries = _decoded(_text_of(path), str(path))
+    if not isinstance(entries, list):
+        raise DataError(f"{path}: isn't a list of JSON objects", "Is this the file that you mean?")
+    for number, entry in enumerate(entries, start=1):
+        yield _row(f"{path} entry", number, entry)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise UserInputError(f"{path}: no such file", "Check the path.") from None
+    except IsADirectoryError:
+        raise UserInputError(f"{path}: is a folder", "Name a file in it.") from None
+    except OSError as error:
+        raise UserInputError(f"{path}: can't be read: {error.strerror}", "Check its permissions.") from None
+    if is_utf16(raw):
+        raise DataError(f"{path}: is UTF-16, not UTF-8", UTF16_REMEDY)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: not valid UTF-8", REMEDY) from None
+
+
+def _decoded(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
+        raise DataError(
+            f"{where}: broken JSON: {error.msg} ({at})",
+            "What was being written when a program was ended is cut off: delete it, or write the file anew.",
+        ) from None
+    except (RecursionError, ValueError):  # nested too deeply; a number of more digits than Python reads
+        raise DataError(f"{where}: not JSON that can be read", "Is this the file that you mean?") from None
+
+
+def _row(place: str, number: int, value: Any) -> JsonRow:
+    if not isinstance(value, dict):
+        raise DataError(f"{place}:{number}: not a JSON object", "Is this the file that you mean?")
+    return JsonRow(place, number, value)

@@ -1,0 +1,102 @@
+"""The published code's results as they are printed: a table for a person, a document for a program, CSV for a file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ..counted import counted
+from ..report.columns import column_tables
+from ..report.plain import conclusion, plain, shortened
+from ..report.wilson import wilson, with_interval
+from .grading import Difference, FileFigures, ReferenceReport
+
+_NONE = "–"
+
+
+def print_reference(report: ReferenceReport, console: Console) -> None:
+    for table in column_tables(_columns(report), console.width):
+        console.print(table, crop=False)
+    for line in _notes(report):
+        console.print(Text(line), crop=False)
+
+
+def reference_document(report: ReferenceReport) -> dict[str, Any]:
+    document = dataclasses.asdict(report)
+    for figures, shown in zip(report.files, document["files"], strict=True):
+        shown["accuracy"] = figures.accuracy
+    return document
+
+
+def csv_text(report: ReferenceReport) -> str:
+    """The columns of the published report; an accuracy of nothing is empty."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["path", "correct", "matched", "accuracy"])
+    for one in report.files:
+        rows.writerow([one.path, one.correct, one.matched, "" if one.accuracy is None else f"{one.accuracy:.2f}"])
+    return out.getvalue()
+
+
+def _columns(report: ReferenceReport) -> list[list[str]]:
+    files = report.files
+    return [
+        ["iter", *(_NONE if one.step is None else str(one.step) for one in files)],
+        ["correct", *(f"{one.correct:,}" for one in files)],
+        ["matched", *(f"{one.matched:,}" for one in files)],
+        ["accuracy (95% interval)", *(_accuracy(one) for one in files)],
+        ["old grader", *(_NONE if one.old_correct is None else f"{one.old_correct:,}" for one in files)],
+        ["differs", *(_NONE if one.old_correct is None else f"{one.n_differing:,}" for one in files)],
+        ["path", *(plain(one.path) for one in files)],
+    ]
+
+
+def _accuracy(one: FileFigures) -> str:
+    return with_interval(wilson(one.correct, one.matched)) if one.matched else _NONE
+
+
+def _notes(report: ReferenceReport) -> Iterator[str]:
+    yield f"graded as {report.family}, with the answers of {plain(report.seed_file)}"
+    yield from map(plain, report.gaps)
+    for one in report.files:
+        yield from _notes_of_file(one, report.seed_file)
+    n = sum(one.n_differing for one in report.files)
+    if n:
+        shown = "" if n == len(report.differences) else f", the first {len(report.differences)} of them"
+        yield f"the published report grades {counted(n, 'row')} otherwise{shown}:"
+        yield from (_difference(one) for one in report.differences)
+
+
+def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
+    path = plain(one.path)
+    if not one.n_rows:
+        yield f"{path}: has no rows"
+    if one.matched < one.n_rows:
+        yield (
+            f"{path}: {one.n_rows - one.matched:,} of {counted(one.n_rows, 'row')} ask what isn't in "
+            f"{plain(seed_file)}; they don't count"
+        )
+    if one.n_to_other_questions:
+        yield (
+            f"{path}: {counted(one.n_to_other_questions, 'text')} with the answer to another row's question, as after "
+            "an error of the published evaluation; not right"
+        )
+    if one.old_correct is None:
+        yield f"{path}: the published report stops with an error, since an answer has no '#### '"
+
+
+def _difference(one: Difference) -> str:
+    ours, theirs = ("right", "wrong") if one.is_right else ("wrong", "right")
+    where = f"{plain(one.path)}:{one.line}"
+    old = "nothing" if one.old_answer is None else repr(shortened(one.old_answer, 40))
+    if one.gold is None:
+        return f"  {where}: not in the seed file; it counts the row as right"
+    gold = shortened(conclusion(one.gold).removeprefix("####"), 40)
+    answer = "nothing" if one.answer is None else repr(shortened(one.answer, 40))
+    return f"  {where}: gold {gold!r}, answer {answer}: {ours}; it reads {old}: {theirs}"

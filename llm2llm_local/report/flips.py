@@ -1,0 +1,176 @@
+"""Right answers that the next student lost, and which new examples may have taught it otherwise.
+
+Between two students that were graded one after the other lies nothing but the examples that came into the training set,
+and another random start. A lost answer is traced to those of the new examples that have the wrong answer as theirs, the
+most similar by their words first. That is a trail to follow, no proof.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..counted import counted
+from ..errors import StoreError
+from ..records import Origin, Split
+from ..spelling import look
+from .graded import graded_iterations
+from .plain import conclusion, shortened
+
+_MOST_SUSPECTS = 3
+_MOST_SHOWN = 20
+"""Of one iteration's lost answers, where a person reads them; JSON has them all."""
+
+_WORD = re.compile(r"\w+")
+_NAMES = {Split.TEST: "test", Split.DEV: "dev", Split.TRAIN: "seeds"}
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A new example that has the answer which was given wrongly. `overlap`: share of words in common, 0 to 1."""
+
+    example_id: int
+    question: str
+    overlap: float
+
+
+@dataclass(frozen=True, slots=True)
+class LostAnswer:
+    """A row of the person's data that the student before answered rightly. `predicted_answer`: None, if unreadable."""
+
+    split: Split
+    example_id: int
+    question: str
+    answer: str
+    predicted_answer: str | None
+    suspects: tuple[Suspect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IterationFlips:
+    """What became of right and wrong answers since the iteration before.
+
+    `n_new`: the teacher's examples that this student was trained on and that one wasn't. `lost`, `gained`: answers by
+    split that are wrong now and were right, and the reverse. `answers`: those that were lost, test first.
+    """
+
+    iteration: int
+    n_new: int
+    lost: Mapping[Split, int]
+    gained: Mapping[Split, int]
+    answers: tuple[LostAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _NewExample:
+    example_id: int
+    question: str
+    answers: frozenset[str]
+    words: frozenset[str]
+
+
+def flips_of(connection: sqlite3.Connection, run_id: int, iteration: int | None) -> tuple[IterationFlips, ...]:
+    """Of one iteration, or of each from the second graded one on.
+
+    Raises StoreError when there aren't two students to compare.
+    """
+    graded = graded_iterations(connection, run_id)
+    pairs = [(before, now) for before, now in pairwise(graded) if now == before + 1]
+    if iteration is not None:
+        pairs = [one for one in pairs if one[1] == iteration]
+    if not pairs:
+        which = "two students" if iteration is None else f"iteration {iteration} and the one before it"
+        raise StoreError(
+            f"run {run_id}: {which} must be graded to see what was lost between them",
+            f"Graded are: {', '.join(map(str, graded)) or 'none'}. Where it stands: llm2llm status {run_id}",
+        )
+    return tuple(_flips(connection, run_id, *one) for one in pairs)
+
+
+def _flips(connection: sqlite3.Connection, run_id: int, before: int, now: int) -> IterationFlips:
+    new = _new_examples(connection, run_id, before, now)
+    changed = connection.execute(
+        "SELECT n.split, n.is_correct, e.id, e.question, e.answer, n.predicted_answer "
+        "FROM predictions n CROSS JOIN predictions b ON b.example_id = n.example_id AND b.iteration = ? "
+        "CROSS JOIN examples e ON e.id = n.example_id "
+        "WHERE n.run_id = ? AND n.iteration = ? AND n.split IN ('train', 'dev', 'test') "
+        "AND b.is_correct != n.is_correct AND e.origin = ? ORDER BY n.example_id",
+        [before, run_id, now, Origin.SEED],
+    ).fetchall()
+    counts = Counter((row["split"], row["is_correct"]) for row in changed)
+    lost, gained = ({split: counts[split, is_correct] for split in Split} for is_correct in (0, 1))
+    answers = (
+        LostAnswer(
+            split=split,
+            example_id=row["id"],
+            question=row["question"],
+            answer=row["answer"],
+            predicted_answer=row["predicted_answer"],
+            suspects=_suspects(new, row["question"], row["predicted_answer"]),
+        )
+        for split in _NAMES
+        for row in changed
+        if row["split"] == split and not row["is_correct"]
+    )
+    return IterationFlips(now, len(new), lost, gained, tuple(answers))
+
+
+def _new_examples(connection: sqlite3.Connection, run_id: int, before: int, now: int) -> list[_NewExample]:
+    rows = connection.execute(
+        "SELECT e.id, e.question, e.answer FROM training_set_examples t CROSS JOIN examples e ON e.id = t.example_id "
+        "WHERE t.run_id = ? AND t.iteration = ? AND e.origin = ? AND NOT EXISTS (SELECT 1 FROM training_set_examples o "
+        " WHERE o.run_id = t.run_id AND o.iteration = ? AND o.example_id = t.example_id) ORDER BY e.id",
+        [run_id, now, Origin.AUGMENTED, before],
+    )
+    return [_NewExample(row[0], row[1], _spellings(row[2]), _words(row[1])) for row in rows]
+
+
+def _spellings(answer: str) -> frozenset[str]:
+    """As it is, and what a rationale comes to: `#### 72` is predicted as `72`."""
+    return frozenset({answer, conclusion(answer).removeprefix("####").strip()})
+
+
+def _suspects(new: Sequence[_NewExample], question: str, predicted_answer: str | None) -> tuple[Suspect, ...]:
+    words = _words(question)
+    found = [
+        Suspect(one.example_id, one.question, _overlap(words, one.words))
+        for one in new
+        if predicted_answer in one.answers
+    ]
+    return tuple(sorted(found, key=lambda one: -one.overlap)[:_MOST_SUSPECTS])
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(look(text).casefold()))
+
+
+def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
+    """Dice's coefficient (Dice 1945, Ecology 26:297): 2·common / (words of both)."""
+    return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0
+
+
+def flip_lines(flips: Sequence[IterationFlips]) -> list[str]:
+    """For each iteration what was lost and gained, the lost answers, and below each the new examples it may be from."""
+    return [line for one in flips for line in _lines(one)]
+
+
+def _lines(flips: IterationFlips) -> Iterator[str]:
+    counts = ", ".join(
+        f"{name} lost {flips.lost[split]:,} and gained {flips.gained[split]:,}" for split, name in _NAMES.items()
+    )
+    yield f"iteration {flips.iteration}, {counted(flips.n_new, 'new example')}: {counts}"
+    for one in flips.answers[:_MOST_SHOWN]:
+        predicted = "nothing readable" if one.predicted_answer is None else one.predicted_answer
+        gold = shortened(conclusion(one.answer), 24)
+        yield (
+            f"{one.example_id:>6}  {_NAMES[one.split]:<5}  {gold} → {shortened(predicted, 24)}  "
+            f"{shortened(one.question, 80)}"
+        )
+        for suspect in one.suspects:
+            yield f"{'':>15}{suspect.overlap:4.0%}  new example {suspect.example_id}: {shortened(suspect.question, 80)}"
+    if len(flips.answers) > _MOST_SHOWN:
+        yield f"{'':>8}… and {len(flips.answers) - _MOST_SHOWN:,} more, which --json has"

@@ -1,0 +1,146 @@
+"""What a run came to: how good its chosen student is, on how much data and how many steps, and at what cost.
+
+Two runs are compared on the same test rows. Rows are the same when question and gold answer are, in whatever order
+their files have them; ids mean nothing beyond a run. Standard library only, and every query goes by an index.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..records import Split
+from ..wilson import Accuracy
+from .curves import AccuracyCurve
+from .graded import chosen_iteration
+from .statistics import mcnemar
+
+RowKey = tuple[str, str, int]
+"""Question, gold answer, and how many such rows came before: a file may repeat a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A student beside that of another run, on the test rows that both were asked.
+
+    `n_pairs` of this run's `n_rows` and of the other's `n_other_rows`. `gained`: right here and not there; `lost`: the
+    reverse. `p`: of McNemar's exact test, two-sided.
+    """
+
+    other_run_id: int
+    n_pairs: int
+    n_rows: int
+    n_other_rows: int
+    gained: int
+    lost: int
+    p: float
+
+    @property
+    def points(self) -> float:
+        """Percentage points by which this student is better, on the rows of the pairs."""
+        return 100 * (self.gained - self.lost) / self.n_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The student of iteration `iteration`. `accuracy`: of seeds in `train`.
+
+    `examples_added`: the teacher's examples in its training set. `final_steps`: optimizer steps of its training,
+    `steps`: of all trainings of the run; both None where no training's steps are on record. `paired`: with the first of
+    the runs that are compared, None for that one itself and where no test rows are the same.
+    """
+
+    iteration: int
+    accuracy: Mapping[Split, Accuracy]
+    examples_added: int
+    steps: int | None
+    final_steps: int | None
+    paired: Paired | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """What a run took so far: the teacher's tokens, and wall time in seconds by stage."""
+
+    teacher_input_tokens: int
+    teacher_output_tokens: int
+    seconds: Mapping[str, float]
+
+
+def run_result(
+    connection: sqlite3.Connection,
+    run_id: int,
+    curves: Mapping[Split, AccuracyCurve],
+    first: tuple[int, Mapping[RowKey, bool]] | None,
+) -> RunResult | None:
+    """None as long as no student of the run is graded. `first`: the run to pair this one with, and its `right_rows`."""
+    iteration = chosen_iteration(connection, run_id)
+    if iteration is None:
+        return None
+    of_iteration = {split: dict(curve) for split, curve in curves.items()}
+    steps = _steps(connection, run_id)
+    return RunResult(
+        iteration=iteration,
+        accuracy={split: curve[iteration] for split, curve in of_iteration.items() if iteration in curve},
+        examples_added=_examples_added(connection, run_id, iteration),
+        steps=sum(steps.values()) if steps else None,
+        final_steps=steps.get(iteration),
+        paired=first and _paired(first[0], first[1], right_rows(connection, run_id)),
+    )
+
+
+def right_rows(connection: sqlite3.Connection, run_id: int) -> dict[RowKey, bool]:
+    """Whether the chosen student was right, test row by test row; empty as long as there is none."""
+    rows = connection.execute(
+        # CROSS JOIN keeps the order of the tables: the rows of an iteration first, each example by its id.
+        "SELECT e.question, e.answer, p.is_correct FROM predictions p CROSS JOIN examples e ON e.id = p.example_id "
+        "WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'test' ORDER BY p.example_id",
+        [run_id, chosen_iteration(connection, run_id)],
+    )
+    seen: Counter[tuple[str, str]] = Counter()
+    right = {}
+    for question, answer, is_correct in rows:
+        right[question, answer, seen[question, answer]] = bool(is_correct)
+        seen[question, answer] += 1
+    return right
+
+
+def _paired(other_run_id: int, others: Mapping[RowKey, bool], rows: Mapping[RowKey, bool]) -> Paired | None:
+    common = rows.keys() & others.keys()
+    if not common:
+        return None
+    gained = sum(rows[key] and not others[key] for key in common)
+    lost = sum(others[key] and not rows[key] for key in common)
+    return Paired(other_run_id, len(common), len(rows), len(others), gained, lost, mcnemar(gained, lost))
+
+
+def _examples_added(connection: sqlite3.Connection, run_id: int, iteration: int) -> int:
+    return int(
+        connection.execute(
+            "SELECT count(*) FROM training_set_examples t CROSS JOIN examples e ON e.id = t.example_id "
+            "WHERE t.run_id = ? AND t.iteration = ? AND e.origin = 'augmented'",
+            [run_id, iteration],
+        ).fetchone()[0]
+    )
+
+
+def _steps(connection: sqlite3.Connection, run_id: int) -> dict[int, int]:
+    """Iteration → optimizer steps of its training, as far as it is."""
+    rows = connection.execute(
+        "SELECT iteration, max(step) FROM checkpoints WHERE run_id = ? GROUP BY iteration", [run_id]
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def run_cost(connection: sqlite3.Connection, run_id: int) -> RunCost:
+    """Reads every call of the teacher: for a command, not for a screen that asks again and again."""
+    tokens = connection.execute(
+        "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM teacher_calls WHERE run_id = ?",
+        [run_id],
+    ).fetchone()
+    seconds: dict[str, float] = defaultdict(float)
+    for stage, taken in connection.execute("SELECT stage, seconds FROM stages WHERE run_id = ? ORDER BY id", [run_id]):
+        seconds[stage] += taken
+    return RunCost(tokens[0], tokens[1], dict(seconds))

@@ -1,0 +1,276 @@
+"""`llm2llm compare`: results of runs side by side, tested on the same rows, and what they took."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from compared_runs import add_answering_run
+from fresh_interpreter import imported_by
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plans import assert_indexed
+from scipy.stats import binomtest
+from workspaces import Workspace, add_run
+
+from llm2llm_local.records import Split
+from llm2llm_local.report.compare import Comparison, compare
+from llm2llm_local.report.results import RunCost, RunResult, run_cost
+from llm2llm_local.report.statistics import mcnemar, p_text, spread
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
+from llm2llm_local.wilson import wilson
+
+SEEDS = [(f"seed {n}", "ab"[n % 2]) for n in range(4)]
+TEST = [(f"test {n}", "ab"[n % 2]) for n in range(10)]
+DEV = [(f"dev {n}", "ab"[n % 2]) for n in range(2)]
+ROWS = {Split.TRAIN: SEEDS, Split.DEV: DEV, Split.TEST: TEST}
+
+
+def wrong_on(*numbers: int) -> dict[str, str]:
+    """A student who is wrong on these test rows alone."""
+    return {f"test {n}": "ab"[(n + 1) % 2] for n in numbers}
+
+
+def comparison_of(workspace: Path, *run_ids: int) -> Comparison:
+    with open_reader(workspace) as connection:
+        return compare(connection, run_ids)
+
+
+def results_of(comparison: Comparison) -> list[RunResult]:
+    return [run.result for run in comparison.runs if run.result is not None]
+
+
+# --- the statistics -------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_p_is_that_of_the_two_sided_binomial_test(gained: int, lost: int) -> None:
+    n = gained + lost
+    expected = binomtest(gained, n, 0.5).pvalue if n else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(gained, lost) == mcnemar(lost, gained)
+
+
+def test_p_of_a_worked_example() -> None:
+    """10 against 2 of 12: 2 · (1 + 12 + 66) / 4096."""
+    assert mcnemar(10, 2) == 158 / 4096
+    assert mcnemar(0, 0) == mcnemar(3, 3) == mcnemar(4, 3) == 1.0
+
+
+def test_p_of_thousands_of_rows_is_no_trouble() -> None:
+    assert mcnemar(20_000, 0) == 0.0  # less than any float
+    assert mcnemar(2600, 2400) == pytest.approx(binomtest(2600, 5000, 0.5).pvalue)
+
+
+def test_a_spread_is_that_of_a_sample() -> None:
+    assert spread([0.8, 0.7, 0.9]) == spread([0.9, 0.8, 0.7])
+    found = spread([0.8, 0.7, 0.9])
+    assert (found.n, found.low, found.high) == (3, 0.7, 0.9)
+    assert found.mean == pytest.approx(0.8)
+    assert found.deviation == pytest.approx(0.1)
+    assert spread([0.5]).deviation is None
+
+
+@pytest.mark.parametrize(("p", "shown"), [(1.0, "1.000"), (0.0386, "0.039"), (0.001, "0.001"), (0.00099, "<0.001")])
+def test_a_small_p_is_not_shown_as_nothing(p: float, shown: str) -> None:
+    assert p_text(p) == shown
+
+
+# --- results of runs ------------------------------------------------------------------------------------------------
+
+
+def test_the_last_graded_student_is_the_result(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        run = add_answering_run(
+            store, ROWS, [wrong_on(0, 1, 2), wrong_on(0)], [[("new 1", "a"), ("new 2", "b")], [("too late", "a")]]
+        )
+        run.open_iteration(2)  # in training, not graded
+    (result,) = results_of(comparison_of(tmp_path, 1))
+    assert result == RunResult(
+        iteration=1,
+        accuracy={Split.TRAIN: wilson(4, 4), Split.DEV: wilson(2, 2), Split.TEST: wilson(9, 10)},
+        examples_added=2,
+        steps=4 + 6,
+        final_steps=6,
+        paired=None,
+    )
+
+
+def test_what_a_run_took(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [{}, {}], [[("new 1", "a"), ("new 2", "b")], [("new 3", "a")]])
+        add_answering_run(store, ROWS, [{}], [[("new 4", "a")]])
+    with open_reader(tmp_path) as connection:
+        assert run_cost(connection, 1) == RunCost(60, 12, {"train": 120.0, "grade": 0.0})
+
+
+def test_the_others_are_tested_against_the_first(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [wrong_on(0, 1, 2, 3)])
+        add_answering_run(store, ROWS, [wrong_on(3, 4)])
+    first, second = results_of(comparison_of(tmp_path, 1, 2))
+    assert first.paired is None
+    paired = second.paired
+    assert paired is not None
+    assert (paired.other_run_id, paired.n_pairs, paired.n_rows, paired.n_other_rows) == (1, 10, 10, 10)
+    assert (paired.gained, paired.lost, paired.p) == (3, 1, 0.625)
+    assert paired.points == pytest.approx(20.0)
+    (_, turned) = results_of(comparison_of(tmp_path, 2, 1))
+    assert turned.paired is not None
+    assert (turned.paired.gained, turned.paired.lost, turned.paired.other_run_id) == (1, 3, 2)
+
+
+def test_rows_are_paired_by_what_they_say_and_not_by_their_place(tmp_path: Path) -> None:
+    """The second run's test file has other rows in front and another order; one question has another gold answer."""
+    other = [("another", "a"), *reversed(TEST[:6]), ("test 6", "b"), ("test 7", "b")]
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [wrong_on(0)])
+        add_answering_run(store, {**ROWS, Split.TEST: other}, [wrong_on(1, 6)])
+    _, second = results_of(comparison_of(tmp_path, 1, 2))
+    assert second.paired is not None
+    assert (second.paired.n_pairs, second.paired.n_rows, second.paired.n_other_rows) == (7, 9, 10)
+    assert (second.paired.gained, second.paired.lost) == (1, 1)
+
+
+def test_a_row_that_is_there_twice_is_paired_twice_and_no_more(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, {**ROWS, Split.TEST: [("test 0", "a")] * 3}, [{}])
+        add_answering_run(store, {**ROWS, Split.TEST: [("test 0", "a")] * 2}, [wrong_on(0)])
+    _, second = results_of(comparison_of(tmp_path, 1, 2))
+    assert second.paired is not None
+    assert (second.paired.n_pairs, second.paired.gained, second.paired.lost) == (2, 0, 2)
+
+
+def test_runs_without_a_row_in_common_are_not_tested(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [{}])
+        add_answering_run(store, {**ROWS, Split.TEST: [("something else", "a")]}, [{}])
+        add_answering_run(store, {Split.TRAIN: SEEDS}, [{}])
+        add_run(store)
+    comparison = comparison_of(tmp_path, 1, 2, 3, 4)
+    assert [run.result and run.result.paired for run in comparison.runs] == [None] * 4
+    assert comparison.runs[3].result is None
+    assert comparison_of(tmp_path, 4, 1).runs[1].result == results_of(comparison_of(tmp_path, 1))[0]
+
+
+def test_runs_that_differ_in_their_rng_seed_alone_are_repetitions(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [wrong_on(0)], rng_seed=1)
+        add_answering_run(store, ROWS, [wrong_on(0)], rng_seed=1, student__epochs=7)
+        add_answering_run(store, ROWS, [wrong_on(0, 1, 2)], rng_seed=2)
+        add_answering_run(store, ROWS, [wrong_on(0)], rng_seed=1)  # the first one once more
+        other_code = add_answering_run(store, ROWS, [wrong_on(0)], rng_seed=3)
+        store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = ?", ['{"code": "x"}', other_code.run_id])
+        store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = 3", ['{"loop.rng_seed": 2}'])
+    (found,) = comparison_of(tmp_path, 1, 2, 3, 4, 5).repetitions
+    assert (found.run_ids, found.rng_seeds) == ((1, 3), (1, 2))
+    test = found.accuracy[Split.TEST]
+    assert (test.n, test.low, test.high) == (2, 0.7, 0.9)
+    assert test.mean == pytest.approx(0.8)
+    assert test.deviation == pytest.approx(math.sqrt(0.02))
+    assert comparison_of(tmp_path, 1, 2, 4, 5).repetitions == ()
+
+
+def test_every_query_goes_by_an_index(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [wrong_on(0)], [[("new 1", "a")]])
+        add_answering_run(store, ROWS, [wrong_on(0)], rng_seed=1)
+    with open_reader(tmp_path) as connection:
+        assert_indexed(connection, lambda: compare(connection, (1, 2)))
+        assert_indexed(connection, lambda: run_cost(connection, 1))
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [wrong_on(*range(6))])
+        add_answering_run(
+            store, ROWS, [{}, wrong_on(0)], [[("new 1", "a"), ("new 2", "b")]], loop__recipe="\x1b[31m[b]own"
+        )
+        add_answering_run(store, {**ROWS, Split.TEST: TEST[:5]}, [wrong_on(0)], rng_seed=4)
+        add_run(store, rng_seed=9)
+    return Workspace(tmp_path)
+
+
+def test_compare_prints_tables_without_codes_when_piped(workspace: Workspace) -> None:
+    ending = workspace.llm2llm("compare", "1", "2", "3", "4")
+    assert (ending.code, ending.err) == (0, "")
+    lines = [line.split() for line in ending.out.splitlines()]
+    assert ["1", "0", "40.0%", "(16.8%–68.7%)", "–", "–", "–", "–", "100.0%", "(34.2%–100.0%)"] in lines
+    assert ["2", "1", "90.0%", "(59.6%–98.2%)", "+50.0", "5", "0", "0.062", "100.0%", "(34.2%–100.0%)"] in lines
+    assert ["2", "2", "10", "6", "40", "8", "2", "min", "00", "s", "2", "min", "00", "s"] in lines
+    assert ["4", "…", "…", "–", "–", "–", "–", "…"] in lines
+    assert ["1,", "3", "60.0%", "40.0%–80.0%", "28.3", "points", "100.0%", "100.0%–100.0%", "0.0", "points"] in lines
+    assert "\x1b" not in ending.out
+    assert "\\x1b[31m[b]own" in ending.out
+    for note in (
+        "run 4: no student is graded yet",
+        "run 3: 5 of its 5 test rows are among the 10 of run 1; it is compared on these",
+        "gained, lost: test rows that are right here and not in run 1, and the reverse; p: McNemar's exact test",
+    ):
+        assert note in " ".join(ending.out.split())
+
+
+def test_compare_prints_json(workspace: Workspace) -> None:
+    document = workspace.llm2llm("compare", "2", "1", "4", "--json").json()
+    second, first, none = document["runs"]
+    assert (second["run_id"], second["result"]["iteration"], second["result"]["examples_added"]) == (2, 1, 2)
+    assert second["result"]["accuracy"]["test"] == pytest.approx(
+        {"n": 10, "n_correct": 9, "share": 0.9, "low": 0.5958, "high": 0.9821}, abs=5e-5
+    )
+    assert second["cost"] == {
+        "teacher_input_tokens": 40,
+        "teacher_output_tokens": 8,
+        "seconds": {"train": 120.0, "grade": 0.0},
+    }
+    assert first["result"]["paired"]["other_run_id"] == 2
+    assert (first["result"]["paired"]["lost"], first["result"]["paired"]["p"]) == (5, 0.0625)
+    assert first["result"]["paired"]["points"] == -50.0
+    assert none["result"] is None
+    assert document["repetitions"] == []
+    (recipe,) = (one for one in document["differences"] if one["field"] == "loop.recipe")
+    assert recipe["values"] == {"2": "\x1b[31m[b]own", "1": "—", "4": "—"}
+
+
+def test_one_run_alone_has_its_figures_and_nothing_to_be_tested_against(workspace: Workspace) -> None:
+    out = workspace.llm2llm("compare", "2").out
+    assert "90.0% (59.6%–98.2%)" in out
+    assert "points" not in out and "p:" not in out
+
+
+def test_runs_without_a_result_yet_are_told(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_run(store, rng_seed=1)
+        add_run(store, rng_seed=2)
+    ending = Workspace(tmp_path).llm2llm("compare", "1", "2")
+    assert ending.code == 0
+    assert "run 2: no student is graded yet" in ending.out
+    assert Workspace(tmp_path).llm2llm("compare", "1", "2", "--json").json()["repetitions"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Missing argument"),
+        (("1", "7"), "there is no run 7"),
+        (("1", "2", "1"), "run 1 is named more than once"),
+        (("one",), "'one' is not a valid integer"),
+        (("0",), "0 is not in the range"),
+    ],
+)
+def test_what_can_not_be_compared_is_an_error(workspace: Workspace, arguments: tuple[str, ...], message: str) -> None:
+    ending = workspace.llm2llm("compare", *arguments)
+    assert ending.code == 2
+    assert message in ending.err
+    assert "Traceback" not in ending.err
+
+
+def test_comparing_imports_no_model_library() -> None:
+    names = imported_by("import llm2llm_local.report.compare_output")
+    assert names & {"torch", "transformers", "llama_cpp", "textual", "pydantic", "numpy"} == set()

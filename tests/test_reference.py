@@ -1,0 +1,391 @@
+"""`llm2llm report --reference`: results of the published code, read and graded anew."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from fresh_interpreter import imported_by
+from workspaces import Workspace
+
+from llm2llm_local.errors import DataError, UserInputError
+from llm2llm_local.reference.grading import ReferenceReport, reference_report
+from llm2llm_local.reference.old_grader import old_is_right
+from llm2llm_local.reference.output import csv_text
+
+SUMS = [("How much is 2 + 3?", "2 + 3 = <<2+3=5>>5\n#### 5"), ("What is half of one?", "1 / 2\n#### 1/2")]
+PLACES = [(f"{what} {n}", where) for n in range(3) for what, where in (("Pan", "kitchen"), ("Tyre", "garage"))]
+
+Result = tuple[str, str]
+"""A question and what the student wrote to it."""
+
+
+def prompted(question: str, text: str) -> str:
+    """As the published evaluation writes it: the prompt is still there."""
+    return f"Solve the below question step by step.\n\n{question}\n\nAnswer:{text}"
+
+
+def write_results(path: Path, results: Sequence[Result], golds: Mapping[str, str] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"question_id": n, "question": question, "answer": (golds or {}).get(question, ""), "text": text}
+        for n, (question, text) in enumerate(results)
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def write_seeds(path: Path, seeds: Sequence[tuple[str, str]]) -> Path:
+    path.write_text("".join(json.dumps({"question": q, "answer": a}) + "\n" for q, a in seeds))
+    return path
+
+
+def solved(*finals: str) -> list[Result]:
+    """Answers to SUMS."""
+    return [(q, prompted(q, f" So it is.\n#### {final}")) for (q, _), final in zip(SUMS, finals, strict=True)]
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    return write_seeds(tmp_path / "sums.jsonl", SUMS)
+
+
+@pytest.fixture
+def evaluations(tmp_path: Path) -> Path:
+    """Eleven steps, the first two with defects, in an experiment's folder as the published code makes it."""
+    folder = tmp_path / "experiment"
+    (folder / "data" / "step_11").mkdir(parents=True)
+    for step in range(11):
+        write_results(folder / "eval" / f"step_{step}" / "test_0.jsonl", solved("5", "1/2"))
+    write_results(folder / "eval" / "step_0" / "test_0.jsonl", solved("-5", "12"))
+    write_results(folder / "eval" / "step_1" / "test_0.jsonl", solved("5.0", "0.5"))
+    write_results(folder / "eval" / "step_0" / "file_0.jsonl", solved("1", "1"))
+    return folder
+
+
+def report(seeds: Path, folder: Path, name: str = "test_0.jsonl", family: str | None = None) -> ReferenceReport:
+    return reference_report(seeds, folder, name, family)
+
+
+# --- the old grader's rule ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "is_right"),
+    [
+        ("5", "#### 5", True),
+        ("5", "#### -5", True),
+        ("12", "#### 1/2", True),
+        ("25", "#### 2,5", True),
+        ("1000", "#### 1,000", True),
+        ("10", "#### $10.00", True),
+        ("10", "# 10", True),
+        ("10", "## 10\n#### 11", True),
+        ("10", "####10", False),
+        ("2.5", "#### 2.5.", False),
+        ("10", "#### ten", False),
+        ("ten, or so", "#### Ten or so", True),
+        ("A", "Question?\n\nAnswer: A", True),
+        ("A", "Question?\n\nAnswer: a", False),
+        ("A", "Question?\n\nAnswer:\nA", False),
+        (None, "no answer at all", True),
+        (None, "Answer: A", False),
+    ],
+)
+def test_the_published_reports_rule(gold: str | None, text: str, is_right: bool) -> None:
+    assert old_is_right(text, gold) is is_right
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_by_iteration_in_their_order(sums: Path, evaluations: Path) -> None:
+    found = report(sums, evaluations)
+    assert found.family == "math"
+    assert [one.step for one in found.files] == list(range(11))
+    assert [(one.correct, one.matched, one.accuracy) for one in found.files][:3] == [
+        (0, 2, 0),
+        (2, 2, 100),
+        (2, 2, 100),
+    ]
+    assert found.files[10].path == str(evaluations / "eval" / "step_10" / "test_0.jsonl")
+    assert found.gaps == ()
+
+
+def test_where_the_published_report_grades_otherwise(sums: Path, evaluations: Path) -> None:
+    found = report(sums, evaluations)
+    assert [(one.old_correct, one.n_differing) for one in found.files[:3]] == [(2, 2), (1, 1), (2, 0)]
+    minus, twelve, half = found.differences
+    assert (minus.line, minus.answer, minus.old_answer, minus.is_right) == (1, "-5", "-5", False)
+    assert (twelve.line, twelve.gold, twelve.answer, twelve.is_right) == (2, SUMS[1][1], "12", False)
+    assert (half.path.split("/")[-2:], half.answer, half.is_right) == (["step_1", "test_0.jsonl"], "0.5", True)
+
+
+def test_five_differences_are_kept_and_all_are_counted(sums: Path, tmp_path: Path) -> None:
+    write_results(tmp_path / "eval" / "step_0" / "test_0.jsonl", solved("-5", "12") * 4)
+    found = report(sums, tmp_path / "eval")
+    assert (found.files[0].n_differing, len(found.differences)) == (8, 5)
+
+
+def test_the_prompt_is_no_answer(tmp_path: Path) -> None:
+    """Here the question itself has what looks like a final line, and the published report takes that one."""
+    question = "Which number is meant by\n#### 7\nplus one?"
+    seeds = write_seeds(tmp_path / "s.jsonl", [(question, "7 + 1 = 8\n#### 8")])
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [(question, prompted(question, " #### 8"))])
+    (figures,) = report(seeds, tmp_path / "e").files
+    assert (figures.correct, figures.old_correct) == (1, 0)
+
+
+def test_labels_are_read_behind_the_prompt(tmp_path: Path) -> None:
+    seeds = tmp_path / "places.json"
+    seeds.write_text(json.dumps([{"instruction": q, "output": a, "input": ""} for q, a in PLACES]))
+    texts = (" kitchen", " garage\nQuestion: more", "\ngarage", " Kitchen", "", " garage #### 1")
+    results = [(q, prompted(q, text)) for (q, _), text in zip(PLACES, texts, strict=True)]
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", results)
+    found = report(seeds, tmp_path / "e")
+    (figures,) = found.files
+    assert (found.family, figures.matched, figures.correct, figures.old_correct) == ("classification", 6, 2, 2)
+
+
+def test_a_label_on_the_next_line_is_an_answer_that_the_published_report_misses(tmp_path: Path) -> None:
+    seeds = tmp_path / "places.json"
+    seeds.write_text(json.dumps([{"instruction": q, "output": a} for q, a in PLACES]))
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [("Pan 0", prompted("Pan 0", "\n kitchen\n"))])
+    (difference,) = report(seeds, tmp_path / "e").differences
+    assert (difference.answer, difference.old_answer, difference.is_right) == ("kitchen", "", True)
+
+
+def test_texts_without_their_prompt_are_read_as_they_are(tmp_path: Path) -> None:
+    seeds = write_seeds(tmp_path / "s.jsonl", PLACES)
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [("Pan 0", "kitchen"), ("Tyre 0", "Answer: garage")])
+    (figures,) = report(seeds, tmp_path / "e").files
+    assert (figures.correct, figures.old_correct) == (2, None)  # no '#### ': the published report stops
+
+
+def test_rows_whose_question_is_in_no_seed_are_counted_apart(sums: Path, tmp_path: Path) -> None:
+    results = [*solved("5", "1/2"), ("Another?", prompted("Another?", " #### 5")), ("One more?", "without that word")]
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", results)
+    found = report(sums, tmp_path / "e")
+    (figures,) = found.files
+    assert (figures.n_rows, figures.matched, figures.correct, figures.old_correct) == (4, 2, 2, 3)
+    (difference,) = found.differences  # nothing found in no seed: the published report calls that equal
+    assert (difference.line, difference.gold, difference.is_right) == (4, None, False)
+
+
+def test_answers_to_another_rows_question_are_not_right(sums: Path, tmp_path: Path) -> None:
+    """After an error the published evaluation writes the answers of the batch before once more."""
+    first, second = solved("5", "5")
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [first, (SUMS[1][0], first[1]), second])
+    (figures,) = report(sums, tmp_path / "e").files
+    assert (figures.matched, figures.correct, figures.n_to_other_questions) == (3, 1, 1)
+
+
+def test_of_seeds_with_the_same_question_the_rows_own_gold_answer_counts(tmp_path: Path) -> None:
+    question = SUMS[0][0]
+    seeds = write_seeds(tmp_path / "s.jsonl", [(question, "#### 4"), (question, "#### 5")])
+    path = tmp_path / "e" / "step_0" / "test_0.jsonl"
+    write_results(path, [(question, prompted(question, "#### 5"))], {question: "#### 5"})
+    (figures,) = report(seeds, tmp_path / "e").files
+    assert (figures.correct, figures.old_correct) == (1, 0)
+
+
+def test_the_family_can_be_named(sums: Path, tmp_path: Path) -> None:
+    seeds = write_seeds(tmp_path / "s.jsonl", [("Pan", "kitchen"), ("Tyre", "garage"), ("Rug", "hall")])
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [("Pan", "kitchen")])
+    with pytest.raises(DataError, match="3 rows with 3 different answers: what kind of task"):
+        report(seeds, tmp_path / "e")
+    assert report(seeds, tmp_path / "e", family="classification").files[0].correct == 1
+    with pytest.raises(UserInputError, match="no task family 'poetry'"):
+        report(sums, tmp_path / "e", family="poetry")
+    with pytest.raises(DataError, match=r"s\.jsonl:1: the answer has no final line"):
+        report(seeds, tmp_path / "e", family="math")
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def test_missing_steps_are_named(sums: Path, evaluations: Path) -> None:
+    for step in (3, 7):
+        (evaluations / "eval" / f"step_{step}" / "test_0.jsonl").unlink()
+    (evaluations / "eval" / "step_7").rmdir()
+    (evaluations / "eval" / "step_12").mkdir()
+    found = report(sums, evaluations)
+    assert len(found.files) == 9
+    assert found.gaps == (
+        f"{evaluations}/eval: 4 steps without results: step_3 has no test_0.jsonl, step_7 isn't there, "
+        "step_11 isn't there, step_12 has no test_0.jsonl",
+    )
+
+
+def test_of_many_missing_steps_a_few_are_named(sums: Path, tmp_path: Path) -> None:
+    write_results(tmp_path / "e" / "step_99999999" / "test_0.jsonl", solved("5", "1/2"))
+    (gap,) = report(sums, tmp_path / "e").gaps
+    assert "99,999,999 steps without results: step_0 isn't there, step_1 isn't there" in gap
+    assert gap.endswith("step_4 isn't there, and 99,999,994 more")
+
+
+def test_results_outside_any_step_are_read_too(sums: Path, tmp_path: Path) -> None:
+    write_results(tmp_path / "step_4" / "test_0.jsonl", solved("5", "1/2"))
+    (figures,) = report(sums, tmp_path / "step_4").files
+    assert (figures.step, figures.correct) == (None, 2)
+
+
+def test_a_step_without_a_row_is_told(sums: Path, tmp_path: Path) -> None:
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [])
+    found = report(sums, tmp_path / "e")
+    assert (found.files[0].n_rows, found.files[0].accuracy) == (0, None)
+    assert csv_text(found).splitlines()[1].endswith("test_0.jsonl,0,0,")
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (None, "no such folder"),
+        ("", "It has no .jsonl file at all"),
+        ("step_0/file_0.jsonl", "There are file_0.jsonl: name one"),
+    ],
+)
+def test_a_folder_without_results_is_an_error(sums: Path, tmp_path: Path, made: str | None, message: str) -> None:
+    folder = tmp_path / "e"
+    if made is not None:
+        folder.mkdir()
+    if made:
+        write_results(folder / made, solved("5", "5"))
+    with pytest.raises(UserInputError) as caught:
+        report(sums, folder)
+    assert message in str(caught.value)
+
+
+def test_a_file_is_no_folder(sums: Path) -> None:
+    with pytest.raises(UserInputError, match="is a file"):
+        report(sums, sums)
+
+
+# --- files that can't be read ---------------------------------------------------------------------------------------
+
+GOOD = json.dumps({"question": SUMS[0][0], "text": "#### 5"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"{GOOD}\n{GOOD[:30]}", "test_0.jsonl:2: broken JSON"),
+        (f"{GOOD}\n\n[1]", "test_0.jsonl:3: not a JSON object"),
+        (f'{GOOD}\n{{"question": "?"}}', "test_0.jsonl:2: has no 'text', only question"),
+        (f'{GOOD}\n{{"question": "?", "text": null}}', "test_0.jsonl:2: 'text' isn't text"),
+        (f'{GOOD}\n{{"text": ""}}', "test_0.jsonl:2: has no 'question', only text"),
+        ("[" * 100_000, "test_0.jsonl:1: not JSON that can be read"),
+        (b"\xff\xfe{\x00", "test_0.jsonl: is UTF-16"),
+        (GOOD.encode() + b"\n\xff", "test_0.jsonl:2: not valid UTF-8"),
+    ],
+)
+def test_an_unreadable_line_is_named(sums: Path, tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = tmp_path / "e" / "step_0" / "test_0.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError) as caught:
+        report(sums, tmp_path / "e")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.jsonl", None, "none.jsonl: no such file"),
+        ("s.txt", "", "the name of a seed file ends in .json or .jsonl"),
+        ("s.jsonl", "\n", "s.jsonl: has no rows"),
+        ("s.json", "[]", "s.json: has no rows"),
+        ("s.json", '{"question": "?"}', "s.json: isn't a list"),
+        ("s.json", '[{"question": "?", "answer": "#### 1"}, 3]', "s.json entry:2: not a JSON object"),
+        ("s.json", '[\n{"question": "?",\n', "s.json: broken JSON: Expecting property name enclosed in double quotes"),
+        ("s.jsonl", '{"question": "?"}', "s.jsonl:1: has no 'answer', only question"),
+        ("s.jsonl", '{"instruction": "?", "answer": "1"}', "s.jsonl:1: has no 'output', only answer, instruction"),
+        ("s.jsonl", '{"question": " ", "answer": "1"}', "s.jsonl:1: 'question' is empty"),
+        ("s.jsonl", '{"question": "?", "answer": "#### many"}', "s.jsonl:1: no number can be read after '####'"),
+        ("s.json", '[{"question": "?", "answer": "#### many"}]', "s.json entry:1: no number can be read"),
+    ],
+)
+def test_a_seed_file_that_can_not_be_used_is_an_error(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", solved("5", "5"))
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserInputError) as caught:
+        report(tmp_path / name, tmp_path / "e")
+    assert message in str(caught.value)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_report_is_a_table_with_what_is_to_be_known_below(sums: Path, evaluations: Path) -> None:
+    (evaluations / "eval" / "step_4" / "test_0.jsonl").unlink()
+    ending = Workspace(sums.parent).llm2llm("report", "--reference", "sums.jsonl", "experiment")
+    assert (ending.code, ending.err) == (0, "")
+    lines = ending.out.splitlines()
+    assert lines[1].split() == ["0", "0", "2", "0.0%", "(0.0%–65.8%)", "2", "2", "experiment/eval/step_0/test_0.jsonl"]
+    assert lines[2].split()[:4] == ["1", "2", "2", "100.0%"]
+    for line in (
+        "graded as math, with the answers of sums.jsonl",
+        "experiment/eval: 1 step without results: step_4 has no test_0.jsonl",
+        "the published report grades 3 rows otherwise:",
+        "  experiment/eval/step_0/test_0.jsonl:1: gold '5', answer '-5': wrong; it reads '-5': right",
+        "  experiment/eval/step_0/test_0.jsonl:2: gold '1/2', answer '12': wrong; it reads '12': right",
+        "  experiment/eval/step_1/test_0.jsonl:2: gold '1/2', answer '0.5': right; it reads '0.5': wrong",
+    ):
+        assert line in lines
+
+
+def test_the_report_is_also_json_and_csv(sums: Path, evaluations: Path) -> None:
+    workspace = Workspace(sums.parent)
+    arguments = ("--results-file-name", "file_0.jsonl", "--csv", "out.csv", "--json")
+    document = workspace.llm2llm("report", "--reference", "sums.jsonl", "experiment", *arguments).json()
+    (figures,) = document["files"]
+    assert (figures["step"], figures["correct"], figures["matched"], figures["accuracy"]) == (0, 0, 2, 0.0)
+    assert document["gaps"] == [
+        "experiment/eval: 10 steps without results: step_1 has no file_0.jsonl, step_2 has no file_0.jsonl, "
+        "step_3 has no file_0.jsonl, step_4 has no file_0.jsonl, step_5 has no file_0.jsonl, and 5 more"
+    ]
+    rows = list(csv.reader((sums.parent / "out.csv").read_text().splitlines()))
+    assert rows == [
+        ["path", "correct", "matched", "accuracy"],
+        ["experiment/eval/step_0/file_0.jsonl", "0", "2", "0.00"],
+    ]
+
+
+def test_what_the_texts_hold_can_not_steer_the_terminal(sums: Path, tmp_path: Path) -> None:
+    write_results(tmp_path / "[b]e\x1b[31m" / "step_0" / "test_0.jsonl", solved("-5 \x1b[31m[b]x", "[/b]"))
+    ending = Workspace(tmp_path).llm2llm("report", "--reference", "sums.jsonl", "[b]e\x1b[31m")
+    assert ending.code == 0
+    assert "\x1b" not in ending.out
+    assert "[b]e\\x1b[31m/step_0/test_0.jsonl" in ending.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--reference", "sums.jsonl"), "requires 2 arguments"),
+        (("1", "--reference", "sums.jsonl", "experiment"), "is about no run of this store"),
+        (("--csv", "x.csv"), "--csv goes with --reference only"),
+        (("--results-file-name", "test_0.jsonl"), "--results-file-name goes with --reference only"),
+        (("--family", "math"), "--family goes with --reference only"),
+        (("--reference", "sums.jsonl", "nowhere"), "nowhere: no such folder"),
+        (("--reference", "experiment", "experiment"), "the name of a seed file ends in .json or .jsonl"),
+        (("--reference", "sums.jsonl", "experiment", "--family", "x"), "there is no task family 'x'"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(
+    sums: Path, evaluations: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ending = Workspace(sums.parent).llm2llm("report", *arguments)
+    assert ending.code == 2
+    assert message in ending.err
+    assert "Traceback" not in ending.err
+
+
+def test_reading_them_takes_no_model_library_and_no_store() -> None:
+    names = imported_by("import llm2llm_local.reference.output")
+    assert names & {"torch", "transformers", "llama_cpp", "textual", "sqlite_utils"} == set()
