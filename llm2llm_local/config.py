@@ -255,7 +255,7 @@ class ChecksConfig(Section):
         "off: take the teacher's word.",
     )
     verifier: Literal["teacher", "student", "both"] = Field(
-        "teacher",
+        "both",
         description="Who votes: the teacher, students that have not seen the failing seed, or both, weighted by what "
         "the audit measured of each.",
     )
@@ -263,7 +263,7 @@ class ChecksConfig(Section):
         3, ge=1, le=25, description="Ballots of the teacher for each candidate, each with other seeds shown."
     )
     accept_probability: float = Field(
-        0.8,
+        0.9,
         ge=0.0,
         le=1.0,
         description="Accept from this probability of a right answer on, as the audit calibrates it.",

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..counted import counted
 from ..report.columns import column_tables
 from ..report.plain import conclusion, plain, shortened
-from ..report.wilson import wilson, with_interval
+from ..wilson import wilson, with_interval
 from .grading import Difference, FileFigures, ReferenceReport
 
 _NONE = "–"

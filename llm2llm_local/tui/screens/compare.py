@@ -20,7 +20,7 @@ from ...report.compare import Comparison, RunFigures, compare
 from ...report.overview import RunOverview, run_overviews
 from ...report.results import RunResult
 from ...report.statistics import p_text
-from ...report.wilson import Accuracy
+from ...wilson import Accuracy
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line

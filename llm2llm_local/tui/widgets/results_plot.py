@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...records import Split
-from ...report.wilson import Accuracy
+from ...wilson import Accuracy
 from .axes import Ticks
 from .plot import Plot, Series
 from .run_marks import marks
