@@ -141,6 +141,12 @@ def test_what_becomes_of_a_doubt_is_the_persons_choice(policy: str, decision: De
     assert verdict.detail == "teacher: a, 2 of 3"
 
 
+def test_a_verdict_tells_what_was_said_without_the_bias() -> None:
+    bias = {"a": math.log(0.9), "b": math.log(0.1)}
+    check = VerifyCheck(Calibration(0.0, {"teacher": 1.0}), {"teacher": bias}, THRESHOLDS, "review")
+    assert check({"teacher": [scored("b", a=0.6, b=0.4)]}).detail == "teacher: b"
+
+
 def test_every_verifier_is_told_of_in_the_verdict() -> None:
     biases = {name: {"a": 0.0, "b": 0.0} for name in ("teacher", "student")}
     check = VerifyCheck(Calibration(0.0, {"teacher": 1.0, "student": 2.0}), biases, THRESHOLDS, "review")

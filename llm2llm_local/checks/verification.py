@@ -236,11 +236,17 @@ class VerifyCheck:
         elif decision is Decision.DOUBT:
             reason = "answer is doubtful"
             decision = {"review": Decision.DOUBT, "drop": Decision.REJECT, "keep": Decision.ACCEPT}[self.doubt]
-        said = "; ".join(f"{name}: {_said(votes[name])}" for name in self.biases)
+        said = "; ".join(f"{name}: {_said(votes[name], bias)}" for name, bias in self.biases.items())
         return CheckVerdict("verify", decision, reason, said, probability)
 
 
-def _said(votes: Sequence[Vote]) -> str:
-    """What a verifier said most, such as "Location, 3 of 4"."""
-    (said, n), *_ = Counter(vote.said or "no answer" for vote in votes).most_common(1)
+def _said(votes: Sequence[Vote], bias: Bias) -> str:
+    """What a verifier says most once it is freed from its bias, such as "Location, 3 of 4"."""
+    (said, n), *_ = Counter(_choice(vote, bias) or "no answer" for vote in votes).most_common(1)
     return said if len(votes) == 1 else f"{said}, {n} of {len(votes)}"
+
+
+def _choice(vote: Vote, bias: Bias) -> str | None:
+    if not vote.scores:
+        return vote.said
+    return max(vote.scores, key=lambda choice: vote.scores[choice] - bias[choice]).strip()
