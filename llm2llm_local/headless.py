@@ -15,14 +15,21 @@ from rich.text import Text
 
 from .counted import counted
 from .report.plain import conclusion, plain, shortened
-from .report.work import LEAST_PART_OF_UNIT, ROWS
+from .report.stages import ROWS, part_told
+from .report.work import LEAST_PART_OF_UNIT
 from .terminal import from_here
 
 _UNITS = {
+    "audit": ("group", "groups"),
+    "fold_train": ("segment", "segments"),
+    "fold_predict": ("batch", "batches"),
+    "calibrate": ("part", "parts"),
     "train": ("segment", "segments"),
     "predict": ("batch", "batches"),
     "grade": ("split", "splits"),
     "augment": ("group", "groups"),
+    "vote": ("group", "groups"),
+    "student_vote": ("batch", "batches"),
     "check": ("group", "groups"),
 }
 _SECONDS_BETWEEN_LINES = 15.0
@@ -94,7 +101,7 @@ class HeadlessWatcher:
 
     def stage(self, iteration: int, stage: str, attempt: int, done: int, total: int) -> None:
         self._stage = stage
-        self._where = f"iteration {iteration} {stage}" + (f" (attempt {attempt + 1})" if attempt else "")
+        self._where = f"iteration {iteration} {stage}{part_told(stage, attempt, 'attempt')}"
         self._began = time.monotonic()
         self._total, self._first, self._done = total, float(done), done
         self._rows, self._steps = 0, None

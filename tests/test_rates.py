@@ -185,9 +185,9 @@ def test_an_estimate_by_hand() -> None:
     ("position", "expected"),
     [
         (Position(1, 13), 2 * 13 + 150 + 1500),
-        (Position(1, 13, frozenset({"train"})), 150 + 1500),
-        (Position(1, 13, frozenset({"train", "predict"})), 1500),
-        (Position(1, 13, frozenset({"train", "predict", "grade"}), failures=2), 0),
+        (Position(1, 13, {"train": 1}), 150 + 1500),
+        (Position(1, 13, {"train": 1, "predict": 1}), 1500),
+        (Position(1, 13, {"train": 1, "predict": 1, "grade": 1}, failures=2), 0),
         (Position(2, 16), 0),  # the last iteration is done, the run not yet
     ],
 )
@@ -208,7 +208,7 @@ def test_stages_that_were_opened_are_not_ahead(position: Position, expected: flo
 def test_what_was_asked_is_not_asked_again(
     asked: int, unchecked: int, may_ask: bool, requests: int, candidates: int
 ) -> None:
-    opened = frozenset({"train", "predict", "grade", "augment"})
+    opened = {"train": 1, "predict": 1, "grade": 1, "augment": 1}
     position = Position(0, 10, opened, failures=4, asked=asked, unchecked=unchecked, may_ask=may_ask)
     last_iteration = 1 * 2 * 16 + 10 * 15 + 100 * 15  # with 6 more examples
     expected = 1000 * requests + 10_000 * candidates + last_iteration
@@ -221,7 +221,38 @@ def test_a_student_without_failures_ends_the_run() -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Rates)])
 def test_an_estimate_that_lacks_anything_is_none(name: str) -> None:
-    assert estimate(replace(RATES, **{name: None}), PLAN) is None
+    rates = replace(RATES, audit=1.0, vote=1.0, student_vote=1.0)
+    plan = replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
+    assert estimate(rates, plan) is not None
+    lacking = replace(rates, **{name: None})
+    if name == "vote":  # as long as a ballot of the audit
+        assert estimate(lacking, plan) == estimate(rates, plan)
+    elif name == "student_vote":  # as long as another answer
+        assert estimate(lacking, plan) == estimate(replace(rates, student_vote=rates.predict), plan)
+    else:
+        assert estimate(lacking, plan) is None
+
+
+def test_an_estimate_with_folds_and_votes_by_hand() -> None:
+    rates = replace(RATES, audit=0.5, vote=0.25, student_vote=2.0)
+    votes = 0.5 * 10 * 3 + 0.25 * 9 * 3 + 2.0 * 9  # 9 requests
+    folds = 5 * (1 * 2 * 8 + 10 * 2)
+    verified = replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
+    plain = estimate(rates, PLAN)
+    assert plain is not None
+    assert estimate(rates, verified) == pytest.approx(plain + votes + folds)
+    # In the second iteration the folds' students train on the 3 new examples, too; its own is asked about no seeds.
+    again = 5 * (1 * 2 * 11 + 10 * 2) - 2 * 10 * 10
+    assert estimate(rates, replace(verified, folds_tell_failures=True)) == pytest.approx(plain + votes + folds + again)
+    # After the audit, three of the folds' trainings and two of their answers:
+    begun = Position(0, 10, {"audit": 1, "fold_train": 3, "fold_predict": 2})
+    done = 0.5 * 10 * 3 + 3 * 1 * 2 * 8 + 2 * 10 * 2
+    assert seconds_ahead(rates, verified, begun) == pytest.approx(plain + votes + folds - done)
+
+
+def test_a_share_that_is_taken_for_failures_needs_no_measuring() -> None:
+    known = replace(PLAN, failures=0.2)
+    assert estimate(replace(RATES, failures=None), known) == estimate(RATES, PLAN)
 
 
 def test_what_is_not_needed_may_be_unknown() -> None:

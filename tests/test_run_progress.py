@@ -8,7 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fake_runs import SEEDS, configuration
+from fake_runs import LABELS, SEEDS, configuration
+from knowing import writes
 from timed_runs import NOW, Clock, Look, watched
 from workspaces import CONFIG_BY_HAND, Workspace, add_run
 
@@ -64,6 +65,47 @@ def test_rows_are_those_that_the_loop_commits(tmp_path: Path, clock: Clock, augm
     }
 
 
+@pytest.mark.parametrize(
+    ("verifier", "signal", "of_verification"),
+    [
+        ("teacher", "train", {"audit", "calibrate", "vote"}),
+        ("student", "confidence", {"fold_train", "fold_predict", "calibrate", "student_vote"}),
+        ("both", "kfold", {"audit", "fold_train", "fold_predict", "calibrate", "vote", "student_vote"}),
+    ],
+)
+def test_rows_of_folds_and_votes_are_those_that_the_loop_commits(
+    tmp_path: Path, clock: Clock, verifier: str, signal: str, of_verification: set[str]
+) -> None:
+    """No check refuses a candidate before the vote here, so the rows of votes are known, too."""
+    config = configuration(
+        checks__verify="on",
+        checks__verifier=verifier,
+        checks__votes=2,
+        loop__failure_signal=signal,
+        loop__folds=5,
+        loop__augment_from="all" if signal == "kfold" else "seeds",
+        student__batch_size=5,
+        teacher__group_size=5,
+    )
+    found = set()
+    for start, units in by_stage(watched(tmp_path, clock, config, writes)):
+        begun = start.told.current
+        assert begun is not None and begun.rows_done == 0
+        found.add(begun.stage)
+        rows = 0
+        for look in units:
+            now = look.told.current
+            assert now is not None
+            assert all(stage.rows_done == stage.rows_total for stage in look.told.stages[:-1])
+            rows += look.rows
+            assert (now.stage, now.rows_total) == (begun.stage, begun.rows_total)
+            assert now.rows_done == rows or now.stage in ("student_vote", "calibrate")
+        assert rows == begun.rows_total
+        assert set(start.told.stage_names) >= found
+    assert found == {"train", "predict", "grade", "augment", "check"} | of_verification
+    assert set(start.told.stage_names) == found
+
+
 def test_rows_of_finished_stages_are_the_rows_there_are(big_store: Workspace) -> None:
     with open_reader(big_store.folder) as connection:
         stages = run_work(connection, 2).stages
@@ -113,6 +155,25 @@ def test_what_is_left_is_what_it_then_takes(tmp_path: Path, clock: Clock) -> Non
                 assert told.seconds_left is None  # nobody knows yet what an iteration's candidates take
             else:
                 assert told.seconds_left == pytest.approx(done - look.at, rel=0.03, abs=0.5)
+
+
+def always_right(request: TeacherRequest) -> str:
+    label = next(label for label in LABELS if f"is {label}" in request.prompt.completion)
+    return f" new ({label}) thing {request.rng_seed} to talk about"
+
+
+def test_what_is_left_counts_folds_and_votes(tmp_path: Path, clock: Clock) -> None:
+    """By what an earlier run measured; every candidate is accepted, so that all iterations are alike."""
+    config = configuration(
+        checks__verify="on",
+        checks__verifier="both",
+        loop__failure_signal="kfold",
+        loop__iterations=4,
+        student__checkpoint_steps=100,
+    )
+    watched(tmp_path, clock, config, always_right)
+    for look in watched(tmp_path, clock, config, always_right):
+        assert look.told.seconds_left == pytest.approx(clock.now - look.at, rel=0.03, abs=0.5)
 
 
 def test_what_is_left_of_a_stage_is_what_it_then_takes(tmp_path: Path, clock: Clock) -> None:

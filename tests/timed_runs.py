@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fake_runs import RecordingWatcher, half_learnt, run_of
 from fakes import FakeStudent, FakeTeacher
+from knowing import KindStudent, KnowingTeacher
 
 from llm2llm_local.config import Config, flatten
 from llm2llm_local.loop.llm2llm import llm2llm
@@ -26,7 +27,7 @@ from llm2llm_local.student.protocol import (
     TrainingProgress,
     TrainingSegment,
 )
-from llm2llm_local.teacher.protocol import TeacherRequest
+from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -63,6 +64,21 @@ class TimedTeacher(FakeTeacher):
         assert self.clock is not None
         self.clock.now += 2.0 * len(group)
         return super().generate(group, progress)
+
+
+@dataclass
+class TimedVotes(TimedTeacher, KnowingTeacher):
+    """A teacher whose ballots carry information."""
+
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        assert self.clock is not None
+        self.clock.now += 0.125 * len(group)
+        return super().score(group, progress)
+
+
+@dataclass
+class TimedKindStudent(TimedStudent, KindStudent):
+    """A student whose votes do."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +119,14 @@ def watched(
     workspace: Path, clock: Clock, config: Config, write: Callable[[TeacherRequest], str] | None = None
 ) -> list[Look]:
     """All that was told during a new run; it is done afterwards."""
-    teacher = TimedTeacher(clock=clock) if write is None else TimedTeacher(write, clock=clock)
-    with run_of(workspace, config, teacher, TimedStudent(half_learnt, clock=clock)) as run:
+    verifies = config.checks.verify == "on"
+    teacher = (TimedVotes if verifies else TimedTeacher)(**({} if write is None else {"write": write}), clock=clock)
+    student = (
+        TimedKindStudent(lambda example, segment: False, clock=clock)
+        if verifies
+        else TimedStudent(half_learnt, clock=clock)
+    )
+    with run_of(workspace, config, teacher, student) as run:
         with run.store.transaction():
             run.store._store.execute(
                 "UPDATE runs SET status = 'running', config = ? WHERE run_id = ?",

@@ -18,13 +18,13 @@ AccuracyCurve = tuple[tuple[int, Accuracy], ...]
 
 
 _LOSSES = """WITH committed AS (
-    SELECT step, value FROM metrics WHERE run_id = :run AND iteration = :iteration AND name = 'loss'
+    SELECT step, value FROM metrics WHERE run_id = :run AND iteration = :iteration AND name = :name
 ), losses AS (
     SELECT step, value FROM committed
     UNION ALL
     SELECT coalesce((SELECT max(step) + 1 FROM committed), 0) + j.key, j.value
     FROM stages s, json_each(s.losses_since_checkpoint) j
-    WHERE s.run_id = :run AND s.iteration = :iteration AND s.stage = 'train'
+    WHERE s.run_id = :run AND s.iteration = :iteration AND s.stage = :stage AND s.attempt = :fold
 )"""
 
 
@@ -50,15 +50,25 @@ class CandidateCounts:
     pending: int
 
 
-def loss_curve(connection: sqlite3.Connection, run_id: int, iteration: int, max_points: int) -> tuple[LossPoint, ...]:
-    """The losses of an iteration's training, up to its newest step while it goes on.
+def loss_curve(
+    connection: sqlite3.Connection, run_id: int, iteration: int, max_points: int, fold: int = 0
+) -> tuple[LossPoint, ...]:
+    """The losses of an iteration's training, or of one without a fold of the seeds (1, 2 …), up to its newest step
+    while it goes on.
 
     Steps are averaged together so that there are at most `max_points` > 0.
     """
     rows = connection.execute(
         f"{_LOSSES} SELECT avg(step), avg(value) FROM losses "
         "GROUP BY step * :points / (SELECT max(step) + 1 FROM losses) ORDER BY step",
-        {"run": run_id, "iteration": iteration, "points": max_points},
+        {
+            "run": run_id,
+            "iteration": iteration,
+            "points": max_points,
+            "name": f"loss_fold_{fold}" if fold else "loss",
+            "stage": "fold_train" if fold else "train",
+            "fold": fold,
+        },
     )
     return tuple(LossPoint(*row) for row in rows)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..records import Split
-from .rates import Position, Rates, plan_of, rates_of, seconds_ahead
+from .rates import Position, Rates, pieces_of, plan_of, rates_of, seconds_ahead
+from .stages import stages_of
 from .work import RunWork, StageProgress, run_work
 
 _NEWEST_CALLS = 32
@@ -18,7 +20,7 @@ _NEWEST_CALLS = 32
 class RunProgress:
     """A run's stages in order, and what is to be expected of it.
 
-    `current`: the stage that is open, None between stages and after the last. `seconds`: wall time spent on it so far,
+    `stage_names`: of those that any of its iterations may have. `current`: the stage that is open, None between stages and after the last. `seconds`: wall time spent on it so far,
     the unit in progress included. `rows_per_second`: of its complete units, in its own rows; before there are
     any, what the time left is reckoned with. `stage_seconds_left`,
     `seconds_left` (of the whole run): wall time, None when something that they need was never measured. Tokens a
@@ -28,6 +30,7 @@ class RunProgress:
 
     run_id: int
     stages: tuple[StageProgress, ...]
+    stage_names: tuple[str, ...]
     current: StageProgress | None
     seconds: float | None
     rows_per_second: float | None
@@ -52,6 +55,7 @@ def run_progress(connection: sqlite3.Connection, run_id: int, now: datetime) -> 
     return RunProgress(
         run_id=run_id,
         stages=work.stages,
+        stage_names=stages_of(work.config),
         current=current,
         seconds=spent,
         rows_per_second=None if current is None else _rows_per_second(current, left),
@@ -94,12 +98,9 @@ def _stage_seconds_left(work: RunWork, stage: StageProgress, rates: Rates, since
     if stage.is_measured:
         return (stage.rows_total - _rows_with_unit_in_progress(stage)) * stage.seconds / stage.rows_done
     left = 1 - stage.share
-    rate = getattr(rates, stage.stage)
+    rate = rates.of_stage(stage.stage)
     if rate is not None:
-        rows = stage.rows_total
-        if stage.stage == "train":
-            rows = work.iterations[stage.iteration].training_examples * work.config["student.epochs"]
-        return float(left * rows * rate)
+        return left * pieces_of(work, stage) * rate
     if since_begun is not None and stage.is_under_way:
         return left * since_begun / stage.share
     return None
@@ -124,16 +125,22 @@ def position_of(work: RunWork) -> Position:
     iteration = work.iterations[number]
     of_iteration = [stage for stage in work.stages if stage.iteration == number]
     rounds = {stage.attempt: stage.rows_total for stage in of_iteration if stage.stage == "augment"}
-    checked = {stage.attempt for stage in of_iteration if stage.stage == "check"}
+    opened = {(stage.stage, stage.attempt) for stage in of_iteration}
+
+    def not_in(stage: str) -> int:
+        """Requests of the rounds whose stage of this name was not opened."""
+        return sum(rows for attempt, rows in rounds.items() if (stage, attempt) not in opened)
+
     if iteration.is_done:
         return Position(number + 1, iteration.training_examples + iteration.accepted)
     return Position(
         number,
         iteration.training_examples,
-        frozenset(stage.stage for stage in of_iteration),
+        Counter(stage.stage for stage in of_iteration),
         iteration.failures,
         asked=sum(rounds.values()),
-        unchecked=sum(rows for attempt, rows in rounds.items() if attempt not in checked),
+        unvoted={stage: not_in(stage) for stage in ("vote", "student_vote")},
+        unchecked=not_in("check"),
         may_ask=len(rounds) < work.config["teacher.attempts"],
     )
 
@@ -150,6 +157,8 @@ def _teacher_tokens_per_second(connection: sqlite3.Connection, run_id: int) -> f
 
 def _student_tokens_per_second(connection: sqlite3.Connection, run_id: int) -> float | None:
     row = connection.execute(
-        "SELECT tokens, seconds FROM checkpoints WHERE run_id = ? ORDER BY iteration DESC, step DESC LIMIT 1", [run_id]
+        "SELECT tokens, seconds FROM checkpoints WHERE run_id = ? "
+        "ORDER BY iteration DESC, fold = 0 DESC, fold DESC, step DESC LIMIT 1",  # the folds' students come first
+        [run_id],
     ).fetchone()
     return row[0] / row[1] if row and row[1] else None

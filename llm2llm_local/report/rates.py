@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypedDict
 
 from ..records import Split
-from .work import RunWork, run_work
+from .stages import STAGES, folds_of, takes_least_confident, tells_failures_by_folds, verifiers_of
+from .work import RunWork, StageProgress, run_work
 
 _STUDENT = (
     "task.family",
@@ -55,11 +56,27 @@ _LEARNING = (
     "data.sample",
     "loop.augment_from",
     "loop.fine_tune",
+    "loop.failure_signal",
+    "loop.folds",
+    "loop.least_confident",
 )
-"""And for its share of failures: how long, how fast and on how much a student learns changes that many times over."""
+"""And for its share of failures: how long, how fast and on how much a student learns, and what is taken for a failure,
+changes that many times over.
+"""
 
-_BY_STUDENT = ("train", "predict", "grade")
+_CHECKING = ("checks.verify", "checks.verifier", "checks.accept_probability", "checks.reject_probability")
+"""And for the share of requests that are accepted."""
+
+_BY_STUDENT = ("train", "predict", "grade", "student_vote")
 _BY_LEARNING = ("failures",)
+_BY_CHECKING = ("requests", "accepted")
+
+_MEASURED_WITH = {"fold_train": "train", "fold_predict": "predict"}
+"""Stages that do the same work as another."""
+
+_IF_UNKNOWN = {"vote": "audit", "student_vote": "predict"}
+"""Rates that another comes close to."""
+
 _MOST_EARLIER_RUNS = 20
 """Looked into. What none of them measured isn't looked for in hundreds more, every fifth second."""
 
@@ -70,7 +87,9 @@ class Rates:
 
     `train`: seconds for an example in an epoch; `predict`, `grade`: for an example; `augment`: for a request; `check`:
     for a candidate. `failures`: share of the questions asked that were failed. `requests`, `accepted`: for each example
-    that was wanted (failures × loop.augmentations_per_failure).
+    that was wanted (failures × loop.augmentations_per_failure). `audit`: for a ballot on a seed; `vote`: for each
+    ballot that all candidates of a round would have, whether or not the other checks let them through to it;
+    `student_vote`: for a candidate, likewise.
     """
 
     train: float | None = None
@@ -81,6 +100,15 @@ class Rates:
     failures: float | None = None
     requests: float | None = None
     accepted: float | None = None
+    audit: float | None = None
+    vote: float | None = None
+    student_vote: float | None = None
+
+    def of_stage(self, stage: str) -> float | None:
+        """Seconds for a piece of its work; None as well for a stage that has no rate."""
+        name = _MEASURED_WITH.get(stage, stage)
+        rate: float | None = getattr(self, name, None)
+        return self.of_stage(_IF_UNKNOWN[name]) if rate is None and name in _IF_UNKNOWN else rate
 
     def completed_by(self, other: Rates, names: Iterable[str]) -> Rates:
         """What of `names` is missing here is taken from there."""
@@ -89,7 +117,12 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run to be estimated: its rows, and the fields of its configuration that say how often they are worked on."""
+    """A run to be estimated: its rows, and the fields of its configuration that say how often they are worked on.
+
+    `votes`: the teacher's ballots on each answer. `folds`: into which the seeds are divided for students that haven't
+    seen them, which tell failures in every iteration (`folds_tell_failures`), vote, or both. `failures`: the share of
+    the questions asked that is taken for failures, where that doesn't depend on the answers.
+    """
 
     seeds: int
     dev: int
@@ -98,21 +131,32 @@ class Plan:
     epochs: int
     augmentations_per_failure: int
     augment_from: str = "seeds"
+    verifiers: tuple[str, ...] = ()
+    votes: int = 0
+    folds: int = 0
+    folds_tell_failures: bool = False
+    failures: float | None = None
+
+    def folds_in(self, iteration: int) -> int:
+        """Students of an iteration that leave a part of the seeds out."""
+        return self.folds if self.folds_tell_failures or (iteration == 0 and "student" in self.verifiers) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a run is: stages that it has not opened yet in `iteration` are ahead, and all later ones.
 
-    `opened`: names of stages opened in the iteration; `failures`: None when not known yet; `asked`: requests of rounds
-    that were opened; `unchecked`: those of them whose check was not opened; `may_ask`: a round of asking is left.
+    `opened`: how often each stage was opened in the iteration; `failures`: None when not known yet; `asked`: requests
+    of rounds that were opened; `unvoted`, by stage, and `unchecked`: those of them whose vote or check was not opened;
+    `may_ask`: a round of asking is left.
     """
 
     iteration: int
     training_examples: int
-    opened: frozenset[str] = frozenset()
+    opened: Mapping[str, int] = field(default_factory=dict)
     failures: int | None = None
     asked: int = 0
+    unvoted: Mapping[str, int] = field(default_factory=dict)
     unchecked: int = 0
     may_ask: bool = True
 
@@ -149,14 +193,16 @@ def iterations_ahead(rates: Rates, plan: Plan, position: Position) -> Iterator[I
     training_examples: float = position.training_examples
     while position.iteration <= plan.iterations:
         asked = training_examples if plan.augment_from == "all" else plan.seeds
-        failures = position.failures if position.failures is not None else _times(rates.failures, asked)
+        failures = position.failures
+        if failures is None:
+            failures = _times(rates.failures if plan.failures is None else plan.failures, asked)
         is_last = position.iteration == plan.iterations or failures == 0  # the run ends early then
         work = list(_of_student(rates, plan, position, training_examples, asked))
         accepted: float | None = 0.0
         if not is_last:
             wanted = _times(failures, plan.augmentations_per_failure)
             requests, accepted = _times(rates.requests, wanted), _times(rates.accepted, wanted)
-            work += _of_teacher(rates, position, requests, accepted)
+            work += _of_new(rates, plan, position, requests, accepted)
         yield IterationAhead(position.iteration, training_examples, _seconds(work))
         if is_last or accepted is None:
             return
@@ -171,20 +217,37 @@ _Work = tuple[float | None, float | None]
 def _of_student(
     rates: Rates, plan: Plan, position: Position, training_examples: float, asked: float
 ) -> Iterator[_Work]:
-    if "train" not in position.opened:
+    """What comes before the teacher is asked for new examples, the audit included."""
+    opened = position.opened
+    if position.iteration == 0 and "teacher" in plan.verifiers and "audit" not in opened:
+        yield rates.audit, plan.seeds * plan.votes
+    folds = plan.folds_in(position.iteration)
+    if folds:  # as large as one another, to within an example
+        size = plan.seeds / folds
+        yield rates.train, (folds - opened.get("fold_train", 0)) * (training_examples - size) * plan.epochs
+        yield rates.predict, (folds - opened.get("fold_predict", 0)) * size
+    if "train" not in opened:
         yield rates.train, training_examples * plan.epochs
-    if "predict" not in position.opened:
-        yield rates.predict, asked + plan.dev + plan.test
-    if "grade" not in position.opened:
+    if "predict" not in opened:
+        by_folds = plan.seeds if plan.folds_tell_failures else 0
+        yield rates.predict, asked - by_folds + plan.dev + plan.test
+    if "grade" not in opened:
         yield rates.grade, plan.seeds + plan.dev + plan.test
 
 
-def _of_teacher(rates: Rates, position: Position, requests: float | None, accepted: float | None) -> Iterator[_Work]:
+def _of_new(
+    rates: Rates, plan: Plan, position: Position, requests: float | None, accepted: float | None
+) -> Iterator[_Work]:
+    """New examples: asking for them, voting and checking."""
     if requests is None or accepted is None:
         yield None, None
         return
     ahead = max(0.0, requests - position.asked) if position.may_ask else 0.0
     yield rates.augment, ahead
+    if "teacher" in plan.verifiers:
+        yield rates.of_stage("vote"), (ahead + position.unvoted.get("vote", 0)) * plan.votes
+    if "student" in plan.verifiers:
+        yield rates.of_stage("student_vote"), ahead + position.unvoted.get("student_vote", 0)
     yield rates.check, ahead + position.unchecked
 
 
@@ -218,18 +281,15 @@ def rates_of(connection: sqlite3.Connection, work: RunWork) -> Rates:
 
 def rates_within(work: RunWork) -> Rates:
     """What the complete units of a run tell."""
-    seconds = dict.fromkeys(("train", "predict", "grade", "augment", "check"), 0.0)
+    seconds = dict.fromkeys((_MEASURED_WITH.get(stage, stage) for stage in STAGES), 0.0)
     amounts = dict(seconds)
     for stage in work.stages:
-        if not stage.is_measured:
-            continue
-        seconds[stage.stage] += stage.seconds
-        pieces = float(stage.rows_done)
-        if stage.stage == "train":
-            examples = work.iterations[stage.iteration].training_examples
-            pieces = examples * work.config["student.epochs"] * stage.rows_done / stage.rows_total
-        amounts[stage.stage] += pieces
-    rates = Rates(**{name: seconds[name] / amount for name, amount in amounts.items() if amount})
+        if stage.is_measured:
+            name = _MEASURED_WITH.get(stage.stage, stage.stage)
+            seconds[name] += stage.seconds
+            amounts[name] += pieces_of(work, stage) * stage.rows_done / stage.rows_total
+    known = {one.name for one in fields(Rates)}
+    rates = Rates(**{name: seconds[name] / amount for name, amount in amounts.items() if amount and name in known})
     for number, iteration in reversed(list(enumerate(work.iterations))):
         if rates.failures is None and iteration.failures is not None:
             rates = replace(rates, failures=iteration.failures / work.asked(iteration.training_examples))
@@ -238,6 +298,15 @@ def rates_within(work: RunWork) -> Rates:
             requests = sum(one.rows_total for one in work.stages if (one.iteration, one.stage) == (number, "augment"))
             return replace(rates, requests=requests / wanted, accepted=iteration.accepted / wanted)
     return rates
+
+
+def pieces_of(work: RunWork, stage: StageProgress) -> float:
+    """How much work a whole stage is, in what its rate counts."""
+    if stage.stage in ("train", "fold_train"):
+        return float(work.trained_on(stage) * work.config["student.epochs"])
+    if stage.stage == "vote":
+        return float(work.requests(stage.iteration, stage.attempt) * work.config["checks.votes"])
+    return float(stage.rows_total)
 
 
 def _of_earlier_runs(
@@ -253,9 +322,10 @@ def _of_earlier_runs(
         "AND (student_model_id = ?2 OR teacher_model_id = ?3) ORDER BY run_id DESC LIMIT ?4",
         [before_run_id, student, teacher, _MOST_EARLIER_RUNS],
     )
-    by_teacher = [field.name for field in fields(Rates) if field.name not in (*_BY_STUDENT, *_BY_LEARNING)]
+    by_others = (*_BY_STUDENT, *_BY_LEARNING, *_BY_CHECKING)
+    by_teacher = [one.name for one in fields(Rates) if one.name not in by_others]
     for run_id, text, of_student, of_teacher in rows:
-        missing = [field.name for field in fields(Rates) if getattr(rates, field.name) is None]
+        missing = [one.name for one in fields(Rates) if getattr(rates, one.name) is None]
         if not missing:
             break
         other = json.loads(text)
@@ -266,6 +336,8 @@ def _of_earlier_runs(
                 usable += _BY_LEARNING
         if of_teacher == teacher and _same(config, other, _TEACHER):
             usable += by_teacher
+            if _same(config, other, _CHECKING):
+                usable += _BY_CHECKING
         if set(usable) & set(missing):
             rates = rates.completed_by(rates_within(run_work(connection, run_id)), usable)
     return rates
@@ -294,4 +366,25 @@ def plan_of(work: RunWork) -> Plan:
         epochs=work.config["student.epochs"],
         augmentations_per_failure=work.config["loop.augmentations_per_failure"],
         augment_from=work.config["loop.augment_from"],
+        **extent_of(work.config, work.n[Split.TRAIN]),
     )
+
+
+class _Extent(TypedDict):
+    verifiers: tuple[str, ...]
+    votes: int
+    folds: int
+    folds_tell_failures: bool
+    failures: float | None
+
+
+def extent_of(config: Mapping[str, Any], seeds: int) -> _Extent:
+    """These fields of a plan, from a configuration by dotted names."""
+    verifiers = verifiers_of(config)
+    return {
+        "verifiers": verifiers,
+        "votes": config["checks.votes"] if "teacher" in verifiers else 0,
+        "folds": folds_of(config, seeds, 0),
+        "folds_tell_failures": tells_failures_by_folds(config),
+        "failures": config["loop.least_confident"] if takes_least_confident(config) else None,
+    }

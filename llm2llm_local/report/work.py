@@ -1,8 +1,9 @@
 """How much work the stages of a run are, and how much of it is done, in rows that mean something to a person.
 
-A training's rows are optimizer steps, those of predicting and grading examples, of asking requests, of checking
-candidates. Units of work are cut as the loop cuts them. Nothing here scans what a run predicted or asked: counts come
-from positions, from units and from short ranges of indexes.
+A training's rows are optimizer steps, those of predicting and grading examples, of asking requests, of voting ballots,
+of checking candidates. Units of work are cut as the loop cuts them. Nothing here scans what a run predicted or asked:
+counts come from positions, from units and from short ranges of indexes. Which candidates of a round go to the vote is
+known to nothing of that, so all of them are counted in.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import Split
-
-ROWS = {"train": "steps", "predict": "examples", "grade": "rows", "augment": "requests", "check": "candidates"}
-"""What the rows of each stage are, wherever progress is told."""
+from .stages import folds_of, takes_least_confident, tells_failures_by_folds
 
 LEAST_PART_OF_UNIT = 0.1
 """Before that much of its first unit of work is done, no time left is told for a stage."""
@@ -60,8 +59,8 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class IterationWork:
-    """How many examples the student trains on, how many it fails (None until it was asked everything), and how many
-    were accepted for these so far.
+    """How many examples the student trains on; how many failures the teacher is asked about, by the signal that the
+    run has for them (None until the student was asked everything); and how many were accepted for these so far.
     """
 
     is_done: bool
@@ -82,8 +81,28 @@ class RunWork:
     stages: tuple[StageProgress, ...]
 
     def asked(self, training_examples: int) -> int:
-        """Training examples that the student is asked about."""
+        """Training examples that a student is asked about."""
         return training_examples if self.config.get("loop.augment_from") == "all" else self.n[Split.TRAIN]
+
+    @property
+    def asked_by_folds(self) -> int:
+        """How many of them are answered by students that haven't seen them, and not by the iteration's own."""
+        return self.n[Split.TRAIN] if tells_failures_by_folds(self.config) else 0
+
+    def requests(self, iteration: int, attempt: int) -> int:
+        """Of a round of asking that was opened."""
+        rounds = (one for one in self.stages if (one.iteration, one.stage) == (iteration, "augment"))
+        return next((one.rows_total for one in rounds if one.attempt == attempt), 0)
+
+    def fold_size(self, iteration: int, fold: int) -> int:
+        """Seeds in a fold, from 1: they are dealt out in turn."""
+        seeds = self.n[Split.TRAIN]
+        return len(range(fold - 1, seeds, folds_of(self.config, seeds, iteration)))
+
+    def trained_on(self, stage: StageProgress) -> int:
+        """Examples in the training set of a stage that trains."""
+        examples = self.iterations[stage.iteration].training_examples
+        return examples - (self.fold_size(stage.iteration, stage.attempt) if stage.stage == "fold_train" else 0)
 
 
 def run_work(connection: sqlite3.Connection, run_id: int) -> RunWork:
@@ -100,14 +119,19 @@ def run_work(connection: sqlite3.Connection, run_id: int) -> RunWork:
         "FROM stages WHERE run_id = ? ORDER BY id",
         [run_id],
     ).fetchall()
-    work = RunWork(run_id, run[0], json.loads(run[1]), n, _iterations(connection, run_id, stages, n), ())
+    config = json.loads(run[1])
+    work = RunWork(run_id, run[0], config, n, _iterations(connection, run_id, config, stages, n), ())
     for row in stages:
         work = replace(work, stages=(*work.stages, _stage(connection, work, row)))
     return work
 
 
 def _iterations(
-    connection: sqlite3.Connection, run_id: int, stages: Sequence[sqlite3.Row], n: Mapping[Split, int]
+    connection: sqlite3.Connection,
+    run_id: int,
+    config: Mapping[str, Any],
+    stages: Sequence[sqlite3.Row],
+    n: Mapping[Split, int],
 ) -> tuple[IterationWork, ...]:
     predicted = {row[0] for row in stages if (row[1], row[3]) == ("predict", "done")}
     rows = connection.execute(
@@ -126,9 +150,12 @@ def _iterations(
     for iteration, status, training_examples, failures, accepted in rows:
         if training_examples is None:  # its first unit of training isn't complete
             training_examples = available - _kept_out(connection, run_id, iteration)
-        iterations.append(
-            IterationWork(status == "done", training_examples, failures if iteration in predicted else None, accepted)
-        )
+        if iteration not in predicted:
+            failures = None
+        elif takes_least_confident(config):
+            asked = training_examples if config["loop.augment_from"] == "all" else n[Split.TRAIN]
+            failures = math.ceil(config["loop.least_confident"] * asked)
+        iterations.append(IterationWork(status == "done", training_examples, failures, accepted))
         available += accepted
     return tuple(iterations)
 
@@ -146,29 +173,52 @@ def _kept_out(connection: sqlite3.Connection, run_id: int, iteration: int) -> in
 
 def _stage(connection: sqlite3.Connection, run: RunWork, row: sqlite3.Row) -> StageProgress:
     """`run` has all stages before it."""
-    iteration, stage, attempt, status, share, units_done, units_total, seconds, created_at = row
+    begun = StageProgress(*row[:7], rows_done=0, rows_total=0, seconds=row[7], created_at=row[8])
+    done, total = _rows(connection, run, begun)
+    return replace(begun, rows_done=total if begun.status == "done" else done, rows_total=total)
+
+
+def _rows(connection: sqlite3.Connection, run: RunWork, stage: StageProgress) -> tuple[int, int]:
+    """Of the units that are done, and of all; the first counts only while the stage is open."""
+    iteration, config, seeds = stage.iteration, run.config, run.n[Split.TRAIN]
     work = run.iterations[iteration]
-    match stage:
-        case "train":
-            steps = math.ceil(work.training_examples / run.config["student.batch_size"])
-            rows_total = steps * run.config["student.epochs"]
-            rows_done = min(units_done * run.config["student.checkpoint_steps"], rows_total)
+    match stage.stage:
+        case "train" | "fold_train":
+            steps = math.ceil(run.trained_on(stage) / config["student.batch_size"]) * config["student.epochs"]
+            return min(stage.units_done * config["student.checkpoint_steps"], steps), steps
         case "predict":
-            sizes = [run.asked(work.training_examples), run.n[Split.DEV], run.n[Split.TEST]]
-            rows_total = sum(sizes)
-            rows_done = _rows_of_batches(sizes, run.config["student.predict_batch_size"], units_done)
+            own = run.asked(work.training_examples) - run.asked_by_folds
+            sizes = [own, run.n[Split.DEV], run.n[Split.TEST]]
+            return _rows_of_batches(sizes, config["student.predict_batch_size"], stage.units_done), sum(sizes)
+        case "fold_predict":
+            size = run.fold_size(iteration, stage.attempt)
+            return min(stage.units_done * config["student.predict_batch_size"], size), size
         case "grade":
-            rows_total = sum(run.n.values())
-            rows_done = sum(run.n[split] for split in list(Split)[:units_done])
+            return sum(run.n[split] for split in list(Split)[: stage.units_done]), sum(run.n.values())
         case "augment":
-            rows_total = _wanted(connection, run, iteration, attempt, is_done=status == "done")
-            rows_done = min(units_done * run.config["teacher.group_size"], rows_total)
+            wanted = _wanted(connection, run, iteration, stage.attempt, is_done=stage.status == "done")
+            return min(stage.units_done * config["teacher.group_size"], wanted), wanted
+        case "audit":
+            return _ballots(config, stage, seeds)
+        case "calibrate":
+            return 0, seeds
+    requests = run.requests(iteration, stage.attempt)
+    match stage.stage:
+        case "vote":
+            return _ballots(config, stage, requests)
+        case "student_vote":
+            return stage.units_done * requests // max(1, stage.units_total), requests
         case _:
-            rows_total = run.stages[-1].rows_total  # what the round of asking before it made
-            rows_done = rows_total if status == "done" else rows_total - _undecided(connection, run.run_id, iteration)
-    return StageProgress(
-        iteration, stage, attempt, status, share, units_done, units_total, rows_done, rows_total, seconds, created_at
-    )
+            return requests - _undecided(connection, run.run_id, iteration), requests
+
+
+def _ballots(config: Mapping[str, Any], stage: StageProgress, questions: int) -> tuple[int, int]:
+    """A unit is one vote on a group of questions; a group is voted on as often as is wanted before the next."""
+    size, votes = config["teacher.group_size"], config["checks.votes"]
+    questions = min(questions, stage.units_total // votes * size)
+    whole, part = divmod(stage.units_done, votes)
+    last = max(0, min(size, questions - whole * size))
+    return min(whole * size, questions) * votes + part * last, questions * votes
 
 
 def _rows_of_batches(sizes: Sequence[int], batch_size: int, batches: int) -> int:

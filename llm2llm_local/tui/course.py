@@ -8,8 +8,9 @@ from datetime import datetime
 from ..report.curves import AccuracyCurve, CandidateCounts
 from ..report.duration import DAY_SECONDS, LONGEST_SECONDS, duration, estimated
 from ..report.progress import RunProgress
+from ..report.stages import ROWS
 from ..report.status import RunStatus
-from ..report.work import ROWS, StageProgress
+from ..report.work import StageProgress
 from ..wilson import Accuracy
 
 _SLOW = 0.5

@@ -27,9 +27,10 @@ _MOST_LOSSES = 200
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Of the training of one iteration, which has `total_steps`."""
+    """Of a training, which has `total_steps`: of an iteration, or of one `fold` of it (0: none)."""
 
     iteration: int
+    fold: int
     total_steps: int
     points: tuple[LossPoint, ...]
 
@@ -105,8 +106,8 @@ def _last_iteration(status: RunStatus) -> int:
 def _loss(connection: sqlite3.Connection, progress: RunProgress) -> Loss | None:
     """Of the newest training that has taken a step."""
     for stage in reversed(progress.stages):
-        if stage.stage == "train":
-            points = loss_curve(connection, progress.run_id, stage.iteration, _MOST_LOSSES)
+        if stage.stage in ("train", "fold_train"):
+            points = loss_curve(connection, progress.run_id, stage.iteration, _MOST_LOSSES, stage.attempt)
             if points:
-                return Loss(stage.iteration, stage.rows_total or len(points), points)
+                return Loss(stage.iteration, stage.attempt, stage.rows_total or len(points), points)
     return None

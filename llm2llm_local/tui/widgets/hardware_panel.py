@@ -13,7 +13,10 @@ from .panel import Panel
 _LABEL_CELLS = 8
 _MOST_BAR_CELLS = 10
 _NEARLY_FULL = 0.9
-_WORKS_IN = {"train": "student", "predict": "student", "augment": "teacher"}
+_WORKS_IN = {
+    **dict.fromkeys(("audit", "augment", "vote"), "teacher"),
+    **dict.fromkeys(("fold_train", "fold_predict", "train", "predict", "student_vote"), "student"),
+}
 """The other stages need no model."""
 
 

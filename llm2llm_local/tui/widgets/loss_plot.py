@@ -21,7 +21,8 @@ class LossPlot(Plot[Loss]):
         self.axes.set_xlimits(0, max(1, data.total_steps))
         self.axes.set_ylimits(0, 1.05 * max(losses) or 1)
         marker = "•" if len(losses) == 1 else ""  # a line needs two points, and markers on it would hide it
+        fold = f" without fold {data.fold}" if data.fold else ""
         self.put(
-            f"Loss of training {data.iteration}: {data.points[-1].loss:.3g}",
+            f"Loss of training {data.iteration}{fold}: {data.points[-1].loss:.3g}",
             [Series("", marker, "primary", steps, losses)],
         )

@@ -6,12 +6,23 @@ from rich.style import Style
 from rich.text import Text
 
 from ...report.duration import FULL_CELLS, duration, short_duration
+from ...report.stages import part_told
 from ..course import Course, facts_of, figures_of, gain_of, title_of
 from ..ink import bar, ink
 from .bars import SIGNS
 from .panel import Panel, set_title
 
-_STAGES = ("train", "predict", "grade", "augment", "check")
+_COLUMNS = {
+    "folds": ("fold_train", "fold_predict"),
+    "train": ("train",),
+    "predict": ("predict",),
+    "grade": ("grade",),
+    "augment": ("augment",),
+    "vote": ("audit", "calibrate", "vote", "student_vote"),
+    "check": ("check",),
+}
+"""What their stages take together. A column is there if the run's configuration wants any of its stages."""
+
 _LABEL_CELLS = 10
 _MOST_STAGE_CELLS = 18
 _TEST_CELLS, _ACCEPTED_CELLS = 10, 16
@@ -50,27 +61,32 @@ class Timeline(Panel):
         return self.size.width >= _CELLS_FOR_FIGURES
 
     @property
+    def _columns(self) -> dict[str, tuple[str, ...]]:
+        names = self.course.progress.stage_names if self.course else ()
+        return {column: stages for column, stages in _COLUMNS.items() if set(stages) & set(names)}
+
+    @property
     def _stage_cells(self) -> int:
         room = self.size.width - _LABEL_CELLS - (_TEST_CELLS + _ACCEPTED_CELLS if self._has_figures else 0)
-        return min(_MOST_STAGE_CELLS, room // len(_STAGES))
+        return min(_MOST_STAGE_CELLS, room // len(self._columns))
 
     def _names(self) -> Text:
-        names = "iteration".ljust(_LABEL_CELLS) + "".join(stage.ljust(self._stage_cells) for stage in _STAGES)
+        names = "iteration".ljust(_LABEL_CELLS) + "".join(name.ljust(self._stage_cells) for name in self._columns)
         return Text(names + ("test".ljust(_TEST_CELLS) + "accepted" if self._has_figures else ""), style="dim")
 
     def _iteration(self, course: Course, iteration: int, style: str) -> Text:
         line = Text(f"{iteration:<{_LABEL_CELLS}}", style=style)
-        for stage in _STAGES:
-            line.append_text(self._stage(course, iteration, stage))
+        for stages in self._columns.values():
+            line.append_text(self._column(course, iteration, stages))
         if self._has_figures:
             test, accepted = figures_of(course, iteration)
             line.append(f"{test:<{_TEST_CELLS}}{accepted}")
         return line
 
-    def _stage(self, course: Course, iteration: int, stage: str) -> Text:
-        """Asking and checking may take several rounds; their times are added."""
+    def _column(self, course: Course, iteration: int, stages: tuple[str, ...]) -> Text:
+        """There may be several rounds of asking, voting and checking, and folds; their times are added."""
         cells = self._stage_cells
-        rounds = [one for one in course.progress.stages if (one.iteration, one.stage) == (iteration, stage)]
+        rounds = [one for one in course.progress.stages if one.iteration == iteration and one.stage in stages]
         if not rounds:
             return Text("·".ljust(cells), style="dim")
         if rounds[-1].status == "done":
@@ -87,7 +103,7 @@ class Timeline(Panel):
         if current is None:
             has_begun = bool(course.progress.stages)
             return Text("between two stages" if has_begun else "no stage has begun: the models come first", style="dim")
-        name = current.stage + (f" (round {current.attempt + 1})" if current.attempt else "")
+        name = current.stage + part_told(current.stage, current.attempt, "round")
         line = Text(f"{name.ljust(_LABEL_CELLS - 1)} {current.share:4.0%} ", style="bold")
         room = self.size.width - line.cell_len - 1
         facts = facts_of(course.progress, current, room - _FEWEST_BAR_CELLS)

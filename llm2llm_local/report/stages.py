@@ -1,0 +1,71 @@
+"""Which stages a run has, as its stored configuration wants them. A store of before there was verification, or folds,
+has runs without these fields: they had neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ROWS = {
+    "audit": "ballots",
+    "fold_train": "steps",
+    "fold_predict": "examples",
+    "calibrate": "seeds",
+    "train": "steps",
+    "predict": "examples",
+    "grade": "rows",
+    "augment": "requests",
+    "vote": "ballots",
+    "student_vote": "candidates",
+    "check": "candidates",
+}
+"""All stages, in the order in which an iteration has them, and what their rows are, wherever progress is told."""
+
+STAGES = tuple(ROWS)
+
+
+def verifiers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Whose votes decide on candidates; nobody's when verification is off."""
+    if config.get("checks.verify", "off") == "off":
+        return ()
+    verifier = config["checks.verifier"]
+    return ("teacher", "student") if verifier == "both" else (verifier,)
+
+
+def folds_of(config: Mapping[str, Any], seeds: int, iteration: int) -> int:
+    """Students of an iteration that leave a part of the seeds out."""
+    votes = iteration == 0 and "student" in verifiers_of(config)
+    return min(config["loop.folds"], seeds) if votes or tells_failures_by_folds(config) else 0
+
+
+def tells_failures_by_folds(config: Mapping[str, Any]) -> bool:
+    """Whether the seeds are answered by students that haven't seen them, and not by the iteration's own."""
+    return bool(config.get("loop.failure_signal") == "kfold")
+
+
+def takes_least_confident(config: Mapping[str, Any]) -> bool:
+    """Whether the teacher is asked about a share of the questions, wrong or right."""
+    return bool(config.get("loop.failure_signal") == "confidence")
+
+
+def stages_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those that any iteration may have, in order."""
+    verifiers = verifiers_of(config)
+    left_out = set[str]()
+    if "teacher" not in verifiers:
+        left_out |= {"audit", "vote"}
+    if "student" not in verifiers:
+        left_out |= {"student_vote"}
+    if not verifiers:
+        left_out |= {"calibrate"}
+    if not folds_of(config, 1, 0):
+        left_out |= {"fold_train", "fold_predict"}
+    return tuple(stage for stage in STAGES if stage not in left_out)
+
+
+def part_told(stage: str, attempt: int, round_name: str) -> str:
+    """Which fold, or which round of asking from the second on, a stage is about; what a round is called there."""
+    if stage.startswith("fold_"):
+        return f" (fold {attempt})"
+    return f" ({round_name} {attempt + 1})" if attempt else ""
