@@ -55,6 +55,19 @@ def test_the_undecided_come_first_oldest_first(workspace: Workspace, reader: sql
     assert candidate_order(reader, 1, CandidateFilter()) == [2, 3, 5, 4, 1]
 
 
+def test_accepted_ones_drawn_for_an_audit_come_after_the_doubtful(
+    workspace: Workspace, reader: sqlite3.Connection
+) -> None:
+    workspace.execute("UPDATE candidates SET verdict = 'accept', is_audited = 1 WHERE id IN (1, 3)")
+    assert candidate_order(reader, 1, CandidateFilter()) == [DOUBTFUL, 1, 3, 4, 2]
+    drawn, other = candidate_lines(reader, [1, 4])
+    assert (drawn.is_audited, drawn.waits, other.is_audited, other.waits) == (True, True, False, False)
+    add_review(workspace.folder, 1, 1, ReviewDecision.ACCEPT)
+    assert candidate_order(reader, 1, CandidateFilter()) == [DOUBTFUL, 3, 4, 2, 1]
+    assert candidate_order(reader, 1, CandidateFilter(), held=[1]) == [DOUBTFUL, 1, 3, 4, 2]
+    assert not candidate_lines(reader, [1])[0].waits
+
+
 def test_a_refused_decision_leaves_its_candidate_undecided(workspace: Workspace, reader: sqlite3.Connection) -> None:
     add_review(workspace.folder, 1, DOUBTFUL, ReviewDecision.ACCEPT, question="changed")
     (line,) = candidate_lines(reader, [DOUBTFUL])

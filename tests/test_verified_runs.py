@@ -19,7 +19,6 @@ from llm2llm_local.store.writer import Store
 from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer, TrainingExample
 from llm2llm_local.teacher.protocol import Progress
 
-
 NOTHING_LEARNT = FakeStudent(lambda example, segment: False)
 
 

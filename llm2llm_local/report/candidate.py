@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import StoreError
 from .candidates import CandidateLine, candidate_lines
+from .votes import CandidateVote, votes_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class WholeCandidate:
     checks: tuple[CheckResult, ...]
     reviews: tuple[ReviewRecord, ...]
     examples: tuple[MadeExample, ...]
+    votes: tuple[CandidateVote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ def whole_candidate(connection: sqlite3.Connection, candidate_id: int) -> WholeC
         checks=tuple(CheckResult(*check) for check in checks),
         reviews=tuple(ReviewRecord(*review) for review in reviews),
         examples=tuple(MadeExample(*example) for example in examples),
+        votes=votes_on(connection, candidate_id),
     )
 
 

@@ -9,6 +9,8 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from .verification import LAST_DECISION
+
 DECIDED = "decided"
 """Among the verdicts to filter by: those that a person decided on, whatever the checks said."""
 
@@ -18,10 +20,7 @@ SHORTEST_TERM = 3
 _MOST_ANSWERS = 50
 """To filter by, the most frequent ones: a task without labels has as many answers as examples."""
 
-_WITHOUT_DECISION = (
-    "NOT EXISTS (SELECT 1 FROM reviews r WHERE r.id = (SELECT max(id) FROM reviews WHERE candidate_id = c.id) "
-    "AND r.decision != 'withdraw' AND r.refused_reason IS NULL)"
-)
+_WITHOUT_DECISION = f"NOT EXISTS (SELECT 1 FROM reviews r WHERE {LAST_DECISION})"
 
 _DECIDED_IDS = (
     "SELECT r.candidate_id FROM reviews r WHERE r.run_id = :run AND r.decision != 'withdraw' "
@@ -65,7 +64,8 @@ class CandidateLine:
     """A candidate in a list. `question` and `answer` are the teacher's, None when its reply could not be read.
 
     `verdict`: of the checks, and of a person once that is carried out. `repeats_test`: rejected by the leak check.
-    `person`: None also when what was decided was withdrawn.
+    `person`: None also when what was decided was withdrawn. `is_audited`: accepted by the checks, and drawn at random
+    for a person to look at.
     """
 
     id: int
@@ -75,6 +75,13 @@ class CandidateLine:
     answer: str | None
     repeats_test: bool
     person: PersonDecision | None
+    is_audited: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether a person is asked to decide: a decision that was refused leaves it as it was."""
+        is_asked = self.verdict == "doubt" or (self.verdict == "accept" and self.is_audited)
+        return is_asked and (self.person is None or self.person.refused_reason is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,8 @@ def search_terms(text: str) -> tuple[list[str], list[str]]:
 def candidate_order(
     connection: sqlite3.Connection, run_id: int, wanted: CandidateFilter, held: Collection[int] = ()
 ) -> list[int]:
-    """Ids of all that are wanted: doubtful ones without a decision, oldest first, then the others, newest first.
+    """Ids of all that are wanted: those without a decision that a person is asked about, oldest first, the doubtful
+    ones before those that were drawn for an audit of the checks; then the others, newest first.
 
     A decision that was refused leaves its candidate undecided. `held`: these stay among the first though they are
     decided by now, so that a list doesn't move while one works it off.
@@ -114,18 +122,27 @@ def candidate_order(
         row[0]
         for row in connection.execute(f"SELECT c.id FROM candidates c WHERE {condition} ORDER BY c.id DESC", parameters)
     ]
-    undecided = connection.execute(
-        f"SELECT c.id FROM candidates c WHERE {condition} AND c.verdict = 'doubt' AND {_WITHOUT_DECISION}", parameters
-    )
-    first = {row[0] for row in undecided} | (set(held) & set(ids))
-    return [*sorted(first), *(id for id in ids if id not in first)]
+
+    def undecided(which: str) -> set[int]:
+        rows = connection.execute(
+            f"SELECT c.id FROM candidates c WHERE {condition} AND {which} AND {_WITHOUT_DECISION}", parameters
+        )
+        return {row[0] for row in rows}
+
+    kept = set(held) & set(ids)
+    audited = connection.execute("SELECT id FROM candidates WHERE run_id = ? AND is_audited", [run_id])
+    kept_drawn = kept & {row[0] for row in audited}
+    first = sorted(undecided("c.verdict = 'doubt'") | (kept - kept_drawn))
+    first += sorted(undecided("c.verdict = 'accept' AND c.is_audited") | kept_drawn)
+    taken = set(first)
+    return [*first, *(id for id in ids if id not in taken)]
 
 
 def candidate_lines(connection: sqlite3.Connection, ids: Sequence[int]) -> list[CandidateLine]:
     """These candidates, in this order; at most a few hundred."""
     marks = ", ".join("?" * len(ids))
     rows = connection.execute(
-        "SELECT c.id, c.iteration, c.verdict, c.question, c.answer, "
+        "SELECT c.id, c.iteration, c.verdict, c.question, c.answer, c.is_audited, "
         "EXISTS (SELECT 1 FROM verdicts v WHERE v.candidate_id = c.id AND v.check_name = 'leak' "
         "AND v.verdict = 'reject') AS repeats_test, "
         "r.decision, r.question AS edited_question, r.answer AS edited_answer, r.applied_iteration, r.refused_reason "
@@ -206,7 +223,14 @@ def _line(row: sqlite3.Row) -> CandidateLine:
             row["refused_reason"],
         )
     return CandidateLine(
-        row["id"], row["iteration"], row["verdict"], row["question"], row["answer"], bool(row["repeats_test"]), person
+        row["id"],
+        row["iteration"],
+        row["verdict"],
+        row["question"],
+        row["answer"],
+        bool(row["repeats_test"]),
+        person,
+        bool(row["is_audited"]),
     )
 
 

@@ -43,7 +43,7 @@ def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str
         record["verdicts"] = [
             dict(verdict)
             for verdict in connection.execute(
-                "SELECT check_name, verdict, reason, score FROM verdicts WHERE candidate_id = ? ORDER BY id",
+                "SELECT check_name, verdict, reason, detail, score FROM verdicts WHERE candidate_id = ? ORDER BY id",
                 [row["candidate_id"]],
             )
         ]
@@ -75,6 +75,8 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
         for verdict in record["verdicts"]:
             decision = f"{verdict['verdict']} {verdict['reason']}"
             yield f"  check {plain(verdict['check_name'])}: {plain(decision)}"
+            if verdict["check_name"] == "verify":
+                yield f"    right with probability {verdict['score']:.2f}; {plain(verdict['detail'])}"
         yield f"  written by {plain(record['model_name'])}, sha256 {plain(record['model_sha256'])}"
         yield f"  sampling {plain(record['sampling'])}, rng_seed {record['rng_seed']}, attempt {record['attempt']}"
         yield "  prompt:"

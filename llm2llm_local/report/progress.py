@@ -20,12 +20,12 @@ _NEWEST_CALLS = 32
 class RunProgress:
     """A run's stages in order, and what is to be expected of it.
 
-    `stage_names`: of those that any of its iterations may have. `current`: the stage that is open, None between stages and after the last. `seconds`: wall time spent on it so far,
-    the unit in progress included. `rows_per_second`: of its complete units, in its own rows; before there are
-    any, what the time left is reckoned with. `stage_seconds_left`,
-    `seconds_left` (of the whole run): wall time, None when something that they need was never measured. Tokens a
-    second: written by the teacher in its newest replies, trained on by the student up to its newest checkpoint; None
-    until there are any.
+    `stage_names`: of those that any of its iterations may have. `current`: the stage that is open, None between stages
+    and after the last. `seconds`: wall time spent on it so far, the unit in progress included. `rows_per_second`: of
+    its complete units, in its own rows; before there are any, what the time left is reckoned with.
+    `stage_seconds_left`, `seconds_left` (of the whole run): wall time, None when something that they need was never
+    measured. Tokens a second: written by the teacher in its newest replies, trained on by the student up to its newest
+    checkpoint; None until there are any.
     """
 
     run_id: int

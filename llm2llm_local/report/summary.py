@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from ..wilson import Accuracy, wilson
 from .graded import graded_iterations
 from .growth import IterationGrowth, growth_of
-
-STAGES = ("train", "predict", "grade", "augment", "check")
+from .verification import Verification, verification_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +18,8 @@ class IterationSummary:
 
     `failures`, `accuracy`, `truncated` and `unparsed` are None until the iteration is graded. The last three are by
     split and count seeds only in `train`: `truncated` are answers cut off at the token limit, `unparsed` those
-    without a readable answer. `candidates`: so far. `accepted` and `rejected` are None until the iteration is graded
-    and all its candidates have their verdicts. `is_checked`: no stage of asking or checking is unfinished, no
+    without a readable answer. `candidates`: so far. `accepted`, `rejected` and `in_doubt` are None until the iteration
+    is graded and all its candidates have their verdicts. `is_checked`: no stage of asking or checking is unfinished, no
     candidate waits. `seconds`: wall time by stage, so far.
     """
 
@@ -35,16 +34,21 @@ class IterationSummary:
     truncated: dict[str, int] | None
     unparsed: dict[str, int] | None
     seconds: dict[str, float]
+    in_doubt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """How many candidates a check refused for a reason, with one of them to look at."""
+    """How many candidates a check refused, or left in doubt, for a reason, with one of them to look at.
+
+    `verdict`: reject | doubt.
+    """
 
     check_name: str
     reason: str
     n: int
     sample: str
+    verdict: str = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class RunSummary:
     iterations: tuple[IterationSummary, ...]
     rejections: tuple[Rejection, ...]
     growth: tuple[IterationGrowth, ...] = ()
+    verification: Verification | None = None
 
 
 def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
@@ -83,6 +88,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         iterations=tuple(_iteration(connection, run_id, row["iteration"], graded) for row in iterations),
         rejections=_rejections(connection, run_id),
         growth=growth_of(connection, run_id),
+        verification=verification_of(connection, run_id),
     )
 
 
@@ -103,8 +109,8 @@ def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, grad
     ).fetchall()
     verdict = "SELECT count(*) FROM candidates WHERE run_id = ? AND iteration = ? AND verdict = "
     unfinished = (
-        "SELECT count(*) FROM stages WHERE run_id = ? AND iteration = ? AND stage IN ('augment', 'check') "
-        "AND status != 'done'"
+        "SELECT count(*) FROM stages WHERE run_id = ? AND iteration = ? "
+        "AND stage IN ('augment', 'vote', 'student_vote', 'check') AND status != 'done'"
     )
     is_checked = count(unfinished) == 0 and count(verdict + "'pending'") == 0
     is_known = is_graded and is_checked
@@ -123,16 +129,21 @@ def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, grad
         truncated={row["split"]: row["truncated"] for row in answers} if is_graded else None,
         unparsed={row["split"]: row["unparsed"] for row in answers} if is_graded else None,
         seconds={row["stage"]: row["seconds"] for row in seconds},
+        in_doubt=count(verdict + "'doubt'") if is_known else None,
     )
 
 
 def _rejections(connection: sqlite3.Connection, run_id: int) -> tuple[Rejection, ...]:
+    """Doubts that a person has not decided about, too: until then their candidates are left out as well."""
     rows = connection.execute(
-        "SELECT r.check_name, r.reason, sum(r.n) AS n, "
-        "(SELECT coalesce(c.question, c.output_text) FROM verdicts v JOIN candidates c ON c.id = v.candidate_id "
-        " WHERE v.run_id = r.run_id AND v.check_name = r.check_name AND v.reason = r.reason "
-        " ORDER BY v.id LIMIT 1) AS sample "
-        "FROM rejections r WHERE r.run_id = ? GROUP BY r.check_name, r.reason ORDER BY n DESC, r.reason",
+        "SELECT check_name, reason, n, (SELECT coalesce(c.question, c.output_text) FROM verdicts v JOIN candidates c "
+        "ON c.id = v.candidate_id WHERE v.id = first) AS sample, verdict FROM ("
+        "SELECT v.check_name, v.verdict, v.reason, count(*) AS n, min(v.id) AS first FROM iterations i "
+        "CROSS JOIN verdicts v ON v.run_id = i.run_id AND v.iteration = i.iteration "
+        "AND v.verdict IN ('reject', 'doubt') "
+        "AND (v.verdict = 'reject' OR (SELECT c.verdict FROM candidates c WHERE c.id = v.candidate_id) = 'doubt') "
+        "WHERE i.run_id = ? GROUP BY v.check_name, v.verdict, v.reason) "
+        "ORDER BY verdict = 'doubt', n DESC, reason",
         [run_id],
     )
-    return tuple(Rejection(row["check_name"], row["reason"], row["n"], row["sample"]) for row in rows)
+    return tuple(Rejection(*row) for row in rows)

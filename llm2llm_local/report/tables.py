@@ -15,7 +15,9 @@ from .columns import column_tables
 from .duration import duration
 from .growth import IterationGrowth
 from .plain import plain, shortened
-from .summary import STAGES, IterationSummary, RunSummary
+from .stages import STAGES
+from .summary import IterationSummary, RunSummary
+from .verification import audit_lines
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
@@ -43,6 +45,8 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
         parts += column_tables(_growth(summary.growth), width)
     if summary.rejections:
         parts.append(_rejections(summary))
+    if summary.verification is not None:
+        parts += [Text(line) for line in audit_lines(summary.verification)]
     parts += [Text(note) for note in _notes(summary)]
     return Group(*parts)
 
@@ -56,6 +60,11 @@ def _figures(summary: RunSummary) -> list[list[str]]:
         ["failures", *(_NOT_YET if row.failures is None else str(row.failures) for row in rows)],
         ["candidates", *(str(row.candidates) for row in rows)],
         ["accepted", *(_NOT_YET if row.accepted is None else str(row.accepted) for row in rows)],
+        *(
+            [["in doubt", *(_NOT_YET if row.in_doubt is None else str(row.in_doubt) for row in rows)]]
+            if any(row.in_doubt for row in rows)
+            else []
+        ),
         ["seeds", *(_accuracy(row, "train", _percent) for row in rows)],
         ["dev", *(_accuracy(row, "dev", _percent) for row in rows)],
         ["test (95% interval)", *(_accuracy(row, "test", with_interval) for row in rows)],
@@ -103,7 +112,8 @@ def _whole(number: int) -> str:
 
 
 def _rejections(summary: RunSummary) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", title="refused", title_justify="left")
+    title = "refused, or in doubt" if any(one.verdict == "doubt" for one in summary.rejections) else "refused"
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     table.add_column("n", justify="right", no_wrap=True, min_width=max(len(str(one.n)) for one in summary.rejections))
     table.add_column("check")
     table.add_column("reason")

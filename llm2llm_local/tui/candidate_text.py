@@ -8,11 +8,12 @@ from datetime import datetime
 from rich.text import Text
 from textual.app import App
 
-from ..report.candidate import MadeExample, NextTraining, ReviewRecord, WholeCandidate
+from ..report.candidate import CheckResult, MadeExample, NextTraining, ReviewRecord, WholeCandidate
 from ..report.candidates import CandidateLine
+from ..report.votes import vote_text
 from .ink import ink
 from .text import many_lines, one_line
-from .verdicts import BY_PERSON, REFUSED, verdict_text
+from .verdicts import ASKED, BY_PERSON, REFUSED, verdict_text
 from .widgets.full_text import Section
 
 _UNREAD = "(the reply could not be read)"
@@ -21,7 +22,7 @@ _UNREAD = "(the reply could not be read)"
 def verdict_of(app: App[object], line: CandidateLine) -> Text:
     """The person's word where there is one, else the checks'."""
     if line.person is None:
-        return verdict_text(app, line.verdict)
+        return verdict_text(app, line.verdict, ASKED if line.waits and line.verdict == "accept" else "")
     if line.person.refused_reason is not None:
         return verdict_text(app, line.verdict, REFUSED)
     return verdict_text(app, line.person.decision, BY_PERSON)
@@ -94,6 +95,8 @@ def _reason(whole: WholeCandidate, line: CandidateLine) -> Text:
         if applied is not None and line.person.decision == "reject":
             where = f"out since iteration {applied}"
         return Text(f"by a person, {where}")
+    if line.waits and line.verdict == "accept":
+        return Text("accepted; drawn for an audit of the checks: is its answer right?")
     checks = [check for check in whole.checks if check.verdict == line.verdict and check.reason]
     return one_line(checks[0].reason if checks else "")
 
@@ -108,13 +111,21 @@ def _student(app: App[object], whole: WholeCandidate) -> Text:
 
 def _judgements(app: App[object], whole: WholeCandidate) -> Iterator[Section]:
     for check in whole.checks:
-        score = "" if check.score is None else f"  {check.score:.2f}"
-        parts = [verdict_text(app, check.verdict), Text(f"{score}  "), one_line(check.reason)]
-        if check.detail:
-            parts.append(many_lines(f"\n{check.detail}"))
-        yield check.check_name, Text.assemble(*parts)
+        yield check.check_name, _judgement(app, check)
+        if check.check_name == "verify":
+            yield from (("vote", many_lines(vote_text(vote))) for vote in whole.votes)
     for review in whole.reviews:
         yield "person", _review(app, review)
+
+
+def _judgement(app: App[object], check: CheckResult) -> Text:
+    score = "" if check.score is None else f"  {check.score:.2f}"
+    if score and check.check_name == "verify":
+        score = f"  right with probability{score[1:]}"
+    parts = [verdict_text(app, check.verdict), Text(f"{score}  "), one_line(check.reason)]
+    if check.detail:
+        parts.append(many_lines(f"\n{check.detail}"))
+    return Text.assemble(*parts)
 
 
 def _review(app: App[object], review: ReviewRecord) -> Text:

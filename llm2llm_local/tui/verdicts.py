@@ -18,6 +18,9 @@ _SIGNS = {
 BY_PERSON = "◆"
 """After a verdict: a person said so."""
 
+ASKED = "◇"
+"""After a verdict: a person is asked whether that is right."""
+
 REFUSED = "!"
 """After a verdict: a person said otherwise, but that could not be carried out."""
 

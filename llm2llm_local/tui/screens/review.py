@@ -1,4 +1,4 @@
-"""Look through a run's candidates and decide on them; the doubtful ones come first."""
+"""Look through a run's candidates and decide on them; those that a person is asked about come first."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ class ReviewScreen(HistoryScreen):
             self.llm2llm.say(f"candidate {line.id} can't be accepted like this: {hinders}", is_error=True)
 
     def _decide(self, line: CandidateLine, after: PersonDecision | None) -> None:
-        if line.verdict == "doubt" and (line.person is None or line.person.refused_reason is not None):
+        if line.waits:
             self._held.add(line.id)
         self._write(self._decisions.make(line, after))
         self._show_lines()

@@ -1,0 +1,190 @@
+"""What verification was worth: what the audit measured on the seeds, and what a person found among the accepted.
+
+Standard library only, and every query goes by an index: a screen asks for these whenever the store changes.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..counted import counted
+from ..records import Rate
+from ..wilson import wilson
+from .stages import verifiers_of
+
+TOGETHER = "together"
+"""The verifier of the audit by which candidates are judged; the others are those of each verifier alone."""
+
+OFF = 'nothing was verified: checks.verify = "off", so every answer is taken on the teacher\'s word'
+NO_AUDIT = "verification: not audited yet"
+
+LAST_DECISION = (
+    "r.id = (SELECT max(id) FROM reviews WHERE candidate_id = c.id) AND r.decision != 'withdraw' "
+    "AND r.refused_reason IS NULL"
+)
+"""Of candidate c: what a person's word r is that counts. A decision that was refused leaves it undecided."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFigures:
+    """What one verifier alone, or those together that decide, said of seeds with right answers and planted wrong ones.
+
+    `preference`: how often a right answer is thought likelier than a planted one, 0.5 is chance. `agreement`: of one
+    verifier, how often its own answer is right. `ratio`: how many times likelier a right answer is to be accepted than
+    a wrong one; None when no wrong one was.
+    """
+
+    verifier: str
+    n_seeds: int
+    n_planted: int
+    true_accepts: Rate
+    false_accepts: Rate
+    ratio: float | None
+    preference: Rate
+    agreement: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAudit:
+    """A person's word on accepted candidates that were drawn at random: how many wait for it and have it, and how many
+    of these had a wrong answer (rejected, or accepted with another answer), with that share.
+    """
+
+    waiting: int
+    decided: int
+    wrong: int
+    error_rate: Rate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """`is_on`: whether candidates are verified. `in_doubt`: candidates that verification or another check left so."""
+
+    is_on: bool
+    audits: tuple[AuditFigures, ...]
+    in_doubt: int
+    person: PersonAudit
+
+
+def verification_of(connection: sqlite3.Connection, run_id: int) -> Verification:
+    """Of a run that exists."""
+    config = json.loads(connection.execute("SELECT config FROM runs WHERE run_id = ?", [run_id]).fetchone()[0])
+    in_doubt = connection.execute(
+        "SELECT count(*) FROM candidates WHERE run_id = ? AND verdict = 'doubt'", [run_id]
+    ).fetchone()[0]
+    return Verification(
+        bool(verifiers_of(config)), audits_of(connection, run_id), in_doubt, person_audit(connection, run_id)
+    )
+
+
+def audits_of(connection: sqlite3.Connection, run_id: int) -> tuple[AuditFigures, ...]:
+    """Each verifier alone first, where there are several; none before the audit."""
+    rows = connection.execute("SELECT * FROM audits WHERE run_id = ? ORDER BY id", [run_id])
+    return tuple(_figures(row) for row in rows)
+
+
+def _figures(row: sqlite3.Row) -> AuditFigures:
+    rates = {
+        name: Rate(row[name], row[f"{name}_low"], row[f"{name}_high"])
+        for name in ("true_accepts", "false_accepts", "preference")
+    }
+    ratio = row["true_accepts"] / row["false_accepts"] if row["false_accepts"] else None
+    return AuditFigures(
+        verifier=row["verifier"],
+        n_seeds=row["n_seeds"],
+        n_planted=row["n_planted"],
+        ratio=ratio,
+        agreement=row["agreement"],
+        **rates,
+    )
+
+
+def person_audit(connection: sqlite3.Connection, run_id: int) -> PersonAudit:
+    decided, wrong = connection.execute(
+        "SELECT count(*), coalesce(sum(r.decision = 'reject' OR coalesce(r.answer, c.answer) != c.answer), 0) "
+        f"FROM candidates c JOIN reviews r ON {LAST_DECISION} WHERE c.run_id = ? AND c.is_audited",
+        [run_id],
+    ).fetchone()
+    drawn = connection.execute("SELECT count(*) FROM candidates WHERE run_id = ? AND is_audited", [run_id]).fetchone()[
+        0
+    ]
+    rate = None
+    if decided:
+        accuracy = wilson(wrong, decided)
+        rate = Rate(accuracy.share, accuracy.low, accuracy.high)
+    return PersonAudit(drawn - decided, decided, wrong, rate)
+
+
+def audit_lines(verification: Verification) -> Iterator[str]:
+    """For a terminal: one for each verifier, the one that decides last."""
+    if not verification.is_on:
+        yield OFF
+    elif not verification.audits:
+        yield NO_AUDIT
+    for audit in verification.audits:
+        yield audit_line(audit)
+    yield from _person_lines(verification.person)
+
+
+def audit_line(audit: AuditFigures) -> str:
+    who = "verification" if audit.verifier == TOGETHER else f"the {audit.verifier} alone"
+    agreement = "" if audit.agreement is None else f"; its own answer is right for {audit.agreement:.0%}"
+    return (
+        f"{who}, audited on {counted(audit.n_seeds, 'seed')}: accepts {rate_text(audit.true_accepts)} of right answers "
+        f"and {rate_text(audit.false_accepts)} of planted wrong ones{_ratio(audit)}; prefers the right one in "
+        f"{rate_text(audit.preference)}{agreement}"
+    )
+
+
+def _ratio(audit: AuditFigures) -> str:
+    return "" if audit.ratio is None else f", {audit.ratio:.1f} times as often"
+
+
+def _person_lines(person: PersonAudit) -> Iterator[str]:
+    if person.error_rate is not None:
+        waiting = f"; {person.waiting:,} more wait in the review" if person.waiting else ""
+        yield (
+            f"accepted answers that are wrong, by a person's {counted(person.decided, 'decision')}: "
+            f"{rate_text(person.error_rate)}{waiting}"
+        )
+    elif person.waiting:
+        yield (
+            f"accepted answers that are wrong: no decisions yet: {counted(person.waiting, 'candidate')} "
+            f"{'waits' if person.waiting == 1 else 'wait'} in the review (llm2llm tui)"
+        )
+
+
+def rate_text(rate: Rate) -> str:
+    """A share with its 95% interval."""
+    return f"{rate.share:.0%} ({rate.low:.0%} to {rate.high:.0%})"
+
+
+def short_lines(verification: Verification) -> Iterator[str]:
+    """The same in one line, in ever fewer words, for where there is little room."""
+    if not verification.is_on:
+        yield from ('NOTHING IS VERIFIED: checks.verify = "off"', "NOTHING IS VERIFIED", "")
+        return
+    together = next((audit for audit in verification.audits if audit.verifier == TOGETHER), None)
+    if together is None:
+        yield from (NO_AUDIT, "")
+        return
+    right, wrong, person = together.true_accepts, together.false_accepts, verification.person
+    intervals = f"accepts {_short(right)} of right, {_short(wrong)} of wrong answers"
+    figures = f"accepts {right.share:.0%} of right, {wrong.share:.0%} of wrong"
+    if person.error_rate is not None:
+        found = f"a person finds {_short(person.error_rate)} wrong"
+    elif person.waiting:
+        found = f"{person.waiting:,} accepted ones wait in the review"
+    else:
+        found = ""
+    for text in (intervals, figures):
+        if found:
+            yield f"{text} · {found}"
+    yield from (intervals, figures, "")
+
+
+def _short(rate: Rate) -> str:
+    return f"{rate.share:.0%} ({100 * rate.low:.0f}–{100 * rate.high:.0f})"

@@ -1,0 +1,134 @@
+"""What is said of verification: the audit's figures, votes on a candidate, and what a person found among the accepted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_runs import configuration, run_of
+from knowing import KindStudent, KnowingTeacher, writes
+from workspaces import CONFIG_BY_HAND, add_run, fill
+
+from llm2llm_local.config import flatten
+from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.records import Rate, ReviewDecision
+from llm2llm_local.report.candidate import whole_candidate
+from llm2llm_local.report.lineage import lineage_lines, lineage_of
+from llm2llm_local.report.summary import summarize
+from llm2llm_local.report.verification import (
+    AuditFigures,
+    PersonAudit,
+    Verification,
+    audit_lines,
+    person_audit,
+    short_lines,
+    verification_of,
+)
+from llm2llm_local.report.votes import vote_text
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.wishes import add_review
+from llm2llm_local.store.writer import Store
+from llm2llm_local.wilson import interval
+
+
+@pytest.fixture(scope="module")
+def verified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in which both vote, with its configuration."""
+    workspace = tmp_path_factory.mktemp("verified")
+    config = configuration(
+        checks__verify="on", checks__verifier="both", checks__audit_sample=1.0, loop__failure_signal="kfold"
+    )
+    student = KindStudent(lambda example, segment: False)
+    with run_of(workspace, config, KnowingTeacher(writes), student) as run:
+        with run.store.transaction():
+            run.store._store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
+        llm2llm(run)
+    return workspace
+
+
+def test_each_verifier_has_its_line_and_the_one_that_decides_is_last(verified: Path) -> None:
+    with open_reader(verified) as connection:
+        found = verification_of(connection, 1)
+    assert found.is_on and [audit.verifier for audit in found.audits] == ["teacher", "student", "together"]
+    lines = list(audit_lines(found))
+    assert lines[0].startswith("the teacher alone, audited on 12 seeds: accepts ")
+    assert "its own answer is right for 100%" in lines[0]
+    assert lines[2].startswith("verification, audited on 12 seeds: accepts ") and "planted wrong ones" in lines[2]
+    assert "no decisions yet" in lines[3] and f": {found.person.waiting} candidates wait in the review" in lines[3]
+    assert "accepts " in next(short_lines(found))
+
+
+def test_refusals_by_the_vote_are_in_the_report(verified: Path) -> None:
+    with open_reader(verified) as connection:
+        summary = summarize(connection, 1)
+    assert "verify" in {one.check_name for one in summary.rejections}
+
+
+def test_every_vote_on_a_candidate_is_told(verified: Path) -> None:
+    with open_reader(verified) as connection:
+        candidate = connection.execute("SELECT max(candidate_id) FROM votes").fetchone()[0]
+        whole = whole_candidate(connection, candidate)
+    assert [(vote.verifier, vote.number) for vote in whole.votes] == [
+        ("teacher", 0),
+        ("teacher", 1),
+        ("teacher", 2),
+        ("student", 0),
+    ]
+    assert all(vote.probability is not None and 0.3 < vote.probability <= 1 for vote in whole.votes)
+    assert vote_text(whole.votes[0]).startswith("teacher, ballot 1: ")
+    assert vote_text(whole.votes[3]).startswith("student without fold ")
+
+
+def test_a_lineage_has_the_probability_of_a_right_answer(verified: Path) -> None:
+    with open_reader(verified) as connection:
+        example = connection.execute("SELECT max(id) FROM examples WHERE origin = 'augmented'").fetchone()[0]
+        lines = list(lineage_lines(lineage_of(connection, example)))
+    assert any(line.startswith("    right with probability 0.") and "teacher: " in line for line in lines)
+
+
+def test_without_verification_that_is_said_loudly(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        fill(add_run(store))
+        fill(add_run(store, config=json.dumps({**CONFIG_BY_HAND, "checks.verify": "off"})))
+    with open_reader(tmp_path) as connection:
+        for run_id in (1, 2):
+            found = verification_of(connection, run_id)
+            (line,) = audit_lines(found)
+            assert line.startswith('nothing was verified: checks.verify = "off"')
+            assert next(short_lines(found)).startswith("NOTHING IS VERIFIED")
+
+
+def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> None:
+    """Rejected, or accepted with another answer, is wrong; another question, withdrawn or refused is not."""
+    with Store(tmp_path) as store:
+        run = add_run(store)
+        fill(run)
+        with store.transaction():
+            store.execute("UPDATE candidates SET verdict = 'accept', question = 'q', answer = 'a', is_audited = id > 1")
+    assert _person(tmp_path) == PersonAudit(4, 0, 0, None)
+    add_review(tmp_path, 1, 1, ReviewDecision.REJECT)  # not drawn
+    add_review(tmp_path, 1, 2, ReviewDecision.ACCEPT, question="other")
+    add_review(tmp_path, 1, 3, ReviewDecision.ACCEPT, answer="other")
+    add_review(tmp_path, 1, 4, ReviewDecision.ACCEPT)
+    add_review(tmp_path, 1, 4, ReviewDecision.REJECT)
+    add_review(tmp_path, 1, 5, ReviewDecision.REJECT)
+    add_review(tmp_path, 1, 5, ReviewDecision.WITHDRAW)
+    assert _person(tmp_path) == PersonAudit(1, 3, 2, Rate(2 / 3, *interval(2 / 3, 3)))
+    with open_reader(tmp_path) as connection:
+        *_, line = audit_lines(verification_of(connection, 1))
+    assert line.startswith("accepted answers that are wrong, by a person's 3 decisions: 67% (")
+    assert line.endswith("1 more wait in the review")
+
+
+def _person(workspace: Path) -> PersonAudit:
+    with open_reader(workspace) as connection:
+        return person_audit(connection, 1)
+
+
+@pytest.mark.parametrize("person", [PersonAudit(0, 0, 0, None), PersonAudit(3, 0, 0, None)])
+def test_the_short_line_gets_shorter(person: PersonAudit) -> None:
+    rate = Rate(0.5, 0.4, 0.6)
+    audit = AuditFigures("together", 10, 20, rate, rate, 1.0, rate, None)
+    lines = list(short_lines(Verification(True, (audit,), 0, person)))
+    assert lines == sorted(lines, key=len, reverse=True) and lines[-1] == ""
