@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,17 +19,21 @@ import psutil
 from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
-from .errors import Llm2LlmError, NoHistoryError
+from .errors import Llm2LlmError, NoHistoryError, RunFailedError
 from .forecast import forecast_lines
 from .free_memory import available_bytes
+from .loop.context import Watcher
+from .loop.control import Interrupts
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, disk_plan, read_inputs
 from .loop.plans import device_plan
+from .loop.start import audit_in
 from .records import Split
 from .report.duration import estimated
 from .report.plain import plain, shortened
-from .report.rates import Plan, estimate, measured_rates
+from .report.rates import Plan, estimate, extent_of, measured_rates
 from .report.status import run_statuses
+from .report.verification import OFF, audit_line, audits_of, newest_audit
 from .speed import TooSlowError, measure_speed
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
@@ -41,6 +46,12 @@ _SECONDS_OF_A_LOOK = 0.5
 _MOST_BUSY = 0.2
 """Of all CPUs, by other programs: what a quiet desktop needs."""
 _CUDA_BUILD = 'there; make setup CUDA=1 installs one, or set hardware.device = "cpu"'
+
+
+_UNINFORMATIVE = (
+    "nothing that the verifiers say tells right answers from wrong ones. Take a stronger teacher, give it more seeds, "
+    "or let the other model vote, too (checks.verifier)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,7 @@ def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
         inputs = read_inputs(config_path, overrides)
     except Llm2LlmError as error:
         return [*findings, _error(error)]
-    for check in (_hardware, _models, _data, _memory, _disk, _store, _plan):
+    for check in (_hardware, _models, _data, _memory, _disk, _store, _verification, _plan):
         findings += check(inputs)
     return findings
 
@@ -90,6 +101,40 @@ def measure(config_path: Path, overrides: Sequence[str]) -> Iterator[Finding]:
         return
     for line in forecast_lines(speed, _run_plan(inputs), inputs.config.teacher.attempts):
         yield Finding("ok", line)
+
+
+def audit(config_path: Path, overrides: Sequence[str], watcher: Watcher, interrupts: Interrupts) -> Iterator[Finding]:
+    """What a run's verification would be worth, by the very audit that the run would begin with. For where nothing
+    stands in a run's way.
+    """
+    try:
+        inputs = read_inputs(config_path, overrides)
+        if inputs.config.checks.verify == "off":
+            yield Finding("error", f"{OFF}; there is nothing to audit without --set 'checks.verify=\"on\"'")
+            return
+        with tempfile.TemporaryDirectory(prefix="llm2llm-audit-") as name:
+            yield from _audited(Path(name), inputs, watcher, interrupts)
+    except Llm2LlmError as error:
+        yield _error(error)
+
+
+def _audited(folder: Path, inputs: Inputs, watcher: Watcher, interrupts: Interrupts) -> Iterator[Finding]:
+    """Verifiers without information end the audit with an error, as they would end a run; what was measured is told
+    first.
+    """
+    failed: Llm2LlmError | None = None
+    try:
+        audit_in(folder, inputs, watcher, interrupts)
+    except RunFailedError as error:
+        failed = error
+    with open_reader(folder) as connection:
+        figures = audits_of(connection, 1)
+    if failed is not None and not figures:
+        raise failed
+    for one in figures:
+        yield Finding("ok", audit_line(one))
+    if failed is not None:
+        yield Finding("error", f"a run would stop at this: {_UNINFORMATIVE}")
 
 
 def _at_work(workspace: Path) -> str:
@@ -236,6 +281,29 @@ def _store(inputs: Inputs) -> Iterator[Finding]:
         yield _error(error)
 
 
+def _verification(inputs: Inputs) -> Iterator[Finding]:
+    if inputs.config.checks.verify == "off":
+        yield Finding("warning", OFF)
+        return
+    seeds = [(row.question, row.answer) for row in inputs.data.rows[Split.TRAIN]]
+    sizes = {"teacher": inputs.teacher.size_bytes, "student": inputs.student.size_bytes}
+    try:
+        with open_reader(inputs.workspace) as connection:
+            found = newest_audit(connection, flatten(inputs.config), seeds, sizes)
+    except Llm2LlmError:
+        found = None  # a store that can't be read has a finding of its own
+    if found is None:
+        yield Finding(
+            "ok",
+            "verification: these models were not audited on these seeds yet; a run begins with it, and llm2llm doctor "
+            "--audit does it alone",
+        )
+        return
+    run_id, audits = found
+    for one in audits:
+        yield Finding("ok" if one.preference.low > 0.5 else "warning", f"run {run_id}: {audit_line(one)}")
+
+
 def _plan(inputs: Inputs) -> Iterator[Finding]:
     loop, student = inputs.config.loop, inputs.config.student
     n = {split: len(inputs.data.rows[split]) for split in Split}
@@ -276,4 +344,5 @@ def _run_plan(inputs: Inputs) -> Plan:
         epochs=inputs.config.student.epochs,
         augmentations_per_failure=loop.augmentations_per_failure,
         augment_from=loop.augment_from,
+        **extent_of(flatten(inputs.config), len(rows[Split.TRAIN])),
     )

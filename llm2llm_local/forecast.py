@@ -45,6 +45,9 @@ def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
         failures=assumption.failures,
         requests=assumption.requests,
         accepted=1.0,
+        audit=speed.teacher.ballot_seconds,
+        vote=speed.teacher.ballot_seconds,
+        student_vote=speed.student.answer_seconds,
     )
     iterations = [one.seconds or 0.0 for one in iterations_ahead(rates, plan, Position(0, plan.seeds))]
     n_loads = len(iterations) if speed.takes_turns else 1
@@ -58,10 +61,11 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
     least = forecast(speed, plan, Assumption(0.0, 1, teacher.request_seconds))
     half = forecast(speed, plan, Assumption(0.5, 1, teacher.request_seconds))
     most = forecast(speed, plan, Assumption(1.0, attempts, teacher.longest_request_seconds))
+    ballots = "" if teacher.ballot_seconds is None else f", and {teacher.ballot_seconds:.2g} s for each ballot"
     yield (
         f"measured: the teacher wrote {teacher.tokens_per_second:.3g} tokens/s in a group of "
-        f"{counted(teacher.requests, 'request')}, {teacher.request_seconds:.2g} s for each; the student trained on "
-        f"{student.tokens_per_second:.3g} tokens/s, {student.example_seconds:.2g} s for an example in an epoch, and "
+        f"{counted(teacher.requests, 'request')}, {teacher.request_seconds:.2g} s for each{ballots}; the student trained "
+        f"on {student.tokens_per_second:.3g} tokens/s, {student.example_seconds:.2g} s for an example in an epoch, and "
         f"gave {1 / student.answer_seconds:.3g} answers/s; they were loaded in {duration(teacher.loading)} and "
         f"{duration(student.loading)}"
     )

@@ -18,10 +18,11 @@ from .errors import RunFailedError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs
 from .loop.plans import DevicePlan, device_plan, student_settings
-from .records import Example, Failure, FinishReason, Origin, Reply, Split
+from .loop.vote import audited, ballot_on, verifiers
+from .records import Ballot, Example, Failure, FinishReason, Origin, Reply, Split
 from .student.batching import total_steps
 from .student.protocol import PredictionBatch, Student, TrainingExample, TrainingSegment
-from .teacher.protocol import Sampling, Teacher, TeacherRequest
+from .teacher.protocol import Sampling, ScoreRequest, Teacher, TeacherRequest
 from .workers.pool import WorkerPool
 
 _TEACHER_SECONDS, _TRAINING_SECONDS, _PREDICTION_SECONDS = 15.0, 10.0, 5.0
@@ -49,6 +50,7 @@ class TooSlowError(RunFailedError):
 class TeacherSpeed:
     """`request_seconds`: wall time of a group's call for each of its requests. Replies that were cut off to save time
     are as long as they were; in `longest_request_seconds` each of them is as long as the configuration lets it be.
+    `ballot_seconds`: of a vote on a group of questions, for each; None where the teacher has no vote.
     """
 
     loading: float
@@ -56,6 +58,7 @@ class TeacherSpeed:
     request_seconds: float
     longest_request_seconds: float
     tokens_per_second: float
+    ballot_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,21 @@ def measure_teacher(inputs: Inputs, teacher: Teacher, limit: TimeLimit, clock: C
         request_seconds=seconds / len(replies),
         longest_request_seconds=(seconds + missing * token_seconds) / len(replies),
         tokens_per_second=_written(replies) / seconds,
+        ballot_seconds=_ballot_seconds(inputs, teacher, limit, seconds / len(replies)),
     )
+
+
+def _ballot_seconds(inputs: Inputs, teacher: Teacher, limit: TimeLimit, request_seconds: float) -> float | None:
+    """Scored ballots are timed. A written one is taken to be as long as another reply: it would take as long to know
+    better.
+    """
+    ballots = _ballots(inputs)
+    if not ballots:
+        return None
+    if not ballots[0].choices:
+        return request_seconds
+    requests = [ScoreRequest(ballot.prompt, ballot.choices) for ballot in ballots]
+    return limit.timed(f"a vote on {len(ballots)} questions", lambda: teacher.score(requests, _quiet)) / len(ballots)
 
 
 def measure_student(inputs: Inputs, student: Student, folder: Path, limit: TimeLimit, clock: Clock) -> StudentSpeed:
@@ -213,13 +230,17 @@ def _pool(inputs: Inputs, plan: DevicePlan, folder: Path, limit: TimeLimit) -> W
     )
 
 
-def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
-    """A unit of work of a run that fails its seeds, as far as there are so many to ask for."""
-    config = inputs.config
-    seeds = [
+def _seeds(inputs: Inputs) -> list[Example]:
+    return [
         Example(number, f"train/{number}", Split.TRAIN, Origin.SEED, row.question, row.answer)
         for number, row in enumerate(inputs.data.rows[Split.TRAIN])
     ]
+
+
+def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
+    """A unit of work of a run that fails its seeds, as far as there are so many to ask for."""
+    config = inputs.config
+    seeds = _seeds(inputs)
     rng = random.Random(0)
     wanted = [seed for seed in seeds for _ in range(config.loop.augmentations_per_failure)]
     sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
@@ -235,6 +256,15 @@ def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
         )
         requests.append(TeacherRequest(prompt, sampling, inputs.grammar, number, tokens))
     return requests
+
+
+def _ballots(inputs: Inputs) -> list[Ballot]:
+    """The first unit of the audit; none where the teacher has no vote."""
+    if "teacher" not in verifiers(inputs):
+        return []
+    seeds = _seeds(inputs)
+    voted = audited(inputs, seeds)[: inputs.config.teacher.group_size]
+    return [ballot_on(inputs, seeds, one, one.subjects[0], 0) for one in voted]
 
 
 def _written(replies: Sequence[Reply]) -> int:

@@ -1,4 +1,4 @@
-"""What is said of verification: the audit's figures, votes on a candidate, and what a person found among the accepted."""
+"""What is said of verification: the audit, votes on a candidate, and what a person found among the accepted."""
 
 from __future__ import annotations
 

@@ -9,7 +9,10 @@ import pytest
 from screens import NOW, SMALL, opened, settled, shown
 from workspaces import add_run, fill
 
+from llm2llm_local.records import Rate
 from llm2llm_local.report.progress import run_progress
+from llm2llm_local.report.stages import STAGES
+from llm2llm_local.report.verification import AuditFigures, PersonAudit, Verification
 from llm2llm_local.report.work import StageProgress
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -100,3 +103,24 @@ async def test_times_of_stages_neither_touch_nor_leave_their_columns(workspace: 
             start = names.index(name)
             assert row[start - 1 : start + 2] == " ✓ "
         assert "✓ 35m 00s" in row or "✓ 35 min 00 s" in row
+
+
+@pytest.mark.parametrize("size", [SMALL, (90, 24), (110, 34), (120, 34), (140, 45), (160, 45)])
+async def test_folds_and_votes_have_columns_where_there_are_any(workspace: Path, size: tuple[int, int]) -> None:
+    async with opened(workspace, "dashboard", size=size) as pilot:
+        line = pilot.app.screen.query_one(Timeline)
+        course = line.course
+        assert course is not None and "vote" not in line.lines()[0].plain
+        stages = tuple(StageProgress(0, name, 1, "done", 1.0, 1, 1, 1, 1, 86_399.0, "") for name in STAGES)
+        line.show(replace(course, progress=replace(course.progress, stages=stages, stage_names=STAGES, current=None)))
+        await settled(pilot)
+        names, row = (text.plain for text in line.lines()[:2])
+        assert len(row.rstrip()) <= line.size.width
+        for name in ("folds", "train", "predict", "grade", "augment", "vote", "check"):
+            start = names.index(name)
+            assert row[start - 1 : start + 2] == " ✓ "
+        rate = Rate(0.5, 0.4, 0.6)
+        audit = AuditFigures("together", 10, 20, rate, rate, 1.0, rate, None)
+        line.show_verification(Verification(True, (audit,), 0, PersonAudit(1234, 0, 0, None)))
+        await settled(pilot)
+        assert str(line.border_subtitle).startswith("accepts 50%") and "of right" in str(line.border_subtitle)

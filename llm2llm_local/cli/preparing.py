@@ -117,7 +117,12 @@ def models(workspace: Path, folder: Path | None, as_json: bool) -> None:
     is_flag=True,
     help="Also let both models work for half a minute, with nothing else at work: how long will a run take?",
 )
-def doctor(config: Path | None, overrides: tuple[str, ...], measure: bool) -> None:
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Also let the verifiers judge the seeds, as a run does first: can they tell right answers from wrong ones?",
+)
+def doctor(config: Path | None, overrides: tuple[str, ...], measure: bool, audit: bool) -> None:
     """Whether this machine can run CONFIG; one line a finding, with what to do."""
     from .. import doctor
 
@@ -130,6 +135,16 @@ def doctor(config: Path | None, overrides: tuple[str, ...], measure: bool) -> No
         for finding in doctor.measure(path, overrides):
             click.echo(terminal.from_here(finding.line(), path.parent))
             findings.append(finding)
+    if audit and not any(finding.is_error for finding in findings):
+        from ..headless import headless_watcher
+        from ..loop.control import Interrupts
+
+        interrupts = Interrupts()
+        with interrupts.listening(), headless_watcher(path.parent) as watcher:
+            audited = list(doctor.audit(path, overrides, watcher, interrupts))
+        for finding in audited:
+            click.echo(terminal.from_here(finding.line(), path.parent))
+        findings += audited
     if any(finding.is_error for finding in findings):
         sys.exit(EXIT_USER_INPUT)
 

@@ -29,7 +29,7 @@ from .context import Watcher
 from .control import Interrupts
 from .fingerprint import ASIDE, Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
-from .work import work
+from .work import audit, work
 
 
 def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher, interrupts: Interrupts) -> int:
@@ -44,6 +44,15 @@ def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher, int
         with RunLock(_made(run.folder), run.run_id):
             work(run, inputs, hashed, watcher, interrupts)
     return run.run_id
+
+
+def audit_in(folder: Path, inputs: Inputs, watcher: Watcher, interrupts: Interrupts) -> None:
+    """The audit that a run would begin with, in a store of its own in `folder`. Raises Llm2LlmError."""
+    hashed = hash_inputs(inputs)
+    with Store(folder) as store:
+        with store.transaction():
+            run = _insert_run(store, inputs, hashed, forked_from=None)
+        audit(run, inputs, hashed, watcher, interrupts)
 
 
 def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts: Interrupts) -> int:

@@ -13,17 +13,20 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Protocol
 
+from ..config import Config
 from ..records import Ballot, Example, NewExample, Reply, Split, Vote
 from ..store.verification import Subject
 from ..student.protocol import StudentAnswer
+from ..tasks.base import PromptStyle, Task
 from ..teacher.protocol import Progress, Sampling, ScoreRequest, TeacherRequest
 from .adapters import require_sound
 from .context import Run, derive_rng_seed
 from .predict import Batch, ask_student
 from .units import Wait, Write, work_through_ahead
 
-_WRITTEN = Sampling(temperature=0.7, top_p=0.95, min_p=0.0)
+WRITTEN = Sampling(temperature=0.7, top_p=0.95, min_p=0.0)
 """Of solutions that are voted by: diverse enough to disagree (Wang et al. 2022, arXiv 2203.11171, use 0.5 to 0.7)."""
 
 _LEAST_LOG_PROBABILITY = math.log(1e-4)
@@ -39,7 +42,18 @@ class Voted:
     subjects: tuple[Subject, ...]
 
 
-def verifiers(run: Run) -> tuple[str, ...]:
+class Conditions(Protocol):
+    """All that ballots follow from, beside the seeds: of a run, or of inputs before there is one."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def prompt_style(self) -> PromptStyle: ...
+
+
+def verifiers(run: Conditions) -> tuple[str, ...]:
     """Whose votes decide on candidates; nobody's when verification is off."""
     checks = run.config.checks
     if checks.verify == "off":
@@ -47,7 +61,7 @@ def verifiers(run: Run) -> tuple[str, ...]:
     return ("teacher", "student") if checks.verifier == "both" else (checks.verifier,)
 
 
-def audited(run: Run, seeds: Sequence[Example]) -> list[Voted]:
+def audited(run: Conditions, seeds: Sequence[Example]) -> list[Voted]:
     """Every seed with its own answer and the planted ones."""
     found = []
     for seed in seeds:
@@ -94,7 +108,7 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
     work_through_ahead(run, iteration, stage, attempt, units, begin)
 
 
-def ballot_on(run: Run, seeds: Sequence[Example], one: Voted, subject: Subject, number: int) -> Ballot:
+def ballot_on(run: Conditions, seeds: Sequence[Example], one: Voted, subject: Subject, number: int) -> Ballot:
     """The teacher's `number`-th on one answer."""
     rng_seed = run.config.loop.rng_seed
     shown = sorted(seeds, key=lambda seed: _drawn(rng_seed, number, seed))
@@ -118,7 +132,7 @@ def _begin(run: Run, number: int, ballots: Sequence[Ballot]) -> Callable[[Progre
     rng_seed, max_tokens = run.config.loop.rng_seed, run.config.teacher.max_new_tokens
     return run.teacher.begin_generate(
         [
-            TeacherRequest(ballot.prompt, _WRITTEN, None, derive_rng_seed(rng_seed, "solve", number, place), max_tokens)
+            TeacherRequest(ballot.prompt, WRITTEN, None, derive_rng_seed(rng_seed, "solve", number, place), max_tokens)
             for place, ballot in enumerate(ballots)
         ]
     )

@@ -8,20 +8,23 @@ from contextlib import suppress
 
 from ..errors import DiskError, Llm2LlmError, RunStoppedError, UserInputError
 from ..launch import take_log_along
-from ..records import Status
+from ..records import Split, Status
 from ..store.run_store import RunStore
 from ..student.protocol import StudentSettings
 from ..teacher.protocol import TeacherSettings
 from ..workers.memory import MemoryPlan
 from ..workers.pool import ShortOf, WorkerPool
+from .audit import audit_teacher, calibrate_verifiers
 from .context import Run, Watcher
 from .control import Control, Interrupts
 from .fingerprint import Fingerprint, threads
+from .folds import ask_folds
 from .inputs import HashedInputs, Inputs
 from .llm2llm import llm2llm
 from .plans import plan_of_run, smaller_plan_of_run, turns_of_run
 from .preflight import check_prompts_fit
 from .pulse import Pulse
+from .vote import verifiers
 
 
 def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, interrupts: Interrupts) -> None:
@@ -46,6 +49,19 @@ def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, 
             run.set_status(Status.DONE, ending)
             run.add_event("run_done", ending)
         watcher.message(f"run {run.run_id} {ending}")
+
+
+def audit(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, interrupts: Interrupts) -> None:
+    """Only what a run does first to know what its verifiers are worth. Raises RunFailedError as the run would."""
+    control = Control(run, interrupts, watcher.message)
+    with _pool(run, inputs, watcher, control) as pool:
+        context = _context(run, inputs, hashed, watcher, control, pool)
+        check_prompts_fit(context)
+        run.open_iteration(0)
+        audit_teacher(context)
+        if "student" in verifiers(context):
+            ask_folds(context, 0, run.examples(Split.TRAIN))
+        calibrate_verifiers(context)
 
 
 def _context(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..counted import counted
 from ..records import Rate
@@ -20,6 +21,9 @@ TOGETHER = "together"
 
 OFF = 'nothing was verified: checks.verify = "off", so every answer is taken on the teacher\'s word'
 NO_AUDIT = "verification: not audited yet"
+
+_MOST_RUNS = 20
+"""With an audit, looked into for the newest that fits."""
 
 LAST_DECISION = (
     "r.id = (SELECT max(id) FROM reviews WHERE candidate_id = c.id) AND r.decision != 'withdraw' "
@@ -116,6 +120,43 @@ def person_audit(connection: sqlite3.Connection, run_id: int) -> PersonAudit:
         accuracy = wilson(wrong, decided)
         rate = Rate(accuracy.share, accuracy.low, accuracy.high)
     return PersonAudit(drawn - decided, decided, wrong, rate)
+
+
+def newest_audit(
+    connection: sqlite3.Connection,
+    config: Mapping[str, Any],
+    seeds: Sequence[tuple[str, str]],
+    model_bytes: Mapping[str, int],
+) -> tuple[int, tuple[AuditFigures, ...]] | None:
+    """Id and audit of the newest run that had it with this configuration (by dotted names), on these seeds (question
+    and answer), with model files of this size at the same place. None: there is none among the newest with an audit.
+    """
+    rows = connection.execute(
+        "SELECT r.run_id, r.config, t.size_bytes AS teacher, s.size_bytes AS student FROM runs r "
+        "JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
+        "WHERE EXISTS (SELECT 1 FROM audits a WHERE a.run_id = r.run_id) ORDER BY r.run_id DESC LIMIT ?",
+        [_MOST_RUNS],
+    ).fetchall()
+    wanted = _audited_with(json.loads(json.dumps(config)))
+    for row in rows:
+        is_same = all(row[role] == size for role, size in model_bytes.items())
+        if is_same and _audited_with(json.loads(row["config"])) == wanted:
+            of_run = connection.execute(
+                "SELECT question, answer FROM examples WHERE run_id = ? AND split = 'train' AND origin = 'seed' "
+                "ORDER BY id",
+                [row["run_id"]],
+            )
+            if [tuple(seed) for seed in of_run] == list(seeds):
+                return row["run_id"], audits_of(connection, row["run_id"])
+    return None
+
+
+def _audited_with(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What an audit follows from, the data aside."""
+    fields = ["task.", "teacher.", "checks.verif", "checks.votes", "checks.accept", "checks.reject", "loop.rng_seed"]
+    if "student" in verifiers_of(config):
+        fields += ["student.", "loop.folds"]
+    return {name: value for name, value in config.items() if name.startswith(tuple(fields))}
 
 
 def audit_lines(verification: Verification) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ..report.growth import IterationGrowth, growth_of
 from ..report.progress import RunProgress, run_progress
 from ..report.status import RunStatus, run_statuses
 from ..report.stream import StreamedCandidate, candidates_after, candidates_of_ids
+from ..report.verification import Verification, verification_of
 from .course import Course
 
 MOST_CANDIDATES = 500
@@ -71,6 +72,7 @@ class RunView:
     accuracies: Accuracies
     counts: Counts
     growth: tuple[IterationGrowth, ...]
+    verification: Verification
     decided: tuple[StreamedCandidate, ...]
     new: tuple[StreamedCandidate, ...]
 
@@ -91,6 +93,7 @@ def run_view(connection: sqlite3.Connection, workspace: Path, run_id: int, known
         accuracies=Accuracies(tuple(curves.items()), last_iteration),
         counts=Counts(counts, last_iteration),
         growth=growth_of(connection, run_id),
+        verification=verification_of(connection, run_id),
         decided=candidates_of_ids(connection, known.undecided) if is_known else (),
         new=candidates_after(connection, run_id, known.newest_id if is_known else 0, MOST_CANDIDATES),
     )

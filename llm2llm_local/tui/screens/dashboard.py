@@ -106,6 +106,7 @@ class DashboardScreen(HistoryScreen):
             stream.clear()
         with self.app.batch_update():
             self.query_one(Timeline).show(view.course)
+            self.query_one(Timeline).show_verification(view.verification)
             self.query_one(Steering).show(status, view.pending, view.deaths)
             self.query_one(HardwarePanel).show_progress(view.course.progress)
             self.query_one(LossPlot).show(view.loss)
