@@ -25,6 +25,7 @@ from llm2llm_local.errors import ModelError
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.student.protocol import Progress, TrainingExample
+from llm2llm_local.teacher.protocol import TeacherRequest
 
 
 def state_of(workspace: Path, candidate: int) -> tuple[str, str | None]:

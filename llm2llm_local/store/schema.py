@@ -379,7 +379,8 @@ def m004_verification(db: Database) -> None:
         ) STRICT""",
         "CREATE UNIQUE INDEX votes_by_candidate ON votes (candidate_id, verifier, vote) WHERE candidate_id IS NOT NULL",
         "CREATE INDEX votes_by_run ON votes (run_id, example_id)",
-        "CREATE UNIQUE INDEX votes_by_example ON votes (example_id, answer, verifier, vote) WHERE example_id IS NOT NULL",
+        "CREATE UNIQUE INDEX votes_by_example ON votes (example_id, answer, verifier, vote) "
+        "WHERE example_id IS NOT NULL",
         # What the audit measured on the seeds: of each verifier alone, and of those together that judge candidates.
         """CREATE TABLE audits (
             id INTEGER PRIMARY KEY,
