@@ -46,6 +46,7 @@ def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
         requests=assumption.requests,
         accepted=1.0,
         audit=speed.teacher.ballot_seconds,
+        calibrate=0.0,
         vote=speed.teacher.ballot_seconds,
         student_vote=speed.student.answer_seconds,
     )

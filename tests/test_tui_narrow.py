@@ -18,6 +18,7 @@ from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.course import facts_of
 from llm2llm_local.tui.hardware import Gpu, Sample, Sampler
+from llm2llm_local.tui.widgets.candidate_stream import CandidateStream
 from llm2llm_local.tui.widgets.hardware_panel import HardwarePanel
 from llm2llm_local.tui.widgets.timeline import Timeline
 
@@ -121,6 +122,7 @@ async def test_folds_and_votes_have_columns_where_there_are_any(workspace: Path,
             assert row[start - 1 : start + 2] == " ✓ "
         rate = Rate(0.5, 0.4, 0.6)
         audit = AuditFigures("together", 10, 20, rate, rate, 1.0, rate, None)
-        line.show_verification(Verification(True, (audit,), 0, PersonAudit(1234, 0, 0, None)))
+        stream = pilot.app.screen.query_one(CandidateStream)
+        stream.tell(Verification(True, (audit,), 0, PersonAudit(1234, 0, 0, None)))
         await settled(pilot)
-        assert str(line.border_subtitle).startswith("accepts 50%") and "of right" in str(line.border_subtitle)
+        assert "accepts 50%" in str(stream.border_title) and len(str(stream.border_title)) <= size[0] - 4

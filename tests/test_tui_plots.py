@@ -109,7 +109,7 @@ def text_of(pilot: AppPilot, plot: Plot[Any]) -> list[str]:
 async def test_one_point_is_seen(tmp_path: Path) -> None:
     async with opened(make(tmp_path), "dashboard") as pilot:
         screen = pilot.app.screen
-        screen.query_one(LossPlot).show(Loss(0, 1, (LossPoint(0, 0.0),)))
+        screen.query_one(LossPlot).show(Loss(0, 0, 1, (LossPoint(0, 0.0),)))
         screen.query_one(AccuracyPlot).show(Accuracies(((Split.TEST, ((0, wilson(5, 5)),)),), 0))
         screen.query_one(CandidatesPlot).show(Counts((CandidateCounts(0, 0, 3, 0, 0),), 0))
         await settled(pilot)

@@ -120,7 +120,7 @@ def watched(
 ) -> list[Look]:
     """All that was told during a new run; it is done afterwards."""
     verifies = config.checks.verify == "on"
-    teacher = (TimedVotes if verifies else TimedTeacher)(**({} if write is None else {"write": write}), clock=clock)
+    teacher = (TimedVotes if verifies else TimedTeacher)(write or FakeTeacher.write, clock=clock)
     student = (
         TimedKindStudent(lambda example, segment: False, clock=clock)
         if verifies

@@ -87,7 +87,7 @@ class Rates:
 
     `train`: seconds for an example in an epoch; `predict`, `grade`: for an example; `augment`: for a request; `check`:
     for a candidate. `failures`: share of the questions asked that were failed. `requests`, `accepted`: for each example
-    that was wanted (failures × loop.augmentations_per_failure). `audit`: for a ballot on a seed; `vote`: for each
+    that was wanted (failures × loop.augmentations_per_failure). `audit`: for a ballot on a seed; `calibrate`: for a seed; `vote`: for each
     ballot that all candidates of a round would have, whether or not the other checks let them through to it;
     `student_vote`: for a candidate, likewise.
     """
@@ -101,6 +101,7 @@ class Rates:
     requests: float | None = None
     accepted: float | None = None
     audit: float | None = None
+    calibrate: float | None = None
     vote: float | None = None
     student_vote: float | None = None
 
@@ -193,7 +194,7 @@ def iterations_ahead(rates: Rates, plan: Plan, position: Position) -> Iterator[I
     training_examples: float = position.training_examples
     while position.iteration <= plan.iterations:
         asked = training_examples if plan.augment_from == "all" else plan.seeds
-        failures = position.failures
+        failures: float | None = position.failures
         if failures is None:
             failures = _times(rates.failures if plan.failures is None else plan.failures, asked)
         is_last = position.iteration == plan.iterations or failures == 0  # the run ends early then
@@ -221,6 +222,8 @@ def _of_student(
     opened = position.opened
     if position.iteration == 0 and "teacher" in plan.verifiers and "audit" not in opened:
         yield rates.audit, plan.seeds * plan.votes
+    if position.iteration == 0 and plan.verifiers and "calibrate" not in opened:
+        yield rates.calibrate, plan.seeds
     folds = plan.folds_in(position.iteration)
     if folds:  # as large as one another, to within an example
         size = plan.seeds / folds
@@ -288,8 +291,7 @@ def rates_within(work: RunWork) -> Rates:
             name = _MEASURED_WITH.get(stage.stage, stage.stage)
             seconds[name] += stage.seconds
             amounts[name] += pieces_of(work, stage) * stage.rows_done / stage.rows_total
-    known = {one.name for one in fields(Rates)}
-    rates = Rates(**{name: seconds[name] / amount for name, amount in amounts.items() if amount and name in known})
+    rates = Rates(**{name: seconds[name] / amount for name, amount in amounts.items() if amount})
     for number, iteration in reversed(list(enumerate(work.iterations))):
         if rates.failures is None and iteration.failures is not None:
             rates = replace(rates, failures=iteration.failures / work.asked(iteration.training_examples))

@@ -173,7 +173,8 @@ def _kept_out(connection: sqlite3.Connection, run_id: int, iteration: int) -> in
 
 def _stage(connection: sqlite3.Connection, run: RunWork, row: sqlite3.Row) -> StageProgress:
     """`run` has all stages before it."""
-    begun = StageProgress(*row[:7], rows_done=0, rows_total=0, seconds=row[7], created_at=row[8])
+    iteration, stage, attempt, status, share, units_done, units_total, seconds, created_at = row
+    begun = StageProgress(iteration, stage, attempt, status, share, units_done, units_total, 0, 0, seconds, created_at)
     done, total = _rows(connection, run, begun)
     return replace(begun, rows_done=total if begun.status == "done" else done, rows_total=total)
 

@@ -106,7 +106,6 @@ class DashboardScreen(HistoryScreen):
             stream.clear()
         with self.app.batch_update():
             self.query_one(Timeline).show(view.course)
-            self.query_one(Timeline).show_verification(view.verification)
             self.query_one(Steering).show(status, view.pending, view.deaths)
             self.query_one(HardwarePanel).show_progress(view.course.progress)
             self.query_one(LossPlot).show(view.loss)
@@ -114,6 +113,7 @@ class DashboardScreen(HistoryScreen):
             self.query_one(CandidatesPlot).show(view.counts)
             self.query_one(GrowthPlot).show(view.growth)
             stream.add(view.decided, view.new)
+            stream.tell(view.verification)
         if status.pid != self._run_pid:
             self._run_pid = status.pid
             self._look()

@@ -12,10 +12,14 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from ...report.stream import StreamedCandidate
+from ...report.verification import Verification, short_lines
 from ..candidate_rows import in_columns, in_two_lines
 from ..run_view import MOST_CANDIDATES
+from .panel import set_title
 
 _CELLS_FOR_ONE_LINE = 110
+_CELLS_OF_CORNERS = 4
+_COLUMNS = "seed → student's wrong answer → teacher's new example"
 
 
 class CandidateStream(ScrollView, can_focus=True):
@@ -25,7 +29,8 @@ class CandidateStream(ScrollView, can_focus=True):
         super().__init__()
         self._candidates: deque[StreamedCandidate] = deque()
         self._follows = True
-        self.border_title = "Candidates: seed → student's wrong answer → teacher's new example"
+        self._verification: Verification | None = None
+        self.border_title = f"Candidates: {_COLUMNS}"
 
     @property
     def newest_id(self) -> int:
@@ -36,6 +41,20 @@ class CandidateStream(ScrollView, can_focus=True):
     def undecided(self) -> list[int]:
         """Ids of those here whose verdict may still change."""
         return [candidate.id for candidate in self._candidates if candidate.verdict in ("pending", "doubt")]
+
+    def tell(self, verification: Verification) -> None:
+        """What the checks are worth by which these were let in."""
+        self._verification = verification
+        self._set_title()
+
+    def _set_title(self) -> None:
+        """In as many words as there is room for; what the audit says comes before what the columns are."""
+        said = [*short_lines(self._verification)] if self._verification else [""]
+        titles = [f"Candidates: {_COLUMNS} · {said[0]}", *(f"Candidates: {text}" for text in said if text)]
+        if not said[0]:
+            titles = []
+        room = self.outer_size.width - _CELLS_OF_CORNERS
+        set_title(self, Text(next((title for title in titles if len(title) <= room), f"Candidates: {_COLUMNS}")))
 
     def clear(self) -> None:
         """Another run is shown from now on."""
@@ -73,6 +92,7 @@ class CandidateStream(ScrollView, can_focus=True):
         self.refresh()
 
     def on_resize(self, _: Resize) -> None:
+        self._set_title()
         self._lay_out()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:

@@ -7,7 +7,6 @@ from rich.text import Text
 
 from ...report.duration import FULL_CELLS, duration, short_duration
 from ...report.stages import part_told
-from ...report.verification import Verification, short_lines
 from ..course import Course, facts_of, figures_of, gain_of, title_of
 from ..ink import bar, ink
 from .bars import SIGNS
@@ -29,7 +28,6 @@ _MOST_STAGE_CELLS = 18
 _TEST_CELLS, _ACCEPTED_CELLS = 10, 16
 _CELLS_FOR_FIGURES = 115
 _FEWEST_BAR_CELLS = 4
-_CELLS_OF_CORNERS = 6
 _LINES_AROUND = 2
 """The names of the columns, and the line on what is going on now."""
 
@@ -41,30 +39,11 @@ class Timeline(Panel):
         super().__init__()
         self.border_title = "Iterations"
         self.course: Course | None = None
-        self._verification: Verification | None = None
-        self._told = ""
 
     def show(self, course: Course) -> None:
         self.course = course
         set_title(self, Text(title_of(course)))
         self.redraw()
-
-    def show_verification(self, verification: Verification) -> None:
-        self._verification = verification
-        self._tell_audit()
-
-    def on_resize(self) -> None:
-        self._tell_audit()
-
-    def _tell_audit(self) -> None:
-        """On the lower border, in as many words as there is room for."""
-        if self._verification is None:
-            return
-        room = self.outer_size.width - _CELLS_OF_CORNERS
-        text = next(line for line in short_lines(self._verification) if len(line) <= max(0, room))
-        if text != self._told:
-            self._told = text
-            self.border_subtitle = Text(text)
 
     def lines(self) -> list[Text]:
         course = self.course
