@@ -84,10 +84,24 @@ def test_a_doctor_finds_nothing_wrong_with_a_finished_run(finished_run: Workspac
     ending = finished_run.llm2llm("doctor")
     assert (ending.code, ending.err) == (DONE, "")
     lines = ending.out.splitlines()
-    assert all(line.startswith("ok      ") for line in lines), ending.out
+    (loud,) = (line for line in lines if not line.startswith("ok      "))
+    assert loud.startswith("warning nothing was verified: checks.verify"), ending.out
     for text in ("teacher tiny: llama, F32", "rows: 9 train, 0 dev, 4 test", "llm2llm.db has 1 run", "CPU threads"):
         assert text in ending.out
     assert "seeds by label: person 3, place 3, number 3" in ending.out
+
+
+@pytest.mark.model
+def test_a_doctor_audits_without_a_run(finished_run: Workspace) -> None:
+    """Random weights know nothing."""
+    n_runs = finished_run.rows("SELECT count(*) FROM runs")
+    on = ("--set", 'checks.verify="on"', "--set", 'checks.verifier="teacher"')
+    ending = finished_run.llm2llm("doctor", "--audit", *on)
+    assert "verification, audited on" in ending.out and "of planted wrong ones" in ending.out
+    assert (ending.code == USER_INPUT) == ("a run would stop at this" in ending.out)
+    assert finished_run.rows("SELECT count(*) FROM runs") == n_runs
+    refused = finished_run.llm2llm("doctor", "--audit", "--set", 'checks.verify="off"')
+    assert refused.code == USER_INPUT and "nothing was verified" in refused.out
 
 
 @pytest.mark.model

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_runs import configuration, run_of
+from fake_runs import SEEDS, configuration, run_of
 from knowing import KindStudent, KnowingTeacher, writes
 from workspaces import CONFIG_BY_HAND, add_run, fill
 
@@ -21,6 +21,7 @@ from llm2llm_local.report.verification import (
     PersonAudit,
     Verification,
     audit_lines,
+    newest_audit,
     person_audit,
     short_lines,
     verification_of,
@@ -57,6 +58,19 @@ def test_each_verifier_has_its_line_and_the_one_that_decides_is_last(verified: P
     assert lines[2].startswith("verification, audited on 12 seeds: accepts ") and "planted wrong ones" in lines[2]
     assert "no decisions yet" in lines[3] and f": {found.person.waiting} candidates wait in the review" in lines[3]
     assert "accepts " in next(short_lines(found))
+
+
+def test_the_newest_audit_of_the_same_models_and_seeds_is_found(verified: Path) -> None:
+    seeds = [(row.question, row.answer) for row in SEEDS]
+    with open_reader(verified) as connection:
+        config = json.loads(connection.execute("SELECT config FROM runs").fetchone()[0])
+        sizes = {"teacher": 1, "student": 1}
+        found = newest_audit(connection, {**config, "loop.iterations": 9}, seeds, sizes)
+        assert found == (1, verification_of(connection, 1).audits)
+        for other in ({"checks.votes": 5}, {"student.epochs": 7}, {"teacher.model": "other.gguf"}):
+            assert newest_audit(connection, {**config, **other}, seeds, sizes) is None
+        assert newest_audit(connection, config, seeds[1:], sizes) is None
+        assert newest_audit(connection, config, seeds, {**sizes, "teacher": 2}) is None
 
 
 def test_refusals_by_the_vote_are_in_the_report(verified: Path) -> None:

@@ -42,7 +42,7 @@ from llm2llm_local.student.protocol import (
     TrainingSegment,
 )
 from llm2llm_local.tasks.families import make_task
-from llm2llm_local.teacher.protocol import TeacherRequest
+from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
 
 PLAN = Plan(seeds=60, dev=0, test=500, iterations=3, epochs=10, augmentations_per_failure=1)
 SPEED = Speed(
@@ -135,6 +135,37 @@ def of_teacher(teacher: SlowTeacher, **changes: Any) -> TeacherSpeed:
 
 def of_student(student: SlowStudent, folder: Path, **changes: Any) -> StudentSpeed:
     return measure_student(inputs_of(config_of(**changes)), student, folder, TimeLimit(student.clock), student.clock)
+
+
+# --- votes ---
+
+
+@dataclass
+class SlowVoter(SlowTeacher):
+    """A vote takes two seconds and a quarter for each ballot."""
+
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        self.clock.now += 2.0 + 0.25 * len(group)
+        return super().score(group, progress)
+
+
+def test_a_vote_on_a_group_is_timed_where_the_teacher_has_one() -> None:
+    speeds = [
+        of_teacher(SlowVoter(), checks__verify=verify, checks__verifier=verifier)
+        for verify, verifier in (("on", "both"), ("on", "student"), ("off", "both"))
+    ]
+    assert [speed.ballot_seconds for speed in speeds] == [(2.0 + 0.25 * 4) / 4, None, None]
+
+
+def test_a_forecast_has_votes_and_folds() -> None:
+    speed = dataclasses.replace(SPEED, teacher=dataclasses.replace(SPEED.teacher, ballot_seconds=0.1))
+    assumption = Assumption(0.5, 1, 0.5)
+    verified = dataclasses.replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
+    audit, folds = 0.1 * 60 * 3, 5 * (0.1 * 48 * 10 + 0.02 * 12)
+    votes = 3 * 30 * (0.1 * 3 + 0.02)
+    more = forecast(speed, verified, assumption).whole_run - forecast(speed, PLAN, assumption).whole_run
+    assert more == pytest.approx(audit + folds + votes)
+    assert "0.1 s for each ballot" in next(forecast_lines(speed, verified, attempts=3))
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------

@@ -87,9 +87,9 @@ class Rates:
 
     `train`: seconds for an example in an epoch; `predict`, `grade`: for an example; `augment`: for a request; `check`:
     for a candidate. `failures`: share of the questions asked that were failed. `requests`, `accepted`: for each example
-    that was wanted (failures × loop.augmentations_per_failure). `audit`: for a ballot on a seed; `calibrate`: for a seed; `vote`: for each
-    ballot that all candidates of a round would have, whether or not the other checks let them through to it;
-    `student_vote`: for a candidate, likewise.
+    that was wanted (failures × loop.augmentations_per_failure). `audit`: for a ballot on a seed; `calibrate`: for a
+    seed; `vote`: for each ballot that all candidates of a round would have, whether or not the other checks let them
+    through to it; `student_vote`: for a candidate, likewise.
     """
 
     train: float | None = None
