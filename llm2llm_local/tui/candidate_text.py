@@ -120,8 +120,8 @@ def _judgements(app: App[object], whole: WholeCandidate) -> Iterator[Section]:
 
 def _judgement(app: App[object], check: CheckResult) -> Text:
     score = "" if check.score is None else f"  {check.score:.2f}"
-    if score and check.check_name == "verify":
-        score = f"  right with probability{score[1:]}"
+    if check.score is not None and check.check_name == "verify":
+        score = f"  {check.score:.0%} right"
     parts = [verdict_text(app, check.verdict), Text(f"{score}  "), one_line(check.reason)]
     if check.detail:
         parts.append(many_lines(f"\n{check.detail}"))
