@@ -67,8 +67,8 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
         f"measured: the teacher wrote {teacher.tokens_per_second:.3g} tokens/s in a group of "
         f"{counted(teacher.requests, 'request')}, {teacher.request_seconds:.2g} s for each{ballots}; the student "
         f"trained on {student.tokens_per_second:.3g} tokens/s, {student.example_seconds:.2g} s for an example in an "
-        f"epoch, and gave {1 / student.answer_seconds:.3g} answers/s; they were loaded in {duration(teacher.loading)} and "
-        f"{duration(student.loading)}"
+        f"epoch, and gave {1 / student.answer_seconds:.3g} answers/s; they were loaded in {duration(teacher.loading)} "
+        f"and {duration(student.loading)}"
     )
     if plan.iterations == 0:
         yield f"time: {estimated(least.whole_run)}"

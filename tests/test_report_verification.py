@@ -15,6 +15,8 @@ from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import Rate, ReviewDecision
 from llm2llm_local.report.candidate import whole_candidate
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
+from llm2llm_local.report.lineage_texts import texts_of_step
+from llm2llm_local.report.lineage_tree import Step
 from llm2llm_local.report.summary import summarize
 from llm2llm_local.report.verification import (
     AuditFigures,
@@ -83,6 +85,10 @@ def test_every_vote_on_a_candidate_is_told(verified: Path) -> None:
     with open_reader(verified) as connection:
         candidate = connection.execute("SELECT max(candidate_id) FROM votes").fetchone()[0]
         whole = whole_candidate(connection, candidate)
+        verdict = connection.execute(
+            "SELECT id FROM verdicts WHERE candidate_id = ? AND check_name = 'verify'", [candidate]
+        ).fetchone()[0]
+        texts = texts_of_step(connection, Step("check", verdict))
     assert [(vote.verifier, vote.number) for vote in whole.votes] == [
         ("teacher", 0),
         ("teacher", 1),
@@ -90,6 +96,7 @@ def test_every_vote_on_a_candidate_is_told(verified: Path) -> None:
         ("student", 0),
     ]
     assert all(vote.probability is not None and 0.3 < vote.probability <= 1 for vote in whole.votes)
+    assert [text for name, text in texts if name == "vote"] == [vote_text(vote) for vote in whole.votes]
     assert vote_text(whole.votes[0]).startswith("teacher, ballot 1: ")
     assert vote_text(whole.votes[3]).startswith("student without fold ")
 

@@ -21,7 +21,7 @@ from typing import Any
 from ..config import Config
 from ..config_file import load_config
 from ..errors import Llm2LlmError, UserInputError
-from ..loop.fingerprint import STAGES, threads
+from ..loop.fingerprint import threads
 from ..records import Example, Failure, Origin, Split
 from ..scaffold import CONFIG_NAME, write_workspace
 from ..store.reader import STORE_NAME, open_reader
@@ -78,11 +78,15 @@ def llm2llm_run(case: LoopCase) -> Repeat:
     return repeat
 
 
+_STAGES = ("train", "predict", "grade", "augment", "check")
+"""Of a run that verifies nothing."""
+
+
 def _parts(connection: sqlite3.Connection) -> dict[str, float]:
-    """Seconds of our stages, by what they are called in the comparison; all of them, also where one had nothing to do,
-    so that the repeats have the same.
+    """Seconds of our stages, by what they are called in the comparison; all that the compared run has, also where one
+    had nothing to do, so that the repeats have the same.
     """
-    parts = dict.fromkeys((_part(stage) for stage in STAGES), 0.0)
+    parts = dict.fromkeys((_part(stage) for stage in _STAGES), 0.0)
     for stage, seconds in connection.execute("SELECT stage, sum(seconds) FROM stages GROUP BY stage"):
         parts[_part(stage)] = parts.get(_part(stage), 0.0) + seconds
     return parts
@@ -104,6 +108,8 @@ def _overrides(case: LoopCase) -> list[str]:
         "student.model": str(case.student),
         "student.epochs": case.epochs,
         "loop.iterations": case.iterations,
+        "checks.verify": "off",  # as in the method as it was published
+        "loop.failure_signal": "train",
     }
     values["task.labels"] = sorted({json.loads(row)["answer"] for row in _demo_rows("train")})
     pairs = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]

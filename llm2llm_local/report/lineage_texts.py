@@ -6,6 +6,7 @@ import sqlite3
 
 from .lineage import prompt_text
 from .lineage_tree import Step
+from .votes import vote_text, votes_on
 
 Texts = list[tuple[str, str]]
 """Names in our words, texts of data or models."""
@@ -40,7 +41,11 @@ def texts_of_step(connection: sqlite3.Connection, step: Step) -> Texts:
     known = {name: row[name] for name in row.keys() if row[name] not in (None, "")}  # noqa: SIM118 - a Row isn't a dict
     if step.kind == "call":
         known["prompt"] = prompt_text(known["prompt"])
-    return [(name, str(value)) for name, value in known.items()]
+    texts = [(name, str(value)) for name, value in known.items()]
+    if step.kind == "check" and known["check"] == "verify":
+        candidate = connection.execute("SELECT candidate_id FROM verdicts WHERE id = ?", [step.id]).fetchone()[0]
+        texts += [("vote", vote_text(vote)) for vote in votes_on(connection, candidate)]
+    return texts
 
 
 def _training(connection: sqlite3.Connection, example_id: int) -> Texts:
