@@ -13,6 +13,7 @@ from llm2llm_local.report.overview import run_overviews
 from llm2llm_local.report.progress import run_progress
 from llm2llm_local.report.rates import estimate, measured_rates, plan_of, rates_of
 from llm2llm_local.report.status import run_statuses
+from llm2llm_local.report.verification import verification_of
 from llm2llm_local.report.work import run_work
 
 Call = Callable[[], object]
@@ -38,6 +39,7 @@ def screen_queries(connection: sqlite3.Connection, workspace: Path) -> dict[str,
         "accuracies_by_run": lambda: accuracies_by_run(connection, None),
         "candidate_counts": lambda: candidate_counts(connection, 2),
         "worker_deaths": lambda: worker_deaths(connection, 10),
+        "verification_of": lambda: verification_of(connection, 10),
         "run_overviews": lambda: run_overviews(connection, workspace),
         "run_statuses": lambda: run_statuses(connection, workspace, None),
     }

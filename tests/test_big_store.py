@@ -34,6 +34,7 @@ QUERIES = (
     "accuracies_by_run",
     "candidate_counts",
     "worker_deaths",
+    "verification_of",
     "run_overviews",
     "run_statuses",
 )
