@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from fake_runs import SEEDS, configuration, run_of
 from knowing import KindStudent, KnowingTeacher, writes
+from rich.console import Console
 from workspaces import CONFIG_BY_HAND, add_run, fill
 
 from llm2llm_local.config import flatten
@@ -18,14 +20,16 @@ from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.report.lineage_texts import texts_of_step
 from llm2llm_local.report.lineage_tree import Step
 from llm2llm_local.report.summary import summarize
+from llm2llm_local.report.tables import print_summary
 from llm2llm_local.report.verification import (
     AuditFigures,
     PersonAudit,
     Verification,
-    audit_lines,
+    audit_line,
     newest_audit,
     person_audit,
     short_lines,
+    verification_notes,
     verification_of,
 )
 from llm2llm_local.report.votes import vote_text
@@ -54,11 +58,12 @@ def test_each_verifier_has_its_line_and_the_one_that_decides_is_last(verified: P
     with open_reader(verified) as connection:
         found = verification_of(connection, 1)
     assert found.is_on and [audit.verifier for audit in found.audits] == ["teacher", "student", "together"]
-    lines = list(audit_lines(found))
+    lines = [audit_line(audit) for audit in found.audits]
     assert lines[0].startswith("the teacher alone, audited on 12 seeds: accepts ")
     assert "its own answer is right for 100%" in lines[0]
     assert lines[2].startswith("verification, audited on 12 seeds: accepts ") and "planted wrong ones" in lines[2]
-    assert "no decisions yet" in lines[3] and f": {found.person.waiting} candidates wait in the review" in lines[3]
+    (person,) = verification_notes(found)
+    assert "no decisions yet" in person and f": {found.person.waiting} candidates wait in the review" in person
     assert "accepts " in next(short_lines(found))
 
 
@@ -79,6 +84,10 @@ def test_refusals_by_the_vote_are_in_the_report(verified: Path) -> None:
     with open_reader(verified) as connection:
         summary = summarize(connection, 1)
     assert "verify" in {one.check_name for one in summary.rejections}
+    console = Console(width=160, record=True, file=io.StringIO())
+    print_summary(summary, console)
+    (row,) = (line for line in console.export_text().splitlines() if line.startswith("together"))
+    assert row.split()[1] == "100%" and row.count(" to ") == 3
 
 
 def test_every_vote_on_a_candidate_is_told(verified: Path) -> None:
@@ -115,7 +124,7 @@ def test_without_verification_that_is_said_loudly(tmp_path: Path) -> None:
     with open_reader(tmp_path) as connection:
         for run_id in (1, 2):
             found = verification_of(connection, run_id)
-            (line,) = audit_lines(found)
+            (line,) = verification_notes(found)
             assert line.startswith('nothing was verified: checks.verify = "off"')
             assert next(short_lines(found)).startswith("NOTHING IS VERIFIED")
 
@@ -137,7 +146,7 @@ def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> 
     add_review(tmp_path, 1, 5, ReviewDecision.WITHDRAW)
     assert _person(tmp_path) == PersonAudit(1, 3, 2, Rate(2 / 3, *interval(2 / 3, 3)))
     with open_reader(tmp_path) as connection:
-        *_, line = audit_lines(verification_of(connection, 1))
+        *_, line = verification_notes(verification_of(connection, 1))
     assert line.startswith("accepted answers that are wrong, by a person's 3 decisions: 67% (")
     assert line.endswith("1 more wait in the review")
 

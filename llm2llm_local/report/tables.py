@@ -17,7 +17,7 @@ from .growth import IterationGrowth
 from .plain import plain, shortened
 from .stages import STAGES
 from .summary import IterationSummary, RunSummary
-from .verification import audit_lines
+from .verification import AuditFigures, rate_text, verification_notes
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
@@ -46,7 +46,13 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
     if summary.rejections:
         parts.append(_rejections(summary))
     if summary.verification is not None:
-        parts += [Text(line) for line in audit_lines(summary.verification)]
+        if summary.verification.audits:
+            first = summary.verification.audits[0]
+            parts.append(
+                Text(f"audit of verification on {first.n_seeds:,} seeds and {first.n_planted:,} wrong answers")
+            )
+            parts += column_tables(_audits(summary.verification.audits), width)
+        parts += [Text(line) for line in verification_notes(summary.verification)]
     parts += [Text(note) for note in _notes(summary)]
     return Group(*parts)
 
@@ -126,6 +132,21 @@ def _rejections(summary: RunSummary) -> Table:
             Text(shortened(rejection.sample, 60)),
         )
     return table
+
+
+def _audits(audits: Sequence[AuditFigures]) -> list[list[str]]:
+    """The columns of the table of verifiers; the last one, if there are several, is by which candidates are judged."""
+    return [
+        ["verifier", *(audit.verifier for audit in audits)],
+        ["accepts right", *(rate_text(audit.true_accepts) for audit in audits)],
+        ["accepts wrong", *(rate_text(audit.false_accepts) for audit in audits)],
+        ["ratio", *(_NO_SUCH_SPLIT if audit.ratio is None else f"{audit.ratio:.1f}" for audit in audits)],
+        ["prefers right", *(rate_text(audit.preference) for audit in audits)],
+        [
+            "own answers right",
+            *(_NO_SUCH_SPLIT if audit.agreement is None else f"{audit.agreement:.0%}" for audit in audits),
+        ],
+    ]
 
 
 def _notes(summary: RunSummary) -> Iterator[str]:

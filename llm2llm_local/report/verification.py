@@ -159,18 +159,17 @@ def _audited_with(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name.startswith(tuple(fields))}
 
 
-def audit_lines(verification: Verification) -> Iterator[str]:
-    """For a terminal: one for each verifier, the one that decides last."""
+def verification_notes(verification: Verification) -> Iterator[str]:
+    """For a terminal: what there is to say beside the audit's figures."""
     if not verification.is_on:
         yield OFF
     elif not verification.audits:
         yield NO_AUDIT
-    for audit in verification.audits:
-        yield audit_line(audit)
     yield from _person_lines(verification.person)
 
 
 def audit_line(audit: AuditFigures) -> str:
+    """What one audit measured, in a sentence."""
     who = "verification" if audit.verifier == TOGETHER else f"the {audit.verifier} alone"
     agreement = "" if audit.agreement is None else f"; its own answer is right for {audit.agreement:.0%}"
     return (
