@@ -21,6 +21,7 @@ from .verification import AuditFigures, rate_text, verification_notes
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
+_NO_FIGURE = "–"
 _MOST_AHEAD = 5
 """Iterations ahead that are shown, beside the last."""
 
@@ -48,9 +49,7 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
     if summary.verification is not None:
         if summary.verification.audits:
             first = summary.verification.audits[0]
-            parts.append(
-                Text(f"audit of verification on {first.n_seeds:,} seeds and {first.n_planted:,} wrong answers")
-            )
+            parts.append(Text(f"audit: {counted(first.n_seeds, 'seed')}, {first.n_planted:,} wrong answers planted"))
             parts += column_tables(_audits(summary.verification.audits), width)
         parts += [Text(line) for line in verification_notes(summary.verification)]
     parts += [Text(note) for note in _notes(summary)]
@@ -140,11 +139,11 @@ def _audits(audits: Sequence[AuditFigures]) -> list[list[str]]:
         ["verifier", *(audit.verifier for audit in audits)],
         ["accepts right", *(rate_text(audit.true_accepts) for audit in audits)],
         ["accepts wrong", *(rate_text(audit.false_accepts) for audit in audits)],
-        ["ratio", *(_NO_SUCH_SPLIT if audit.ratio is None else f"{audit.ratio:.1f}" for audit in audits)],
+        ["ratio", *(_NO_FIGURE if audit.ratio is None else f"{audit.ratio:.1f}" for audit in audits)],
         ["prefers right", *(rate_text(audit.preference) for audit in audits)],
         [
             "own answers right",
-            *(_NO_SUCH_SPLIT if audit.agreement is None else f"{audit.agreement:.0%}" for audit in audits),
+            *(_NO_FIGURE if audit.agreement is None else f"{audit.agreement:.0%}" for audit in audits),
         ],
     ]
 
