@@ -81,7 +81,7 @@ def test_answers_of_an_iteration_that_is_not_graded_yet_give_no_figures(run: Run
     graded, row = summary.iterations
     assert (graded.failures, graded.accuracy) == (2, {"train": wilson(1, 3), "test": wilson(2, 2)})
     assert (row.failures, row.accuracy, row.truncated, row.unparsed) == (None, None, None, None)
-    assert ["1", "4", "…", "0", "…", "…", "…", "…"] in words(printed(summary))
+    assert ["1", "4", "…", "0", "…", "…", "…", "…", "…"] in words(printed(summary))
     shown = json.loads(json.dumps(dataclasses.asdict(summary)))["iterations"][1]
     assert (shown["failures"], shown["accuracy"], shown["training_examples"]) == (None, None, 4)
     assert (shown["candidates"], shown["accepted"], shown["rejected"]) == (0, None, None)
