@@ -49,7 +49,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run at a glance. `growth` has iterations that are ahead, too."""
+    """A run at a glance. `growth` has iterations that are ahead, too; `recipe` is the method that was followed."""
 
     run_id: int
     status: str
@@ -59,13 +59,15 @@ class RunSummary:
     iterations: tuple[IterationSummary, ...]
     rejections: tuple[Rejection, ...]
     growth: tuple[IterationGrowth, ...] = ()
+    recipe: str = "llm2llm"
 
 
 def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
     """The summary of a run that exists."""
     run = connection.execute(
         "SELECT r.status, r.status_detail, t.name || ' ' || t.quantization AS teacher, "
-        "s.name || ' ' || json_extract(r.config, '$.\"student.quantization\"') AS student "
+        "s.name || ' ' || json_extract(r.config, '$.\"student.quantization\"') AS student, "
+        "coalesce(json_extract(r.config, '$.\"loop.recipe\"'), 'llm2llm') AS recipe "
         "FROM runs r JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
         "WHERE r.run_id = ?",
         [run_id],
@@ -83,6 +85,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         iterations=tuple(_iteration(connection, run_id, row["iteration"], graded) for row in iterations),
         rejections=_rejections(connection, run_id),
         growth=growth_of(connection, run_id),
+        recipe=run["recipe"],
     )
 
 
