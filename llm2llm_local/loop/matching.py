@@ -35,11 +35,12 @@ def matched(inputs: Inputs, known: Mapping[str, Any] | None = None) -> Inputs:
     if known is not None and known.get("loop.match_run") == run_id and MATCHED_STEPS in known:
         steps = int(known[MATCHED_STEPS])
     else:
-        steps = _final_steps(inputs.workspace, run_id)
+        steps = final_steps(inputs.workspace, run_id)
     return dataclasses.replace(inputs, matched_steps=steps)
 
 
-def _final_steps(workspace: Path, run_id: int) -> int:
+def final_steps(workspace: Path, run_id: int) -> int:
+    """Of the last training of a finished run. Raises ConfigError as `matched` does."""
     problem = f"loop.match_run = {run_id}: "
     try:
         with open_reader(workspace) as connection:

@@ -10,6 +10,7 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from string import ascii_uppercase
 
@@ -165,10 +166,8 @@ class MultipleChoiceTask:
         return ask_in_other_words(self.prompts, self.instruction, options.stem, stems, stays, style)
 
     def parse_rephrased(self, example: Example, reply: Reply) -> NewExample | Unparsed:
-        try:  # a chat model may repeat the options below it
+        with suppress(OptionsError):  # else it repeats the options below the stem
             reply = dataclasses.replace(reply, text=split_options(reply.text).stem)
-        except OptionsError:
-            pass
         stem = said_in_other_words(self.prompts, reply)
         if isinstance(stem, Unparsed):
             return stem
