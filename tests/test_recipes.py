@@ -24,6 +24,7 @@ from llm2llm_local.loop.matching import final_steps
 from llm2llm_local.loop.preflight import check_prompts_fit
 from llm2llm_local.recipes import in_force, recipe_of, uses_teacher
 from llm2llm_local.records import Status
+from llm2llm_local.report.status import run_statuses, status_lines
 from llm2llm_local.report.summary import summarize
 from llm2llm_local.report.tables import print_summary
 from llm2llm_local.store.reader import open_reader
@@ -280,6 +281,8 @@ def test_the_report_names_the_recipe_where_it_is_another(tmp_path: Path, recipe:
     with open_reader(tmp_path) as connection:
         summary = summarize(connection, 1)
         print_summary(summary, console)
+        statuses = run_statuses(connection, tmp_path, 1)
+    assert ("recipe eda" in status_lines(statuses)[0]) == shown
     assert summary.recipe == (recipe or "llm2llm")
     assert isinstance(console.file, io.StringIO)
     assert ("recipe eda" in console.file.getvalue()) == shown
