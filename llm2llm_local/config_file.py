@@ -141,16 +141,11 @@ def _check_task(task: TaskConfig, source: str) -> None:
 
 
 def _check_recipe(config: Config, source: str) -> None:
-    loop, matches = config.loop, recipe_of(config).matches_steps
-    if matches and loop.match_run is None:
+    loop = config.loop
+    if recipe_of(config).matches_steps and loop.match_run is None:
         raise ConfigError(
             f'{source}: loop.recipe = "{loop.recipe}" needs loop.match_run, the run whose optimizer steps it has',
             "Set it to the id of a finished run of the same store; llm2llm status lists them.",
-        )
-    if not matches and loop.match_run is not None:
-        raise ConfigError(
-            f'{source}: loop.match_run = {loop.match_run} means nothing with loop.recipe = "{loop.recipe}"',
-            'Leave it out, or set loop.recipe = "fine_tune_matched".',
         )
 
 
