@@ -20,6 +20,8 @@ TABLES = {
     "commands",
     "models",
     "plans",
+    "votes",
+    "audits",
 }
 VIEWS = {
     "accuracy_by_iteration": ("run_id", "iteration", "split", "n", "n_correct", "accuracy"),

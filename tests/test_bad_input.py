@@ -190,12 +190,22 @@ def test_a_control_character_in_a_message_is_shown_as_a_code(workspace: Workspac
         ("loop.iterations", ["--set loop.iterations: expected section.key=value"]),
         ("loop.rng_seed=9223372036854775808", ["loop.rng_seed = 9223372036854775808: "]),
         ("student.max_grad_norm=inf", ["student.max_grad_norm = inf: "]),
+        (
+            "checks.reject_probability=0.95",
+            ["checks.reject_probability = 0.95: is above checks.accept_probability = 0.9"],
+        ),
     ],
 )
 def test_a_field_that_can_not_be_is_named(workspace: Workspace, override: str, words: list[str]) -> None:
     # Should the value be accepted, the student's limit is the next thing wrong: no run is worked through.
     ending = workspace.llm2llm("run", "--set", override, "--set", "student.max_length=8")
     assert_refused(workspace, ending, *words)
+
+
+def test_the_least_confident_need_answers_that_are_scored(workspace: Workspace) -> None:
+    overrides = ("--set", 'loop.failure_signal="confidence"', "--set", 'task.predict="generate"')
+    ending = workspace.llm2llm("run", *overrides, "--set", "student.max_length=8")
+    assert_refused(workspace, ending, "loop.failure_signal", "these are written", 'Take "train" or "kfold"')
 
 
 @pytest.mark.parametrize(

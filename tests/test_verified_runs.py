@@ -131,6 +131,7 @@ def test_without_verification_nothing_is_asked_and_wrong_labels_get_in(tmp_path:
     teacher = KnowingTeacher(writes, knows=False)
     with run_of(tmp_path, configuration(), teacher, NOTHING_LEARNT) as run:
         llm2llm(run)
+        assert any("taken for right" in message for message in run.watcher.messages)  # type: ignore[attr-defined]
     assert teacher.ballots == []
     wrong = rows(
         tmp_path,

@@ -104,6 +104,7 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     teacher = describe_gguf(header)
     student = inspect_folder(config.student.model)
     teacher_layers = layer_sizes(header)
+    _check_thresholds(config)
     _check_context(config, teacher)
     _check_cache(config, teacher, teacher_layers)
     data = load_splits(config.data)
@@ -112,6 +113,11 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     for rows in data.rows.values():
         for row in rows:
             task.validate(row)
+    if config.loop.failure_signal == "confidence" and not task.choices:
+        raise ConfigError(
+            'loop.failure_signal = "confidence": needs answers that are scored, and these are written',
+            'Take "train" or "kfold", or, for classification, task.predict = "likelihood".',
+        )
     labels = getattr(task, "labels", ())
     return Inputs(
         config_path=config_path,
@@ -169,6 +175,16 @@ def _n_trainings(config: Config) -> int:
         return n_iterations * (1 + config.loop.folds)
     student_votes = checks.verify == "on" and checks.verifier != "teacher"
     return n_iterations + (config.loop.folds if student_votes else 0)
+
+
+def _check_thresholds(config: Config) -> None:
+    checks = config.checks
+    if checks.reject_probability > checks.accept_probability:
+        raise ConfigError(
+            f"checks.reject_probability = {checks.reject_probability:g}: is above checks.accept_probability = "
+            f"{checks.accept_probability:g}",
+            "What lies between them is in doubt; set both to the same value to have no doubts.",
+        )
 
 
 def _check_context(config: Config, teacher: ModelFile) -> None:

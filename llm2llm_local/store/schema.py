@@ -378,7 +378,8 @@ def m004_verification(db: Database) -> None:
             CHECK ((candidate_id IS NULL) != (example_id IS NULL))
         ) STRICT""",
         "CREATE UNIQUE INDEX votes_by_candidate ON votes (candidate_id, verifier, vote) WHERE candidate_id IS NOT NULL",
-        "CREATE UNIQUE INDEX votes_by_example ON votes (run_id, example_id, answer, verifier, vote) "
+        "CREATE INDEX votes_by_run ON votes (run_id, example_id)",
+        "CREATE UNIQUE INDEX votes_by_example ON votes (example_id, answer, verifier, vote) "
         "WHERE example_id IS NOT NULL",
         # What the audit measured on the seeds: of each verifier alone, and of those together that judge candidates.
         """CREATE TABLE audits (

@@ -20,8 +20,8 @@ from ...report.compare import Comparison, RunFigures, compare
 from ...report.overview import RunOverview, run_overviews
 from ...report.results import RunResult
 from ...report.statistics import p_text
-from ...wilson import Accuracy
 from ...store.reader import require_run
+from ...wilson import Accuracy
 from ..screen import HistoryScreen
 from ..text import one_line
 from ..widgets.fitted_table import FittedTable
