@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from comparison import differences
 from endings import DONE, assert_refused
-from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, new_run, rows, run_of
+from fake_runs import LABELS, SEEDS, Crash, RecordingWatcher, configuration, half_learnt, new_run, rows, run_of
 from fakes import FakeStudent, FakeTeacher
 from rich.console import Console
 from test_verified_runs import KnowingTeacher
@@ -51,6 +51,9 @@ def worked(workspace: Path, config: Config, teacher: FakeTeacher | None = None) 
     teacher, student = teacher or FakeTeacher(), FakeStudent(lambda example, segment: False)
     with run_of(workspace, config, teacher, student) as run:
         ending = llm2llm(run)
+        assert isinstance(run.watcher, RecordingWatcher)
+        is_warned = any("checks.verify" in message for message in run.watcher.messages)
+        assert is_warned == (config.checks.verify == "off" and config.loop.iterations > 0)
     return teacher, student, ending
 
 
