@@ -1,8 +1,8 @@
 """The configuration file, read: TOML, with overrides from the command line.
 
 What comes out of it is right as a whole: each key is known, each value is of its type and in its range, what belongs
-together agrees, paths are absolute. What isn't is said with the file, the field and the value, several mistakes at
-once.
+together agrees, paths are absolute, what the recipe stands for is in force. What isn't is said with the file, the
+field and the value, several mistakes at once.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .config import (
 )
 from .encoding import REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf8, is_utf16, unfit_character
 from .errors import ConfigError
+from .recipes import in_force, recipe_of
 from .spelling import alike, difference, look
 
 _PATHS = frozenset(
@@ -97,7 +98,8 @@ def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
         )
     if config.data.question_column == config.data.answer_column:
         raise ConfigError(f"{source}: data.question_column and data.answer_column are the same")
-    return _with_absolute_paths(config, base)
+    _check_recipe(config, source)
+    return in_force(_with_absolute_paths(config, base))
 
 
 def _check_texts(document: Mapping[str, Any], source: str) -> None:
@@ -135,6 +137,15 @@ def _check_task(task: TaskConfig, source: str) -> None:
         raise ConfigError(
             f"{source}: task.labels: {pair[0]!r} and {pair[1]!r} look alike but differ: {difference(*pair)}",
             "Keep the one that the data has.",
+        )
+
+
+def _check_recipe(config: Config, source: str) -> None:
+    loop = config.loop
+    if recipe_of(config).matches_steps and loop.match_run is None:
+        raise ConfigError(
+            f'{source}: loop.recipe = "{loop.recipe}" needs loop.match_run, the run whose optimizer steps it has',
+            "Set it to the id of a finished run of the same store; llm2llm status lists them.",
         )
 
 

@@ -26,6 +26,7 @@ from .loop.context import Watcher
 from .loop.control import Interrupts
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, disk_plan, read_inputs
+from .loop.matching import matched
 from .loop.plans import device_plan
 from .loop.start import audit_in
 from .records import Split
@@ -73,7 +74,7 @@ def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
     """All findings; later checks are left out when an error makes them pointless."""
     findings = list(_software())
     try:
-        inputs = read_inputs(config_path, overrides)
+        inputs = matched(read_inputs(config_path, overrides))
     except Llm2LlmError as error:
         return [*findings, _error(error)]
     for check in (_hardware, _models, _data, _memory, _disk, _store, _verification, _plan):
@@ -308,7 +309,7 @@ def _plan(inputs: Inputs) -> Iterator[Finding]:
     loop, student = inputs.config.loop, inputs.config.student
     n = {split: len(inputs.data.rows[split]) for split in Split}
     most = n[Split.TRAIN] * loop.augmentations_per_failure * loop.iterations
-    steps = total_steps(n[Split.TRAIN], student.batch_size, student.epochs)
+    steps = inputs.matched_steps or total_steps(n[Split.TRAIN], student.batch_size, student.epochs)
     yield Finding(
         "ok",
         f"plan: {counted(loop.iterations + 1, 'training')}, the first of {counted(steps, 'step')} on "

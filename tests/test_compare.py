@@ -174,6 +174,16 @@ def test_runs_that_differ_in_their_rng_seed_alone_are_repetitions(tmp_path: Path
     assert comparison_of(tmp_path, 1, 2, 4, 5).repetitions == ()
 
 
+def test_controls_at_matched_steps_are_repeated_with_the_runs_that_they_match(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for rng_seed in (1, 2):
+            run = add_answering_run(store, ROWS, [{}], rng_seed=rng_seed, loop__match_run=rng_seed)
+            fields = f'{{"loop.match_run": {rng_seed}, "loop.matched_steps": {rng_seed}}}'
+            store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = ?", [fields, run.run_id])
+    (found,) = comparison_of(tmp_path, 1, 2).repetitions
+    assert found.run_ids == (1, 2)
+
+
 def test_every_query_goes_by_an_index(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         add_answering_run(store, ROWS, [wrong_on(0)], [[("new 1", "a")]])

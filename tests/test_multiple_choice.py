@@ -43,6 +43,24 @@ def row(question: str, answer: str) -> DataRow:
     return DataRow(question, answer, "train.jsonl", 7)
 
 
+# --- in other words ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [" Name the flightless bird.", "Question: Name the flightless bird.\n(A) a\n(B) b"])
+def test_only_the_stem_is_said_in_other_words(text: str) -> None:
+    prompt = TASK.rephrase_prompt(FAILING, [NewExample("Who stays on the ground?\n(A) x\n(B) y", "A")], "completion")
+    assert "- Which bird can't fly?\n- Who stays on the ground?\n-" in prompt.completion
+    assert "still: the ostrich" in prompt.completion and "the swift" not in prompt.completion
+    new = TASK.parse_rephrased(FAILING, reply(text))
+    assert new == NewExample(QUESTION.replace("Which bird can't fly?", "Name the flightless bird."), "B")
+
+
+def test_words_of_options_are_not_changed() -> None:
+    assert TASK.with_changed_words(QUESTION, str.upper) == QUESTION.replace(
+        "Which bird can't fly", "WHICH BIRD CAN'T FLY"
+    )
+
+
 # --- the person's rows ----------------------------------------------------------------------------------------------
 
 

@@ -1,18 +1,29 @@
-"""Ask the teacher for new examples like those that the student got wrong, in fixed groups."""
+"""Make new examples like those that the student got wrong, in fixed groups: the teacher writes them.
+
+Recipes that LLM2LLM is measured against have it say an example in other words instead, or change words without it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from ..records import Example, Failure, NewExample, Reply, Split, TeacherPrompt, Unparsed
+from ..eda.augment import ALPHA, eda
+from ..eda.wordnet import Synonyms
+from ..recipes import recipe_of
+from ..records import Example, Failure, FinishReason, NewExample, Reply, Split, TeacherPrompt, Unparsed
 from ..store.rows import TeacherCall
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run, derive_rng_seed
-from .units import Wait, Write, work_through_ahead
+from .units import Wait, Write, work_through, work_through_ahead
+
+_NOBODY_ASKED = "(no model was asked: words of the example were changed at random)"
+"""In place of a prompt, where people look for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +34,47 @@ class _Wanted:
     slot: int
 
 
-def ask_teacher(run: Run, iteration: int, attempt: int, failures: Sequence[Failure]) -> int:
-    """One round of asking: as many requests for each failure as it lacks accepted examples; how many in all."""
+_Group = Sequence[_Wanted]
+
+
+def augment(run: Run, iteration: int, attempt: int, failures: Sequence[Failure]) -> int:
+    """One round: as many new candidates for each failure as it lacks accepted examples; how many in all."""
     config = run.config
-    seeds = run.store.examples(Split.TRAIN)
     accepted = run.store.accepted_counts(iteration, before_attempt=attempt)
     wanted = [
         _Wanted(failure, slot)
         for failure in failures
         for slot in range(config.loop.augmentations_per_failure - accepted.get(failure.example.id, 0))
     ]
-    if not wanted:
-        return 0
     size = config.teacher.group_size
     groups = [wanted[start : start + size] for start in range(0, len(wanted), size)]
-    sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
+    if wanted and recipe_of(config).writer == "eda":
+        _change_words(run, iteration, attempt, groups)
+    elif wanted:
+        _ask_teacher(run, iteration, attempt, groups)
+    return len(wanted)
 
-    def begin(group: Sequence[_Wanted]) -> Wait:
+
+def _ask_teacher(run: Run, iteration: int, attempt: int, groups: Sequence[_Group]) -> None:
+    config = run.config
+    seeds = run.store.examples(Split.TRAIN)
+    sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
+    rephrases = recipe_of(config).writer == "rephrasing teacher"
+
+    def prompt(item: _Wanted) -> TeacherPrompt:
+        if rephrases:
+            return rephrase_prompt(run, item.failure.example)
+        return teacher_prompt(run, seeds, item.failure, iteration, attempt, item.slot)
+
+    def parsed(item: _Wanted, reply: Reply) -> NewExample | Unparsed:
+        if rephrases:
+            return run.task.parse_rephrased(item.failure.example, reply)
+        return run.task.parse_reply(item.failure, reply)
+
+    def begin(group: _Group) -> Wait:
         requests = [
             TeacherRequest(
-                prompt=teacher_prompt(run, seeds, item.failure, iteration, attempt, item.slot),
+                prompt=prompt(item),
                 sampling=sampling,
                 grammar=run.grammar,
                 rng_seed=_rng_seed(run, iteration, attempt, item),
@@ -57,7 +89,16 @@ def ask_teacher(run: Run, iteration: int, attempt: int, failures: Sequence[Failu
 
             def write() -> int:
                 for item, request, reply in zip(group, requests, replies, strict=True):
-                    _write_candidate(run, iteration, attempt, item, request, reply)
+                    call = TeacherCall(
+                        example_id=item.failure.example.id,
+                        attempt=attempt,
+                        slot=item.slot,
+                        prompt=_prompt_json(request.prompt),
+                        sampling=json.dumps(dataclasses.asdict(request.sampling)),
+                        rng_seed=request.rng_seed,
+                        reply=reply,
+                    )
+                    _write_candidate(run, iteration, item, call, parsed(item, reply))
                 return len(group)
 
             return write
@@ -65,27 +106,52 @@ def ask_teacher(run: Run, iteration: int, attempt: int, failures: Sequence[Failu
         return finish
 
     work_through_ahead(run, iteration, "augment", attempt, groups, begin)
-    return len(wanted)
 
 
-def _write_candidate(
-    run: Run, iteration: int, attempt: int, item: _Wanted, request: TeacherRequest, reply: Reply
-) -> None:
+def _change_words(run: Run, iteration: int, attempt: int, groups: Sequence[_Group]) -> None:
+    """Without any model, though a candidate has its row among the teacher's calls: it has no tokens, and says so."""
+    synonyms = cache(Synonyms)
+
+    def changed(item: _Wanted) -> tuple[TeacherCall, NewExample]:
+        began = time.monotonic()
+        example, rng_seed = item.failure.example, _rng_seed(run, iteration, attempt, item)
+        rng = random.Random(rng_seed)
+        question = run.task.with_changed_words(example.question, lambda text: eda(text, rng, synonyms()))
+        call = TeacherCall(
+            example_id=example.id,
+            attempt=attempt,
+            slot=item.slot,
+            prompt=json.dumps(_NOBODY_ASKED),
+            sampling=json.dumps({"eda": {"alpha": ALPHA}}),
+            rng_seed=rng_seed,
+            reply=Reply(question, FinishReason.STOP, 0, 0, time.monotonic() - began),
+        )
+        return call, NewExample(question, example.answer)
+
+    def work(group: _Group) -> Write:
+        made = [(item, *changed(item)) for item in group]
+
+        def write() -> int:
+            for item, call, new in made:
+                _write_candidate(run, iteration, item, call, new)
+            return len(group)
+
+        return write
+
+    work_through(run, iteration, "augment", attempt, groups, work)
+
+
+def _write_candidate(run: Run, iteration: int, item: _Wanted, call: TeacherCall, made: NewExample | Unparsed) -> None:
     """The call with its reply, and the candidate in it; part of a transaction."""
-    example = item.failure.example
-    parsed = run.task.parse_reply(item.failure, reply)
-    call = TeacherCall(
-        example_id=example.id,
-        attempt=attempt,
-        slot=item.slot,
-        prompt=_prompt_json(request.prompt),
-        sampling=json.dumps(dataclasses.asdict(request.sampling)),
-        rng_seed=request.rng_seed,
-        reply=reply,
-    )
-    key = f"augmented/{iteration}/{example.key}/{attempt}.{item.slot}"
-    new, reason = (None, parsed.reason) if isinstance(parsed, Unparsed) else (parsed, None)
+    key = f"augmented/{iteration}/{item.failure.example.key}/{call.attempt}.{item.slot}"
+    new, reason = (None, made.reason) if isinstance(made, Unparsed) else (made, None)
     run.store.add_candidate(iteration, run.teacher_model_id, key, call, new, reason)
+
+
+def rephrase_prompt(run: Run, example: Example) -> TeacherPrompt:
+    """The request to say an example in other words than it is said already."""
+    kept = _kept_that_fit(run.store.kept(example.id), run.config.teacher.demonstrations)
+    return run.task.rephrase_prompt(example, kept, run.prompt_style)
 
 
 def teacher_prompt(

@@ -57,7 +57,10 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """A run in progress. `obey` carries out pending commands; it may wait (pause) or raise RunStoppedError."""
+    """A run in progress. `obey` carries out pending commands; it may wait (pause) or raise RunStoppedError.
+
+    `matched_steps`: optimizer steps of its training, where that has as many as another run's.
+    """
 
     config: Config
     task: Task
@@ -70,6 +73,7 @@ class Run:
     fingerprint: Fingerprint
     watcher: Watcher
     obey: Callable[[], None]
+    matched_steps: int | None = None
 
 
 def derive_rng_seed(run_rng_seed: int, *parts: object) -> int:

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config, affects_results, flatten
+from ..recipes import recipe_of
 
 COMPUTE_DTYPE = "student.compute_dtype"
+
+MATCHED_STEPS = "loop.matched_steps"
+"""Optimizer steps of a run whose recipe takes as many as another's final training."""
 
 _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
 """Files: what is in them counts, not where they lie."""
@@ -25,7 +29,16 @@ _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.d
 _VOTES = ("loop/audit", "loop/folds", "loop/vote", "loop/predict", "loop/train", "student/batching")
 
 _CODE: Mapping[str, tuple[str, ...]] = {
-    "tasks": ("tasks/*", "spelling", "loop/llm2llm", "loop/context", "loop/units", "loop/grade", "loop/signal"),
+    "tasks": (
+        "tasks/*",
+        "spelling",
+        "recipes",
+        "loop/llm2llm",
+        "loop/context",
+        "loop/units",
+        "loop/grade",
+        "loop/signal",
+    ),
     "checks": ("checks/*", "spelling", "wilson", "loop/check", "loop/review", *_VOTES),
     "votes": ("checks/verification", "wilson", *_VOTES),
     "student": (
@@ -60,12 +73,14 @@ _CODE: Mapping[str, tuple[str, ...]] = {
     ),
     # The header says how many cells keys and values of a unit may take, which bounds what runs at once.
     "teacher": ("teacher/*", "prefixes", "model_files/gguf_file", "model_files/layers", "loop/augment"),
+    "eda": ("eda/*",),
 }
 """Which modules' code can change results, by the part of the fingerprint that tells of it."""
 
 _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "student": ("torch", "transformers", "peft", "bitsandbytes"),
     "teacher": ("llama-cpp-python",),
+    "eda": ("wn",),
 }
 """Which packages' versions can, likewise."""
 
@@ -84,6 +99,7 @@ _TRAINING = (
     "student.max_length",
     "student.checkpoint_steps",
     "loop.fine_tune",
+    MATCHED_STEPS,
     "loop.rng_seed",
     "hardware.",
     "code.student",
@@ -113,11 +129,14 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
     "augment": (
         "teacher.",
         "task.instruction",
+        "loop.recipe",
         "loop.augmentations_per_failure",
         "loop.failure_signal",
         "loop.least_confident",
         "code.teacher",
         "version.teacher",
+        "code.eda",
+        "version.eda",
     ),
     "vote": _VERIFICATION,
     "student_vote": (*_VERIFICATION, *_PREDICTION),
@@ -150,9 +169,11 @@ def run_fields(
     fields["hardware.threads"] = threads(config)
     fields["hardware.device"] = device
     fields[COMPUTE_DTYPE] = compute_dtype
-    for part, modules in _CODE.items():
-        fields[f"code.{part}"] = _code_digest(modules)
-    for part, packages in _PACKAGES.items():
+    unused = frozenset() if recipe_of(config).writer == "eda" else frozenset({"eda"})
+    for part in _CODE.keys() - unused:
+        fields[f"code.{part}"] = _code_digest(_CODE[part])
+    for part in _PACKAGES.keys() - unused:
+        packages = _PACKAGES[part]
         fields[f"version.{part}"] = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
     return fields
 

@@ -12,12 +12,14 @@ from typing import Any
 from ..config import Config
 from ..config_file import load_config, read_text
 from ..datasets.reader import PATH_REMEDY, LoadedData, load_splits
+from ..eda.wordnet import Synonyms
 from ..errors import ConfigError
 from ..model_files.catalogue import content_hash
 from ..model_files.folder import WeightCounts, count_weights, inspect_folder
 from ..model_files.gguf_file import describe_gguf, read_gguf_header
 from ..model_files.layers import LayerSizes, layer_sizes
 from ..model_files.model import ModelFile
+from ..recipes import recipe_of
 from ..records import Split
 from ..store.rows import ModelRow
 from ..student.precision import ComputeDtype, find_compute_dtype
@@ -26,7 +28,7 @@ from ..tasks.families import make_task
 from ..teacher.plan import Device, can_quantize
 from ..teacher.protocol import KV_BLOCK
 from ..workers.memory import find_device, lora_parameters
-from .fingerprint import COMPUTE_DTYPE, run_fields
+from .fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, run_fields
 
 _ADAPTER_BYTES_PER_PARAMETER = 4
 _CHECKPOINT_BYTES_PER_PARAMETER = 12
@@ -50,6 +52,8 @@ class Inputs:
     grammar: str | None
     device: Device
     compute_dtype: ComputeDtype
+    matched_steps: int | None = None
+    """Of every training, where the recipe asks for as many as another run's last one had."""
 
     @property
     def workspace(self) -> Path:
@@ -93,6 +97,8 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     """Read the configuration, the data and the models' headers. Raises UserInputError of every kind."""
     config_path = config_path.resolve()
     config = load_config(config_path, overrides)
+    if recipe_of(config).writer == "eda":
+        Synonyms()  # says so where there are none
     device = find_device(config.hardware.device)
     header = read_gguf_header(config.teacher.model)
     teacher = describe_gguf(header)
@@ -147,6 +153,8 @@ def hash_inputs(inputs: Inputs) -> HashedInputs:
     if inputs.grammar is not None:
         hashes["teacher.grammar"] = content_hash(inputs.config.teacher.grammar or Path())
     fields = run_fields(inputs.config, inputs.labels, hashes, inputs.device, inputs.compute_dtype)
+    if inputs.matched_steps is not None:
+        fields[MATCHED_STEPS] = inputs.matched_steps
     return HashedInputs(teacher, student, fields)
 
 

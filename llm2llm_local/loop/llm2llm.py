@@ -1,7 +1,8 @@
 """LLM2LLM (Lee et al. 2024, arXiv 2403.15042): the loop, as the paper has it.
 
 Only the student's failures are augmented, and only failures on seeds unless the person asks otherwise, so
-the training set grows by at most (seeds × augmentations_per_failure) examples an iteration.
+the training set grows by at most (seeds × augmentations_per_failure) examples an iteration. What LLM2LLM is measured
+against goes through the same loop: a recipe (see recipes.py) says what is augmented instead, who writes, how often.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from ..counted import counted
 from ..records import Split
 from .audit import audit_teacher, calibrate_verifiers
-from .augment import ask_teacher
+from .augment import augment
 from .check import check_candidates, require_some_accepted
 from .context import Run
 from .folds import ask_folds, is_answered_by_folds
 from .grade import grade
 from .predict import predict
 from .review import carry_out_reviews
-from .signal import failing, nothing_fails
+from .signal import nothing_fails, to_augment
 from .train import train
 
 
@@ -52,7 +53,7 @@ def llm2llm(run: Run) -> str:
         own = [example for example in asked if not is_answered_by_folds(run, example)]
         predict(run, iteration, own + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
         grade(run, iteration)
-        failures = failing(run, iteration, asked)
+        failures = to_augment(run, iteration, asked)
 
         # 4. The last student is the result; and one that fails nowhere leaves nothing to ask the teacher for.
         if iteration == config.loop.iterations:
@@ -64,8 +65,8 @@ def llm2llm(run: Run) -> str:
 
         # 5. The teacher writes new examples like the failures; what passes the checks trains the next student.
         for attempt in range(config.teacher.attempts):
-            n_asked = ask_teacher(run, iteration, attempt, failures)
-            if n_asked == 0:  # every failure has its new examples
+            n_wanted = augment(run, iteration, attempt, failures)
+            if n_wanted == 0:  # every failure has its new examples
                 break
             check_candidates(run, iteration, attempt)
             require_some_accepted(run, iteration)

@@ -166,7 +166,8 @@ def estimated_tokens(text: str) -> int:
 
 def most_kept(config: Config) -> int:
     """How many accepted examples of a seed a prompt for its next one shows, at most."""
-    return min(config.teacher.demonstrations, config.loop.augmentations_per_failure * config.loop.iterations - 1)
+    most_made = config.loop.augmentations_per_failure * config.loop.iterations
+    return max(0, min(config.teacher.demonstrations, most_made - 1))
 
 
 def _with_teacher(inputs: Inputs, teacher: TeacherPlan, free: int) -> DevicePlan:

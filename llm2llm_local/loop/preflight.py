@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..records import Example, Failure, NewExample, Split
+from ..recipes import recipe_of, uses_teacher
+from ..records import Example, Failure, NewExample, Split, TeacherPrompt
 from ..store.verification import Subject
 from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
@@ -17,11 +18,14 @@ _LONGEST = 8
 
 
 def check_prompts_fit(run: Run) -> None:
-    """Load both models and measure the longest prompts. Raises ModelError naming the limit that is too small.
+    """Load the models that the run uses and measure the longest prompts.
+
+    Raises ModelError naming the limit that is too small.
 
     The teacher first, since the student is needed first: on a device that holds one of them it then stays.
     """
-    _check_teacher(run)
+    if uses_teacher(run.config):
+        _check_teacher(run)
     examples = tuple(
         TrainingExample(run.task.prompts.prompt(example.question), run.task.prompts.completion(example.answer))
         for split in Split
@@ -35,17 +39,10 @@ def _check_teacher(run: Run) -> None:
     """With the longest seeds as failures, demonstrations and kept examples: longer prompts hardly come."""
     teacher = run.config.teacher
     seeds = run.store.examples(Split.TRAIN)
-    requests = []
-    for seed, demonstrations in _longest_shown(run, seeds):
-        prompt = run.task.teacher_prompt(
-            Failure(seed, seed.answer),
-            demonstrations,
-            [NewExample(seed.question, seed.answer)] * most_kept(run.config),
-            run.prompt_style,
-            show_student_answer=teacher.show_student_answer,
-        )
-        sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
-        requests.append(TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens))
+    sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
+    requests = [
+        TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens) for prompt in _prompts(run, seeds)
+    ]
     requests += _ballots(run, seeds)
     longest = run.teacher.check_prompts(requests, run.watcher.within)
     n_new = most_kept(run.config) + (run.config.loop.augment_from == "all")
@@ -54,6 +51,22 @@ def _check_teacher(run: Run) -> None:
     run.teacher.check_memory(run.watcher.within)
     room = teacher_in_force(run.store).context_length - teacher.max_new_tokens
     run.watcher.message(f"longest teacher prompt: about {longest} tokens of {room} beside a reply")
+
+
+def _prompts(run: Run, seeds: Sequence[Example]) -> list[TeacherPrompt]:
+    prompts = []
+    for seed, demonstrations in _longest_shown(run, seeds):
+        kept = [NewExample(seed.question, seed.answer)] * most_kept(run.config)
+        match recipe_of(run.config).writer:
+            case "teacher":
+                show = run.config.teacher.show_student_answer
+                failure = Failure(seed, seed.answer)
+                prompts.append(
+                    run.task.teacher_prompt(failure, demonstrations, kept, run.prompt_style, show_student_answer=show)
+                )
+            case "rephrasing teacher":
+                prompts.append(run.task.rephrase_prompt(seed, kept, run.prompt_style))
+    return prompts
 
 
 def _ballots(run: Run, seeds: Sequence[Example]) -> list[TeacherRequest]:

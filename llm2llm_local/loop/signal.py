@@ -1,13 +1,18 @@
-"""Which training examples the teacher is asked about: the student's failures, by the signal that the person chose."""
+"""Which training examples the teacher is asked about: the student's failures, by the signal that the person chose.
+
+What LLM2LLM is measured against asks about others, as its recipe says, whatever the student made of them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 
 from ..counted import counted
-from ..records import Example, Failure
-from .context import Run
+from ..recipes import Subjects, recipe_of
+from ..records import Example, Failure, Split
+from .context import Run, derive_rng_seed
 
 _NEXT = {
     "train": 'ask for those that a student fails at which has not seen them (loop.failure_signal = "kfold"), or for '
@@ -17,11 +22,36 @@ _NEXT = {
 """What a person may try when nothing fails by a signal."""
 
 
+def to_augment(run: Run, iteration: int, asked: Sequence[Example]) -> Sequence[Failure]:
+    """What new examples are made for in this iteration; `asked`: the training examples that the student answered."""
+    return _SUBJECTS[recipe_of(run.config).subjects](run, iteration, asked)
+
+
 def failing(run: Run, iteration: int, asked: Sequence[Example]) -> list[Failure]:
     """Of the training examples that were `asked`; in file order, the least confident first where that is the signal."""
     if run.config.loop.failure_signal == "confidence":
         return run.store.least_confident(iteration, math.ceil(run.config.loop.least_confident * len(asked)))
     return run.store.failures(iteration)
+
+
+def _random_seeds(run: Run, iteration: int, asked: Sequence[Example]) -> list[Failure]:
+    """As many as fail, in file order, so that a comparison with LLM2LLM is one of which, not of how many."""
+    seeds = run.store.examples(Split.TRAIN)
+    n = min(len(seeds), len(failing(run, iteration, asked)))
+    rng = random.Random(derive_rng_seed(run.config.loop.rng_seed, iteration, "random seeds"))
+    return [Failure(seeds[place], None) for place in sorted(rng.sample(range(len(seeds)), n))]
+
+
+def _all_seeds(run: Run, iteration: int, asked: Sequence[Example]) -> list[Failure]:
+    return [Failure(seed, None) for seed in run.store.examples(Split.TRAIN)]
+
+
+_SUBJECTS: Mapping[Subjects, Callable[[Run, int, Sequence[Example]], Sequence[Failure]]] = {
+    "failures": failing,
+    "random seeds": _random_seeds,
+    "all seeds": _all_seeds,
+    "nothing": lambda run, iteration, asked: (),
+}
 
 
 def nothing_fails(run: Run, iteration: int, n_asked: int) -> str:

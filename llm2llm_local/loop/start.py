@@ -29,12 +29,13 @@ from .context import Watcher
 from .control import Interrupts
 from .fingerprint import ASIDE, Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
+from .matching import matched
 from .work import audit, work
 
 
 def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher, interrupts: Interrupts) -> int:
     """Start a new run and work it to its end; its id. Raises Llm2LlmError."""
-    inputs = _read(config_path, overrides, watcher)
+    inputs = matched(_read(config_path, overrides, watcher))
     _refuse_small_disk(inputs, n_trained=0)
     hashed = hash_inputs(inputs)
     with Store(inputs.workspace) as store:
@@ -81,7 +82,8 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
                 raise UserInputError(f"run {chosen} is finished", f"See it: llm2llm report {chosen}")
             with run.transaction():
                 run.cancel_commands()  # of before; what is asked for from now on is obeyed
-            inputs = continued(_read(workspace / row.config_name, row.overrides, watcher), row.fingerprint_fields)
+            fields = row.fingerprint_fields
+            inputs = continued(matched(_read(workspace / row.config_name, row.overrides, watcher), fields), fields)
             hashed = hash_inputs(inputs)
             _refuse_changes(row, hashed)
             _refuse_small_disk(inputs, run.n_trained())
@@ -109,7 +111,7 @@ def fork_run(
         row = origin.row()
         if config_path is None:
             config_path, overrides = workspace / row.config_name, (*row.overrides, *overrides)
-        inputs = _read(config_path, overrides, watcher)
+        inputs = matched(_read(config_path, overrides, watcher), row.fingerprint_fields)
         if inputs.workspace != workspace.resolve():
             raise UserInputError(f"{inputs.config_path}: lies in another workspace than run {run_id}")
         hashed = hash_inputs(inputs)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..records import Example
-from ..student.batching import total_steps
+from ..student.batching import epochs_for, total_steps
 from ..student.protocol import TrainingExample, TrainingSegment
 from .adapters import delete_superseded, require_sound, training_folder
 from .context import Run, derive_rng_seed
@@ -16,7 +16,11 @@ from .units import work_through
 def train(run: Run, iteration: int, training_set: Sequence[Example], fold: int = 0) -> None:
     """Leave the finished adapter of this iteration, or of one of its folds, with its checkpoint row."""
     student = run.config.student
-    steps = total_steps(len(training_set), student.batch_size, student.epochs)
+    epochs = student.epochs
+    steps = total_steps(len(training_set), student.batch_size, epochs)
+    if run.matched_steps is not None:
+        steps = run.matched_steps
+        epochs = epochs_for(steps, len(training_set), student.batch_size)
     segments = [
         (start, min(start + student.checkpoint_steps, steps)) for start in range(0, steps, student.checkpoint_steps)
     ]
@@ -36,7 +40,7 @@ def train(run: Run, iteration: int, training_set: Sequence[Example], fold: int =
         result = run.student.train(
             TrainingSegment(
                 examples=examples,
-                epochs=student.epochs,
+                epochs=epochs,
                 batch_size=student.batch_size,
                 micro_batch_size=student.micro_batch_size,
                 learning_rate=student.learning_rate,

@@ -79,6 +79,7 @@ def _context(
         fingerprint=Fingerprint(hashed.fields),
         watcher=Pulse(watcher, run),
         obey=lambda: control.obey(pool.close),
+        matched_steps=inputs.matched_steps,
     )
 
 

@@ -17,7 +17,8 @@ from .curves import AccuracyCurve, accuracies
 from .results import RowKey, RunResult, right_rows, run_result
 from .statistics import Spread, spread
 
-_RNG_SEED = "loop.rng_seed"
+_OF_REPETITION = frozenset({"loop.rng_seed", "loop.match_run", "loop.matched_steps"})
+"""Fields in which repetitions differ: a control at matched steps is repeated with the run that it matches."""
 
 ABSENT = "—"
 """Stands for a field that a run of an older version doesn't have."""
@@ -137,8 +138,11 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     }
     # These tell what the configuration can't: what is in the data, the code and its packages.
     fingerprint = {name: _text(value) for name, value in json.loads(row[8]).items()}
-    everything = (frozenset(one for one in part.items() if one[0] != _RNG_SEED) for part in (fields, fingerprint))
-    return _Setup(fields, tuple(everything), row[9])
+    everything = tuple(
+        frozenset((name, value) for name, value in part.items() if name not in _OF_REPETITION)
+        for part in (fields, fingerprint)
+    )
+    return _Setup(fields, everything, row[9])
 
 
 def _text(value: object) -> str:

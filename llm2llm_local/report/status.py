@@ -20,6 +20,7 @@ class RunStatus:
     `state`: running, paused, stopped, interrupted (its process died), failed, done, starting.
     `done`/`total`: units of work of the current stage, `unit_seconds`: what one of them took on average so far.
     `test_accuracy`: of the last graded iteration. `device_plan`: how the models of a living run share the device.
+    `recipe`: the method that is followed.
     """
 
     run_id: int
@@ -36,13 +37,15 @@ class RunStatus:
     created_at: str
     changed_at: str
     device_plan: str
+    recipe: str = "llm2llm"
 
 
 def run_statuses(connection: sqlite3.Connection, workspace: Path, run_id: int | None) -> list[RunStatus]:
     """One run, or all of them, newest last."""
     rows = connection.execute(
         "SELECT run_id, status, status_detail, created_at, "
-        "json_extract(config, '$.\"loop.iterations\"') AS iterations FROM runs "
+        "json_extract(config, '$.\"loop.iterations\"') AS iterations, "
+        "coalesce(json_extract(config, '$.\"loop.recipe\"'), 'llm2llm') AS recipe FROM runs "
         "WHERE run_id = coalesce(?, run_id) ORDER BY run_id",
         [run_id],
     )
@@ -61,6 +64,7 @@ def status_lines(statuses: Sequence[RunStatus]) -> list[str]:
         parts = [
             f"run {status.run_id}",
             status.state,
+            "" if status.recipe == "llm2llm" else f"recipe {status.recipe}",
             where,
             accuracy,
             process,
@@ -104,6 +108,7 @@ def _status(connection: sqlite3.Connection, workspace: Path, run: sqlite3.Row) -
         created_at=run["created_at"],
         changed_at=changed or run["created_at"],
         device_plan=plan_by_part(connection, run_id).get("device", "") if pid is not None else "",
+        recipe=run["recipe"],
     )
 
 

@@ -53,7 +53,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run at a glance. `growth` has iterations that are ahead, too."""
+    """A run at a glance. `growth` has iterations that are ahead, too; `recipe` is the method that was followed."""
 
     run_id: int
     status: str
@@ -64,13 +64,15 @@ class RunSummary:
     rejections: tuple[Rejection, ...]
     growth: tuple[IterationGrowth, ...] = ()
     verification: Verification | None = None
+    recipe: str = "llm2llm"
 
 
 def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
     """The summary of a run that exists."""
     run = connection.execute(
         "SELECT r.status, r.status_detail, t.name || ' ' || t.quantization AS teacher, "
-        "s.name || ' ' || json_extract(r.config, '$.\"student.quantization\"') AS student "
+        "s.name || ' ' || json_extract(r.config, '$.\"student.quantization\"') AS student, "
+        "coalesce(json_extract(r.config, '$.\"loop.recipe\"'), 'llm2llm') AS recipe "
         "FROM runs r JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
         "WHERE r.run_id = ?",
         [run_id],
@@ -89,6 +91,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         rejections=_rejections(connection, run_id),
         growth=growth_of(connection, run_id),
         verification=verification_of(connection, run_id),
+        recipe=run["recipe"],
     )
 
 

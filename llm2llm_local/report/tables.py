@@ -32,7 +32,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
 
 
 def _summary(summary: RunSummary, width: int) -> RenderableType:
-    heading = Text(f"run {summary.run_id}: {plain(summary.status)}  teacher {plain(summary.teacher)}, ")
+    recipe = "" if summary.recipe == "llm2llm" else f"recipe {plain(summary.recipe)}, "
+    heading = Text(f"run {summary.run_id}: {plain(summary.status)}  {recipe}teacher {plain(summary.teacher)}, ")
     heading.append(f"student {plain(summary.student)}")
     parts: list[RenderableType] = [heading]
     if summary.status_detail:

@@ -15,6 +15,11 @@ def total_steps(n_examples: int, batch_size: int, epochs: int) -> int:
     return math.ceil(n_examples / batch_size) * epochs
 
 
+def epochs_for(steps: int, n_examples: int, batch_size: int) -> int:
+    """Passes over the examples that so many steps take, the last of them perhaps in part."""
+    return math.ceil(steps / total_steps(n_examples, batch_size, 1))
+
+
 def epoch_batches(lengths: Sequence[int], batch_size: int, rng_seed: int, epoch: int) -> list[list[int]]:
     """The batches of one epoch: each example's index once, batches of similar length, in random order.
 

@@ -8,7 +8,7 @@ is not continued.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -84,6 +84,15 @@ class Task(Protocol):
 
     def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
         """Read the new example out of the teacher's reply."""
+
+    def rephrase_prompt(self, example: Example, kept: Sequence[NewExample], style: PromptStyle) -> TeacherPrompt:
+        """Ask for the example's question in other words, its answer unchanged; `kept`: such that are there already."""
+
+    def parse_rephrased(self, example: Example, reply: Reply) -> NewExample | Unparsed:
+        """Read the question out of a reply to `rephrase_prompt`; the answer is the example's."""
+
+    def with_changed_words(self, question: str, change: Callable[[str], str]) -> str:
+        """The question with `change` done to those of its parts whose words may change."""
 
     def defect(self, new: NewExample) -> str | None:
         """What is wrong with a parsed example by the rules of this family, in a few stable words; None: nothing."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +30,7 @@ from ..records import (
 )
 from ..spelling import alike, difference, look, shown
 from .base import PromptBuilder, PromptStyle, that_fit
+from .rephrasing import ask_in_other_words, said_in_other_words
 
 _LIST_MARKS = "-*•–"
 
@@ -117,6 +118,18 @@ class ClassificationTask:
             return Unparsed("more than one line")
         question = self._undecorated(lines[0])
         return NewExample(question, failure.example.answer) if question else Unparsed("empty reply")
+
+    def rephrase_prompt(self, example: Example, kept: Sequence[NewExample], style: PromptStyle) -> TeacherPrompt:
+        stays = f"so that its {self.prompts.answer_name} is still {example.answer}"
+        questions = [new.question for new in kept]
+        return ask_in_other_words(self.prompts, self.instruction, example.question, questions, stays, style)
+
+    def parse_rephrased(self, example: Example, reply: Reply) -> NewExample | Unparsed:
+        question = said_in_other_words(self.prompts, reply)
+        return question if isinstance(question, Unparsed) else NewExample(question, example.answer)
+
+    def with_changed_words(self, question: str, change: Callable[[str], str]) -> str:
+        return change(question)
 
     def defect(self, new: NewExample) -> str | None:
         return None if new.answer in self.labels else "not one of the labels"

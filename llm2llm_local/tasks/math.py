@@ -32,6 +32,7 @@ from ..records import (
 )
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import Number, read_number, same_number
+from .rephrasing import ask_in_other_words, said_in_other_words
 
 # A student that doesn't stop may go on with another "####" on the same line, so that ends the number too.
 _FINAL_LINE = re.compile(r"####([^#\n]*)")
@@ -140,6 +141,20 @@ class MathTask:
             return Unparsed("no final number")
         question = question_heading.split(before)[-1].strip()
         return NewExample(question, answer) if question else Unparsed("empty question")
+
+    def rephrase_prompt(self, example: Example, kept: Sequence[NewExample], style: PromptStyle) -> TeacherPrompt:
+        final = _final_answer(example.answer)
+        assert final is not None  # `validate` saw to it
+        stays = f"with the same numbers, so that its {self.prompts.answer_name} is still {final.text}"
+        questions = [new.question for new in kept]
+        return ask_in_other_words(self.prompts, self.instruction, example.question, questions, stays, style)
+
+    def parse_rephrased(self, example: Example, reply: Reply) -> NewExample | Unparsed:
+        question = said_in_other_words(self.prompts, reply)
+        return question if isinstance(question, Unparsed) else NewExample(question, example.answer)
+
+    def with_changed_words(self, question: str, change: Callable[[str], str]) -> str:
+        return change(question)
 
     def defect(self, new: NewExample) -> str | None:
         final = _final_answer(new.answer)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from string import ascii_uppercase
 
@@ -31,6 +32,7 @@ from ..records import (
 from ..spelling import shown
 from .base import PromptBuilder, PromptStyle
 from .options import Options, OptionsError, join_options, letter_in, same_option, split_options
+from .rephrasing import ask_in_other_words, said_in_other_words
 from .replies import complete_text, heading
 
 _REMEDY = "Write the question, and below it each option on a line of its own: (A) …, (B) … and so on."
@@ -154,6 +156,27 @@ class MultipleChoiceTask:
         if letter is None:
             return Unparsed("the answer is none of the options")
         return NewExample(join_options(_written_as(options, failure.example.question)), letter)
+
+    def rephrase_prompt(self, example: Example, kept: Sequence[NewExample], style: PromptStyle) -> TeacherPrompt:
+        """The stem alone is to be said in other words: the options stay."""
+        options = split_options(example.question)
+        right = options.options[self.labels.index(example.answer)]
+        stays = f"so that its {self.prompts.answer_name} is still: {right}"
+        stems = [split_options(new.question).stem for new in kept]
+        return ask_in_other_words(self.prompts, self.instruction, options.stem, stems, stays, style)
+
+    def parse_rephrased(self, example: Example, reply: Reply) -> NewExample | Unparsed:
+        with suppress(OptionsError):  # else it repeats the options below the stem
+            reply = dataclasses.replace(reply, text=split_options(reply.text).stem)
+        stem = said_in_other_words(self.prompts, reply)
+        if isinstance(stem, Unparsed):
+            return stem
+        return NewExample(self.with_changed_words(example.question, lambda old: stem), example.answer)
+
+    def with_changed_words(self, question: str, change: Callable[[str], str]) -> str:
+        """The options stay, which an answer names by their letters."""
+        options = split_options(question)
+        return join_options(dataclasses.replace(options, stem=change(options.stem)))
 
     def defect(self, new: NewExample) -> str | None:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..records import (
@@ -31,6 +31,7 @@ from ..records import (
 from ..spelling import look
 from .base import PromptBuilder, PromptStyle
 from .numbers import read_number
+from .rephrasing import ask_in_other_words, said_in_other_words
 from .replies import heading
 
 _ARTICLE = re.compile(r"\b(?:a|an|the) +(?=\w)")
@@ -114,6 +115,18 @@ class TextTask:
             return Unparsed("no answer")
         question = question_heading.split(before)[-1].strip()
         return NewExample(question, answer) if question else Unparsed("empty question")
+
+    def rephrase_prompt(self, example: Example, kept: Sequence[NewExample], style: PromptStyle) -> TeacherPrompt:
+        stays = f"so that its {self.prompts.answer_name} is still: {example.answer}"
+        questions = [new.question for new in kept]
+        return ask_in_other_words(self.prompts, self.instruction, example.question, questions, stays, style)
+
+    def parse_rephrased(self, example: Example, reply: Reply) -> NewExample | Unparsed:
+        question = said_in_other_words(self.prompts, reply)
+        return question if isinstance(question, Unparsed) else NewExample(question, example.answer)
+
+    def with_changed_words(self, question: str, change: Callable[[str], str]) -> str:
+        return change(question)
 
     def defect(self, new: NewExample) -> str | None:
         return None if any(character.isalnum() for character in new.answer) else "no words in the answer"

@@ -29,9 +29,10 @@ class Course:
 
 
 def title_of(course: Course) -> str:
-    """The iteration, and when the whole run will be done."""
+    """The method where it is another than LLM2LLM, the iteration, and when the whole run will be done."""
     status, left = course.status, course.progress.seconds_left
-    title = f"Iteration {status.iteration or 0} of {status.iterations}"
+    recipe = "" if status.recipe == "llm2llm" else f"recipe {status.recipe} · "
+    title = f"{recipe}Iteration {status.iteration or 0} of {status.iterations}"
     if status.state == "done":
         return title
     if left is None:

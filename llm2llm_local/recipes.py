@@ -1,0 +1,81 @@
+"""What a run does about the student's failures: LLM2LLM, or one of the methods that it is measured against.
+
+All are the same loop. A recipe says which training examples new ones are made for and who makes them; the rest are
+settings of the loop that it puts in force in place of what the file has, so that whatever reads a configuration (the
+loop, its forecasts, its reports) reads the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .config import Config
+
+Subjects = Literal["failures", "random seeds", "all seeds", "nothing"]
+"""Which training examples new ones are made for."""
+
+Writer = Literal["teacher", "rephrasing teacher", "eda"]
+"""Who makes a new example: the teacher, of the same kind; the teacher, saying the same in other words; or nobody, by
+changing words of the text.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`rounds`: of augmentation; "one" has as many new examples in it as all of the file's rounds have together.
+
+    `settings`: further fields of [loop] that it sets. `matches_steps`: trains for as many optimizer steps as the final
+    training of the run `loop.match_run`.
+    """
+
+    subjects: Subjects = "failures"
+    writer: Writer = "teacher"
+    rounds: Literal["all", "one", "none"] = "all"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    matches_steps: bool = False
+
+
+_RECIPES: Mapping[str, Recipe] = {
+    "llm2llm": Recipe(),
+    "fine_tune": Recipe("nothing", rounds="none"),
+    "fine_tune_matched": Recipe("nothing", rounds="none", matches_steps=True),
+    # Wei & Zou 2019, arXiv 1901.11196.
+    "eda": Recipe("all seeds", "eda", rounds="one"),
+    # Dai et al. 2023, arXiv 2302.13007.
+    "auggpt": Recipe("all seeds", "rephrasing teacher", rounds="one"),
+    # After Wang et al. 2022, arXiv 2212.10560: demonstrations drawn at random, whatever the student can.
+    "self_instruct": Recipe("random seeds"),
+    "one_shot": Recipe(rounds="one"),
+    "augment_all": Recipe(settings={"augment_from": "all"}),
+    "continue": Recipe(settings={"fine_tune": "continue"}),
+}
+
+
+def recipe_of(config: Config) -> Recipe:
+    return _RECIPES[config.loop.recipe]
+
+
+def in_force(config: Config) -> Config:
+    """With the settings that the recipe stands for; doing it twice changes nothing more."""
+    recipe, loop, checks = recipe_of(config), config.loop, config.checks
+    settings = dict(recipe.settings)
+    if recipe.rounds == "none":
+        settings |= {"iterations": 0}
+        checks = checks.model_copy(update={"verify": "off"})  # nothing would be verified
+    elif recipe.rounds == "one":
+        settings |= {
+            "iterations": 1,
+            "augmentations_per_failure": loop.iterations * loop.augmentations_per_failure,
+        }
+    if recipe.subjects in ("all seeds", "nothing"):
+        settings |= {"failure_signal": "train"}  # which costs no trainings, and nobody asks
+    return config.model_copy(update={"loop": loop.model_copy(update=settings), "checks": checks})
+
+
+def uses_teacher(config: Config) -> bool:
+    """Whether a run of this configuration asks the teacher anything, new examples or votes."""
+    recipe = recipe_of(config)
+    writes = recipe.subjects != "nothing" and recipe.writer != "eda"
+    return writes or (config.checks.verify == "on" and config.checks.verifier != "student")
