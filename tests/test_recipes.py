@@ -13,8 +13,8 @@ from comparison import differences
 from endings import DONE, assert_refused
 from fake_runs import LABELS, SEEDS, Crash, RecordingWatcher, configuration, half_learnt, new_run, rows, run_of
 from fakes import FakeStudent, FakeTeacher
+from knowing import KnowingTeacher
 from rich.console import Console
-from test_verified_runs import KnowingTeacher
 from workspaces import CONFIG_BY_HAND, Workspace, add_run, make_workspace
 
 from llm2llm_local.config import Config, LoopConfig, flatten
