@@ -38,7 +38,7 @@ Votes = Mapping[Subject, Mapping[str, Sequence[Vote]]]
 def audit_teacher(run: Run) -> None:
     """Its votes on the seeds, if they count; said aloud where nobody's do."""
     if not verifiers(run) and recipe_of(run.config).subjects != "nothing":
-        run.watcher.message('warning: checks.verify = "off": whatever the teacher writes is taken for right')
+        run.watcher.message('warning: checks.verify = "off": new examples are taken for right as they are written')
     if "teacher" in verifiers(run):
         ask_teacher_to_vote(run, 0, "audit", 0, audited(run, run.store.examples(Split.TRAIN)))
 

@@ -48,8 +48,8 @@ class RunResult:
     """The student of iteration `iteration`. `accuracy`: of seeds in `train`.
 
     `examples_added`: the teacher's examples in its training set. `final_steps`: optimizer steps of its training,
-    `steps`: of all trainings of the run; both None where no training's steps are on record. `paired`: with the first of
-    the runs that are compared, None for that one itself and where no test rows are the same.
+    `steps`: of all trainings of the run, those of folds too; both None where no training's steps are on record.
+    `paired`: with the first of the runs that are compared, None for that one itself and where no test rows are the same.
     """
 
     iteration: int
@@ -86,7 +86,7 @@ def run_result(
         accuracy={split: curve[iteration] for split, curve in of_iteration.items() if iteration in curve},
         examples_added=_examples_added(connection, run_id, iteration),
         steps=sum(steps.values()) if steps else None,
-        final_steps=steps.get(iteration),
+        final_steps=steps.get((iteration, 0)),
         paired=first and _paired(first[0], first[1], right_rows(connection, run_id)),
     )
 
@@ -126,12 +126,12 @@ def _examples_added(connection: sqlite3.Connection, run_id: int, iteration: int)
     )
 
 
-def _steps(connection: sqlite3.Connection, run_id: int) -> dict[int, int]:
-    """Iteration → optimizer steps of its training, as far as it is."""
+def _steps(connection: sqlite3.Connection, run_id: int) -> dict[tuple[int, int], int]:
+    """Iteration and fold (0: its own student) → optimizer steps of the training, as far as it is."""
     rows = connection.execute(
-        "SELECT iteration, max(step) FROM checkpoints WHERE run_id = ? GROUP BY iteration", [run_id]
+        "SELECT iteration, fold, max(step) FROM checkpoints WHERE run_id = ? GROUP BY iteration, fold", [run_id]
     )
-    return {row[0]: row[1] for row in rows}
+    return {(row[0], row[1]): row[2] for row in rows}
 
 
 def run_cost(connection: sqlite3.Connection, run_id: int) -> RunCost:
