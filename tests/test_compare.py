@@ -99,6 +99,15 @@ def test_the_last_graded_student_is_the_result(tmp_path: Path) -> None:
     )
 
 
+def test_steps_of_folds_count_among_all_and_not_as_those_of_the_final_training(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        run = add_answering_run(store, ROWS, [wrong_on(0)])
+        with run.transaction():
+            run.add_checkpoint(0, 90, 90, run.folder / "iteration-0/fold-1/adapter", "0" * 64, 8, 1.0, fold=1)
+    (result,) = results_of(comparison_of(tmp_path, 1))
+    assert (result.final_steps, result.steps) == (4, 4 + 90)
+
+
 def test_what_a_run_took(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         add_answering_run(store, ROWS, [{}, {}], [[("new 1", "a"), ("new 2", "b")], [("new 3", "a")]])
