@@ -49,7 +49,7 @@ class RunResult:
 
     `examples_added`: the teacher's examples in its training set. `final_steps`: optimizer steps of its training,
     `steps`: of all trainings of the run, those of folds too; both None where no training's steps are on record.
-    `paired`: with the first of the runs that are compared, None for that one itself and where no test rows are the same.
+    `paired`: with the first of the runs that are compared, None for that one itself and where no rows are the same.
     """
 
     iteration: int
