@@ -203,13 +203,13 @@ def rate_text(rate: Rate) -> str:
 
 
 def short_lines(verification: Verification) -> Iterator[str]:
-    """The same in one line, in ever fewer words, for where there is little room."""
+    """The same in one line, in ever fewer words, for where there is little room; nothing before the audit."""
     if not verification.is_on:
         yield from ('NOTHING IS VERIFIED: checks.verify = "off"', "NOTHING IS VERIFIED", "")
         return
     together = next((audit for audit in verification.audits if audit.verifier == TOGETHER), None)
     if together is None:
-        yield from (NO_AUDIT, "")
+        yield ""
         return
     right, wrong, person = together.true_accepts, together.false_accepts, verification.person
     intervals = f"accepts {_short(right)} of right, {_short(wrong)} of wrong answers"
