@@ -18,7 +18,7 @@ from .errors import RunFailedError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs
 from .loop.plans import DevicePlan, device_plan, student_settings
-from .loop.vote import audited, ballot_on, verifiers
+from .loop.vote import audited, ballot_on, drawn_for, verifiers
 from .records import Ballot, Example, Failure, FinishReason, Origin, Reply, Split
 from .student.batching import total_steps
 from .student.protocol import PredictionBatch, Student, TrainingExample, TrainingSegment
@@ -264,7 +264,8 @@ def _ballots(inputs: Inputs) -> list[Ballot]:
         return []
     seeds = _seeds(inputs)
     voted = audited(inputs, seeds)[: inputs.config.teacher.group_size]
-    return [ballot_on(inputs, seeds, one, one.subjects[0], 0) for one in voted]
+    shown = drawn_for(inputs, seeds, 0)
+    return [ballot_on(inputs, shown, one, one.subjects[0], 0) for one in voted]
 
 
 def _written(replies: Sequence[Reply]) -> int:

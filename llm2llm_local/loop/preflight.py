@@ -11,7 +11,7 @@ from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run
 from .plans import complete_plan, estimated_tokens, most_kept, teacher_in_force
-from .vote import Voted, ballot_on, verifiers
+from .vote import Voted, ballot_on, drawn_for, verifiers
 
 _LONGEST = 8
 """Prompts measured, the longest by characters; tokens follow characters closely enough."""
@@ -75,7 +75,10 @@ def _ballots(run: Run, seeds: Sequence[Example]) -> list[TeacherRequest]:
         return []
     longest = max(seeds, key=_n_characters)
     one = Voted(longest.question, longest, (Subject(longest.answer, example_id=longest.id),))
-    ballots = [ballot_on(run, seeds, one, one.subjects[0], number) for number in range(run.config.checks.votes)]
+    ballots = [
+        ballot_on(run, drawn_for(run, seeds, number), one, one.subjects[0], number)
+        for number in range(run.config.checks.votes)
+    ]
     greedy, most = Sampling(0.0, 1.0, 0.0), run.config.teacher.max_new_tokens
     return [TeacherRequest(ballot.prompt, greedy, None, 0, most) for ballot in ballots]
 

@@ -84,8 +84,9 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
 
     def begin(unit: tuple[int, Sequence[Voted]]) -> Wait:
         number, group = unit
+        shown = drawn_for(run, seeds, number)
         ballots = [
-            (one, subject, ballot_on(run, seeds, one, subject, number)) for one in group for subject in one.subjects
+            (one, subject, ballot_on(run, shown, one, subject, number)) for one in group for subject in one.subjects
         ]
         distinct = {(ballot.prompt, ballot.choices): ballot for _, _, ballot in ballots}
         wait = _begin(run, number, list(distinct.values()))
@@ -108,11 +109,14 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
     work_through_ahead(run, iteration, stage, attempt, units, begin)
 
 
-def ballot_on(run: Conditions, seeds: Sequence[Example], one: Voted, subject: Subject, number: int) -> Ballot:
-    """The teacher's `number`-th on one answer."""
-    rng_seed = run.config.loop.rng_seed
-    shown = sorted(seeds, key=lambda seed: _drawn(rng_seed, number, seed))
-    rng = random.Random(derive_rng_seed(rng_seed, "ballot", number))
+def drawn_for(run: Conditions, seeds: Sequence[Example], number: int) -> list[Example]:
+    """The seeds in the order in which the teacher's `number`-th ballot may show them."""
+    return sorted(seeds, key=lambda seed: _drawn(run.config.loop.rng_seed, number, seed))
+
+
+def ballot_on(run: Conditions, shown: Sequence[Example], one: Voted, subject: Subject, number: int) -> Ballot:
+    """The teacher's `number`-th on one answer; `shown`: the seeds as they are drawn for it."""
+    rng = random.Random(derive_rng_seed(run.config.loop.rng_seed, "ballot", number))
     new = NewExample(one.question, subject.answer)
     others = [seed for seed in shown if seed.id != one.seed.id and seed.question != one.question]
     return run.task.ballot(new, others, run.prompt_style, rng)
