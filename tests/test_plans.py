@@ -27,6 +27,9 @@ from llm2llm_local.student.precision import find_compute_dtype
 
 pytestmark = pytest.mark.model
 
+VERIFIED = 'checks.verify="on"'
+"""The doctor warns where it is off."""
+
 
 def plans(workspace: Workspace, run_id: int) -> list[tuple[str, dict[str, Any]]]:
     """Reason and teacher of each, oldest first."""
@@ -244,7 +247,7 @@ def test_a_teacher_that_does_not_fit_is_warned_of(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], words: str
 ) -> None:
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 400 * 2**20)
-    findings = diagnose(workspace.config, overrides)
+    findings = diagnose(workspace.config, (*overrides, VERIFIED))
     teacher, student = (finding.text for finding in findings if finding.level == "warning")
     assert teacher.startswith("the teacher needs about ")
     assert "of the 400 MiB free (cpu): memory may run out" in teacher
@@ -258,13 +261,14 @@ def test_a_teacher_that_lies_beside_the_gpu_in_part_is_counted_there_too(
 ) -> None:
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
     monkeypatch.setattr("llm2llm_local.doctor.host_bytes", lambda plan, sizes: 2**45)
-    (warning,) = (finding.text for finding in diagnose(workspace.config, ()) if finding.level == "warning")
+    findings = diagnose(workspace.config, (VERIFIED,))
+    (warning,) = (finding.text for finding in findings if finding.level == "warning")
     assert warning.startswith("what is left of the teacher beside the GPU needs about 32768.0 GiB of the ")
 
 
 def test_where_both_fit_nothing_is_warned_of(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
-    assert {finding.level for finding in diagnose(workspace.config, ())} == {"ok"}
+    assert {finding.level for finding in diagnose(workspace.config, (VERIFIED,))} == {"ok"}
 
 
 @pytest.fixture
