@@ -262,7 +262,8 @@ def test_the_demos_table_is_one_that_the_program_prints() -> None:
     print_summary(RunSummary(1, "done", "", "", "", (), ()), Console(file=out, width=200))
     header = out.getvalue().splitlines()[-1].split()
     assert header[:3] == ["iter", "training", "failures"]
-    assert any(line.split()[: len(header)] == header for line in shown.splitlines())
+    # Empty columns, of doubts or of a split that there isn't, are left out.
+    assert any(set(header) <= set(line.split()) for line in shown.splitlines())
 
 
 @pytest.mark.model
