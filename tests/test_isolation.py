@@ -66,10 +66,12 @@ def test_a_full_disk_stops_the_run_resumable_and_loses_nothing(
     tmp_path: Path, tiny_models: TinyModels, room_kib: int, begin: str
 ) -> None:
     """The workspace is a small file system with `room_kib` left, filled so that the run can start but not end."""
-    changes = {"loop__failure_signal": '"train"'}  # which leaves few adapters
-    calm = make_workspace(tmp_path / "calm", tiny_models.teacher, tiny_models.student, **changes)
+    signal = '"train"'  # which leaves few adapters
+    calm = make_workspace(tmp_path / "calm", tiny_models.teacher, tiny_models.student, loop__failure_signal=signal)
     finish(llm2llm(calm, "run"), calm)
-    template = make_workspace(tmp_path / "template", tiny_models.teacher, tiny_models.student, **changes)
+    template = make_workspace(
+        tmp_path / "template", tiny_models.teacher, tiny_models.student, loop__failure_signal=signal
+    )
     mount, kept = tmp_path / "mount", tmp_path / "kept"
     mount.mkdir()
     command = f"{sys.executable} -m llm2llm_local -C {mount}"
