@@ -33,6 +33,8 @@ from ..records import (
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import Number, read_number, same_number
 from .rephrasing import ask_in_other_words, said_in_other_words
+from .replies import complete_text, heading
+from .whole_examples import ask_for_another
 
 # A student that doesn't stop may go on with another "####" on the same line, so that ends the number too.
 _FINAL_LINE = re.compile(r"####([^#\n]*)")
@@ -84,7 +86,7 @@ class MathTask:
         gold = _final_answer(gold_answer)
         if gold is None:
             raise ValueError(f"gold answer without a readable final line: {gold_answer[-80:]!r}")
-        predicted = _final_answer(_complete_text(reply))
+        predicted = _final_answer(complete_text(reply))
         if predicted is not None:
             is_correct = same_number(predicted.number, gold.number)
             return Grade(Outcome.CORRECT if is_correct else Outcome.WRONG, predicted.text)
@@ -103,40 +105,35 @@ class MathTask:
         show_student_answer: bool,
     ) -> TeacherPrompt:
         question_name, answer_name = self.prompts.question_name, self.prompts.answer_name
-        failing = self.prompts.example(failure.example.question, failure.example.answer)
-        if show_student_answer and failure.predicted_answer is not None:
-            failing = f"A student answered the following wrongly with {failure.predicted_answer}:\n\n{failing}"
-        # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
-        blocks = [
-            *filter(None, [self.instruction.strip()]),
-            *(self.prompts.example(new.question, new.answer) for new in kept),
-            *(self.prompts.example(shown.question, shown.answer) for shown in demonstrations),
-            failing,
-        ]
-        if style == "completion":
-            text = "\n\n".join([*blocks, f"{question_name}:"])
-            return TeacherPrompt(messages=(), completion=text, stop=(f"\n{question_name}:",))
         request = (
             f"Write ONE new {question_name} of the same kind as those above, with a different story and different "
             f"numbers, and its {answer_name}. Use exactly the same format: first '{question_name}:', then "
             f"'{answer_name}:' on a new line, and as the last line '#### number'. Write nothing else."
         )
-        # No stop string: the reply may itself start with the name of the question.
-        return TeacherPrompt(messages=(Message("user", "\n\n".join([*blocks, request])),), completion="", stop=())
+        return ask_for_another(
+            self.prompts,
+            self.instruction,
+            failure,
+            demonstrations,
+            kept,
+            style,
+            request,
+            show_student_answer=show_student_answer,
+        )
 
     def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
         """The question, named or at the very start, and its answer up to the first complete final line."""
-        text = _complete_text(reply)
+        text = complete_text(reply)
         final = _final_answer(text)
         if final is None and reply.finish_reason is FinishReason.LENGTH:
             return Unparsed("cut off at the token limit")
         if final is not None:
             text = text[: final.end]
-        before, *after = _heading(self.prompts.answer_name).split(text, maxsplit=1)
+        before, *after = heading(self.prompts.answer_name).split(text, maxsplit=1)
         answer = after[0].strip() if after else ""
         if not answer:
             return Unparsed("no answer")
-        question_heading = _heading(self.prompts.question_name)
+        question_heading = heading(self.prompts.question_name)
         if final is None or question_heading.search(answer):  # the final line of a further question isn't this one's
             return Unparsed("no final number")
         question = question_heading.split(before)[-1].strip()
@@ -217,18 +214,6 @@ def _final_answer(text: str) -> _FinalAnswer | None:
         if number is not None:
             return _FinalAnswer(match[1].strip(), number, match.end())
     return None
-
-
-def _complete_text(reply: Reply) -> str:
-    """The text without a last line that was cut: "#### 12" may be the beginning of "#### 125"."""
-    if reply.finish_reason is FinishReason.LENGTH:
-        return reply.text[: reply.text.rfind("\n") + 1]
-    return reply.text
-
-
-def _heading(name: str) -> re.Pattern[str]:
-    """Matches `Name:` at the start of a line, also as chat models decorate it: `**Name:**`, `### Name:`."""
-    return re.compile(rf"^[ \t*_#]*{re.escape(name)}[*_]*:[*_]*", re.MULTILINE | re.IGNORECASE)
 
 
 def _holds(annotation: str) -> bool:

@@ -34,6 +34,7 @@ from .base import PromptBuilder, PromptStyle
 from .options import Options, OptionsError, join_options, letter_in, same_option, split_options
 from .rephrasing import ask_in_other_words, said_in_other_words
 from .replies import complete_text, heading
+from .whole_examples import ask_for_another
 
 _REMEDY = "Write the question, and below it each option on a line of its own: (A) …, (B) … and so on."
 
@@ -113,19 +114,6 @@ class MultipleChoiceTask:
         show_student_answer: bool,
     ) -> TeacherPrompt:
         question_name, answer_name = self.prompts.question_name, self.prompts.answer_name
-        failing = self.prompts.example(failure.example.question, failure.example.answer)
-        if show_student_answer and failure.predicted_answer is not None:
-            failing = f"A student answered the following wrongly with {failure.predicted_answer}:\n\n{failing}"
-        # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
-        blocks = [
-            *filter(None, [self.instruction.strip()]),
-            *(self.prompts.example(new.question, new.answer) for new in kept),
-            *(self.prompts.example(shown.question, shown.answer) for shown in demonstrations),
-            failing,
-        ]
-        if style == "completion":
-            text = "\n\n".join([*blocks, f"{question_name}:"])
-            return TeacherPrompt(messages=(), completion=text, stop=(f"\n{question_name}:",))
         request = (
             f"Write ONE new {question_name} of the same kind as those above, about something else, with exactly "
             f"{self.n_options} different options, {self._range()}, and its {answer_name}. Exactly one option is right; "
@@ -133,8 +121,16 @@ class MultipleChoiceTask:
             f"option on a line of its own, then '{answer_name}:' on a new line with the letter of the right option "
             "alone. Write nothing else."
         )
-        # No stop string: the reply may itself start with the name of the question.
-        return TeacherPrompt(messages=(Message("user", "\n\n".join([*blocks, request])),), completion="", stop=())
+        return ask_for_another(
+            self.prompts,
+            self.instruction,
+            failure,
+            demonstrations,
+            kept,
+            style,
+            request,
+            show_student_answer=show_student_answer,
+        )
 
     def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
         """The question, named or at the very start, with its options marked as the failing seed's are, and the letter.

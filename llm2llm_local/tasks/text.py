@@ -33,6 +33,7 @@ from .base import PromptBuilder, PromptStyle
 from .numbers import read_number
 from .rephrasing import ask_in_other_words, said_in_other_words
 from .replies import heading
+from .whole_examples import ask_for_another
 
 _ARTICLE = re.compile(r"\b(?:a|an|the) +(?=\w)")
 _WORD_SIGNS = "#&%"
@@ -82,26 +83,21 @@ class TextTask:
         show_student_answer: bool,
     ) -> TeacherPrompt:
         question_name, answer_name = self.prompts.question_name, self.prompts.answer_name
-        failing = self.prompts.example(failure.example.question, failure.example.answer)
-        if show_student_answer and failure.predicted_answer is not None:
-            failing = f"A student answered the following wrongly with {failure.predicted_answer}:\n\n{failing}"
-        # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
-        blocks = [
-            *filter(None, [self.instruction.strip()]),
-            *(self.prompts.example(new.question, new.answer) for new in kept),
-            *(self.prompts.example(shown.question, shown.answer) for shown in demonstrations),
-            failing,
-        ]
-        if style == "completion":
-            text = "\n\n".join([*blocks, f"{question_name}:"])
-            return TeacherPrompt(messages=(), completion=text, stop=(f"\n{question_name}:",))
         request = (
             f"Write ONE new {question_name} of the same kind as those above, about something else, and its "
             f"{answer_name}, which must be right and as long as those above. Use exactly the same format: first "
             f"'{question_name}:', then '{answer_name}:' on a new line. Write nothing else."
         )
-        # No stop string: the reply may itself start with the name of the question.
-        return TeacherPrompt(messages=(Message("user", "\n\n".join([*blocks, request])),), completion="", stop=())
+        return ask_for_another(
+            self.prompts,
+            self.instruction,
+            failure,
+            demonstrations,
+            kept,
+            style,
+            request,
+            show_student_answer=show_student_answer,
+        )
 
     def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
         """The question, named or at the very start, and its answer up to the end or to a further question."""
