@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[1]
+LONG_ENOUGH_TO_BE_KILLED = {"loop.iterations": "5", "student.epochs": "8", "student.learning_rate": "1e-7"}
+"""Many steps that teach nothing, so that no iteration runs out of failures."""
 DEFAULT_TEACHER = ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -83,7 +85,7 @@ def test_it_is_whole_again_after_it_was_suspended(pane: Terminal, tmp_path: Path
 
 
 def test_a_killed_terminal_ui_leaves_its_run_running(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "work", tiny_models, {"loop.iterations": "5"})  # long enough to be killed
+    workspace = make_workspace(tmp_path / "work", tiny_models, LONG_ENOUGH_TO_BE_KILLED)
     pane.start(command("run"), workspace.folder)
     pane.until(lambda text: "run 1" in text.splitlines()[0] and "iteration" in text.splitlines()[0])
     run = holder(run_folder(workspace.folder, 1))
@@ -120,7 +122,7 @@ def test_a_run_is_checked_started_and_stopped_by_keys_alone(
 
 
 def test_a_run_that_was_killed_is_resumed_with_one_key(pane: Terminal, tiny_models: TinyModels, tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "work", tiny_models, {"loop.iterations": "5"})  # long enough to be killed
+    workspace = make_workspace(tmp_path / "work", tiny_models, LONG_ENOUGH_TO_BE_KILLED)
     pane.start(command("run"), workspace.folder)
     pane.until(lambda text: "iteration" in text.splitlines()[0])
     run = holder(run_folder(workspace.folder, 1))
