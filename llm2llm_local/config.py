@@ -252,6 +252,11 @@ class LoopConfig(Section):
     least_confident: float = Field(
         0.3, gt=0.0, le=1.0, description="Share of the seeds that failure_signal = confidence takes."
     )
+    select: Literal["last", "best_dev"] = Field(
+        "last",
+        description="Which student is the run's result. last: that of the last iteration (the paper); best_dev: the "
+        "one that is right most often on data.dev, of equals the earliest. Never by the test rows.",
+    )
     rng_seed: int = Field(
         0,
         ge=0,

@@ -98,7 +98,7 @@ def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
         )
     if config.data.question_column == config.data.answer_column:
         raise ConfigError(f"{source}: data.question_column and data.answer_column are the same")
-    _check_recipe(config, source)
+    _check_loop(config, source)
     return in_force(_with_absolute_paths(config, base))
 
 
@@ -140,12 +140,17 @@ def _check_task(task: TaskConfig, source: str) -> None:
         )
 
 
-def _check_recipe(config: Config, source: str) -> None:
+def _check_loop(config: Config, source: str) -> None:
     loop = config.loop
     if recipe_of(config).matches_steps and loop.match_run is None:
         raise ConfigError(
             f'{source}: loop.recipe = "{loop.recipe}" needs loop.match_run, the run whose optimizer steps it has',
             "Set it to the id of a finished run of the same store; llm2llm status lists them.",
+        )
+    if loop.select == "best_dev" and config.data.dev is None:
+        raise ConfigError(
+            f'{source}: loop.select = "best_dev" needs data.dev, rows to choose the student by',
+            'Name a file of rows that are neither seeds nor test rows, or set it to "last".',
         )
 
 

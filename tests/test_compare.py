@@ -99,6 +99,29 @@ def test_the_last_graded_student_is_the_result(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("wrong_on_dev", "chosen"), [((2, 0, 1), 1), ((2, 1, 0), 2), ((1, 0, 0), 1), ((0, 0, 0), 0), ((0, 1, 2), 0)]
+)
+def test_the_best_on_dev_is_the_result_where_that_is_asked_for(
+    wrong_on_dev: tuple[int, ...], chosen: int, tmp_path: Path
+) -> None:
+    dev = [question for question, _ in ROWS[Split.DEV]]
+    students = [
+        # The more is right on test, the less on dev.
+        {**dict.fromkeys(dev[:n_dev], "no such answer"), **wrong_on(*range(2 - n_dev))}
+        for n_dev in wrong_on_dev
+    ]
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, students, loop__select="best_dev")
+        add_answering_run(store, ROWS, students, loop__select="last")
+    best, last = results_of(comparison_of(tmp_path, 1, 2))
+    assert (best.iteration, last.iteration) == (chosen, 2)
+    n_dev = wrong_on_dev[chosen]
+    assert best.accuracy[Split.DEV] == wilson(2 - n_dev, 2)
+    assert best.accuracy[Split.TEST] == wilson(10 - (2 - n_dev), 10)
+    assert last.paired is not None and last.paired.gained == max(0, wrong_on_dev[2] - n_dev)
+
+
 def test_steps_of_folds_count_among_all_and_not_as_those_of_the_final_training(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         run = add_answering_run(store, ROWS, [wrong_on(0)])

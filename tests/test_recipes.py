@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
+from compared_runs import add_answering_run
 from comparison import differences
 from endings import DONE, assert_refused
 from fake_runs import LABELS, SEEDS, Crash, RecordingWatcher, configuration, half_learnt, new_run, rows, run_of
@@ -23,7 +24,7 @@ from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.loop.matching import final_steps
 from llm2llm_local.loop.preflight import check_prompts_fit
 from llm2llm_local.recipes import in_force, recipe_of, uses_teacher
-from llm2llm_local.records import Status
+from llm2llm_local.records import Split, Status
 from llm2llm_local.report.status import run_statuses, status_lines
 from llm2llm_local.report.summary import summarize
 from llm2llm_local.report.tables import print_summary
@@ -254,6 +255,18 @@ def test_the_steps_are_those_of_the_final_training(tmp_path: Path) -> None:
     assert final_steps(tmp_path, 1) == -(-n_examples // 4) * 2
 
 
+@pytest.mark.parametrize(("select", "steps"), [("last", 3), ("best_dev", 2)])
+def test_the_steps_to_match_are_those_of_the_student_that_was_chosen(tmp_path: Path, select: str, steps: int) -> None:
+    rows = {Split.TRAIN: [("seed", "a")], Split.DEV: [("dev", "a")]}
+    with Store(tmp_path) as store:
+        run = add_answering_run(
+            store, rows, [{"dev": "b"}, {}, {"dev": "b"}], [[("new 1", "a")], [("new 2", "a")]], loop__select=select
+        )
+        with store.transaction():
+            run.set_status(Status.DONE)
+    assert final_steps(tmp_path, 1) == steps
+
+
 def test_a_run_that_is_not_there_or_has_no_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no runs in"):
         final_steps(tmp_path, 1)
@@ -270,6 +283,12 @@ def test_a_run_that_is_not_there_or_has_no_training_is_refused(tmp_path: Path) -
 def test_matched_steps_need_a_run_to_match() -> None:
     with pytest.raises(ConfigError, match=r"needs loop\.match_run"):
         configuration(loop__recipe="fine_tune_matched")
+
+
+def test_a_student_chosen_on_dev_needs_dev_rows() -> None:
+    with pytest.raises(ConfigError, match=r'loop\.select = "best_dev" needs data\.dev'):
+        configuration(loop__select="best_dev", data__dev=None)
+    assert configuration(loop__select="best_dev", data__dev="dev.jsonl").loop.select == "best_dev"
 
 
 # --- what is shown --------------------------------------------------------------------------------------------------

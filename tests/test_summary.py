@@ -209,7 +209,9 @@ def row_of(iteration: int, training: int, test: Accuracy | None, **values: objec
 
 
 def run_of(*rows: IterationSummary, rejections: tuple[Rejection, ...] = ()) -> RunSummary:
-    return RunSummary(1, "done", "", "teacher", "student", rows, rejections)
+    graded = [row.iteration for row in rows if row.accuracy is not None]
+    chosen = graded[-1] if graded else None
+    return RunSummary(1, "done", "", "teacher", "student", rows, rejections, chosen_iteration=chosen)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +228,15 @@ def test_a_gain_comes_with_what_else_may_explain_it(training: int, after: Accura
     text = printed(run_of(row_of(0, 10, wilson(50, 100)), row_of(1, 11, None), row_of(2, training, after)))
     assert f"after 2 rounds {after.share:.1%}" in text
     assert {note for note in (CHANCE, UNCHANGED, MORE_STEPS) if note in text} == expected
+
+
+def test_the_gain_is_that_of_the_chosen_student() -> None:
+    rows = [row_of(i, 10 + i, wilson(50 + 10 * i, 100)) for i in range(3)]
+    chosen = dataclasses.replace(run_of(*rows), chosen_iteration=1, select="best_dev")
+    assert "after 1 round 60.0%" in printed(chosen)
+    assert 'chosen: iteration 1, the best on dev (loop.select = "best_dev")' in printed(chosen)
+    first = printed(dataclasses.replace(chosen, chosen_iteration=0))
+    assert "chosen: iteration 0" in first and "test accuracy" not in first  # nothing was gained or lost
 
 
 def test_intervals_that_touch_overlap() -> None:

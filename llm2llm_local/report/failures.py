@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from ..counted import counted
 from ..errors import StoreError
-from .graded import graded_iterations
+from ..store.graded import graded_iterations
 from .plain import conclusion, shortened
 
 

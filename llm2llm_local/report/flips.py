@@ -18,7 +18,7 @@ from ..counted import counted
 from ..errors import StoreError
 from ..records import Origin, Split
 from ..spelling import look
-from .graded import graded_iterations
+from ..store.graded import graded_iterations
 from .plain import conclusion, shortened
 
 _MOST_SUSPECTS = 3

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..records import Split
+from ..store.graded import chosen_iteration
 from ..wilson import Accuracy
 from .curves import AccuracyCurve
-from .graded import chosen_iteration
 from .statistics import mcnemar
 
 RowKey = tuple[str, str, int]

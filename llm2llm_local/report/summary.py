@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..store.graded import chosen_iteration, graded_iterations
 from ..wilson import Accuracy, wilson
-from .graded import graded_iterations
 from .growth import IterationGrowth, growth_of
 from .verification import Verification, verification_of
 
@@ -53,7 +53,10 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run at a glance. `growth` has iterations that are ahead, too; `recipe` is the method that was followed."""
+    """A run at a glance. `growth` has iterations that are ahead, too; `recipe` is the method that was followed.
+
+    `chosen_iteration`: whose student is the result so far, None as long as there is none; `select`: by what.
+    """
 
     run_id: int
     status: str
@@ -65,6 +68,8 @@ class RunSummary:
     growth: tuple[IterationGrowth, ...] = ()
     verification: Verification | None = None
     recipe: str = "llm2llm"
+    chosen_iteration: int | None = None
+    select: str = "last"
 
 
 def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
@@ -72,7 +77,8 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
     run = connection.execute(
         "SELECT r.status, r.status_detail, t.name || ' ' || t.quantization AS teacher, "
         "s.name || ' ' || json_extract(r.config, '$.\"student.quantization\"') AS student, "
-        "coalesce(json_extract(r.config, '$.\"loop.recipe\"'), 'llm2llm') AS recipe "
+        "coalesce(json_extract(r.config, '$.\"loop.recipe\"'), 'llm2llm') AS recipe, "
+        "coalesce(json_extract(r.config, '$.\"loop.select\"'), 'last') AS \"select\" "
         "FROM runs r JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
         "WHERE r.run_id = ?",
         [run_id],
@@ -92,6 +98,8 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         growth=growth_of(connection, run_id),
         verification=verification_of(connection, run_id),
         recipe=run["recipe"],
+        chosen_iteration=chosen_iteration(connection, run_id),
+        select=run["select"],
     )
 
 

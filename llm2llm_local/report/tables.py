@@ -173,11 +173,15 @@ def _unreadable(row: IterationSummary) -> Iterator[str]:
 
 
 def _gain(summary: RunSummary) -> Iterator[str]:
-    """The change on test from the first to the last graded iteration, and what else than new data may explain it."""
-    tested = [(row, row.accuracy["test"]) for row in summary.iterations if row.accuracy and "test" in row.accuracy]
-    if len(tested) < 2:
+    """The change on test from the first to the chosen student, and what else than new data may explain it."""
+    if summary.select == "best_dev" and summary.chosen_iteration is not None:
+        yield f'chosen: iteration {summary.chosen_iteration}, the best on dev (loop.select = "best_dev")'
+    tested = {row.iteration: row for row in summary.iterations if row.accuracy and "test" in row.accuracy}
+    first, last = next(iter(tested.values()), None), tested.get(summary.chosen_iteration or 0)
+    if first is None or last is None or first is last:
         return
-    (first, before), (last, after) = tested[0], tested[-1]
+    assert first.accuracy and last.accuracy
+    before, after = first.accuracy["test"], last.accuracy["test"]
     yield (
         f"test accuracy: seeds only {before.share:.1%}, after {counted(last.iteration, 'round')} {after.share:.1%} "
         f"({100 * (after.share - before.share):+.1f} points)"

@@ -15,9 +15,9 @@ from textual.widgets import Static
 
 from ...records import Outcome, Split
 from ...report.confusion import Confusion, Group, Pair, confusion, members
-from ...report.graded import graded_iterations
 from ...report.histories import AnswerRecord, History, Order, answer_record, histories, ranked, splits_of
 from ...report.plain import conclusion
+from ...store.graded import graded_iterations
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line

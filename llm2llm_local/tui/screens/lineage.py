@@ -14,7 +14,6 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, DataTable, Input, Tree
 
 from ...errors import StoreError
-from ...report.graded import graded_iterations
 from ...report.histories import History, histories
 from ...report.lineage_texts import Texts, texts_of_step
 from ...report.lineage_tree import (
@@ -28,6 +27,7 @@ from ...report.lineage_tree import (
     seed_ids,
 )
 from ...report.plain import conclusion
+from ...store.graded import graded_iterations
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line

@@ -1,0 +1,45 @@
+"""Which students have figures. Answers come in batches by length, so those of an unfinished iteration mislead."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from ..records import Split
+
+_BEST_ON_DEV = """
+    SELECT m.iteration FROM stages s CROSS JOIN metrics m
+        ON m.run_id = s.run_id AND m.iteration = s.iteration AND m.name = ?2 AND m.step = 0
+    WHERE s.run_id = ?1 AND s.stage = 'grade' AND s.status = 'done' ORDER BY m.value DESC, m.iteration LIMIT 1
+"""
+
+
+def graded_iterations(connection: sqlite3.Connection, run_id: int) -> list[int]:
+    """Those in which the student has answered everything and all of it was graded, oldest first."""
+    rows = connection.execute(
+        "SELECT iteration FROM stages WHERE run_id = ? AND stage = 'grade' AND status = 'done' ORDER BY iteration",
+        [run_id],
+    )
+    return [row[0] for row in rows]
+
+
+def chosen_iteration(connection: sqlite3.Connection, run_id: int) -> int | None:
+    """The iteration whose student is the run's result, by `loop.select`. None: there is none yet.
+
+    last: the last one that was graded. best_dev: the one that is right most often on dev; of several, the one that was
+    trained on the fewest examples, which is the earliest. Test rows have no say, so figures on them stay honest.
+    """
+    graded = graded_iterations(connection, run_id)
+    if not graded:
+        return None
+    if _selection(connection, run_id) == "best_dev":
+        best = connection.execute(_BEST_ON_DEV, [run_id, f"accuracy_{Split.DEV}"]).fetchone()
+        if best is not None:
+            return int(best[0])
+    return graded[-1]
+
+
+def _selection(connection: sqlite3.Connection, run_id: int) -> str:
+    row = connection.execute(
+        "SELECT coalesce(json_extract(config, '$.\"loop.select\"'), 'last') FROM runs WHERE run_id = ?", [run_id]
+    ).fetchone()
+    return str(row[0])
