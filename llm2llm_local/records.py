@@ -181,7 +181,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """A question to the teacher by which it votes on a new example; the example's answer is not told.
+    """A question to the teacher by which it votes on a new example.
 
     `choices`: what may follow the prompt, each to be scored; `intended`: the one that speaks for the example. Without
     choices (empty, and `intended` None) the teacher writes, and the task reads what that says.

@@ -28,6 +28,13 @@ FAILING = Example(1, "train/0", Split.TRAIN, Origin.SEED, "Where is the Louvre?"
 OTHER = Example(2, "train/1", Split.TRAIN, Origin.SEED, "Who wrote Faust?", "Goethe")
 
 
+def numbered_seeds(n: int) -> list[Example]:
+    return [
+        Example(number, f"train/{number}", Split.TRAIN, Origin.SEED, f"What follows {number}?", f"{number + 1}")
+        for number in range(n)
+    ]
+
+
 def reply(text: str, reason: FinishReason = FinishReason.STOP) -> Reply:
     return Reply(text, reason, 1, 1, 0.0)
 
@@ -166,16 +173,32 @@ def test_an_answer_without_words_is_a_defect() -> None:
 
 
 @pytest.mark.parametrize("style", ["chat", "completion"])
-def test_a_ballot_hides_the_answer(style: PromptStyle) -> None:
-    ballot = TASK.ballot(NewExample("Where is Big Ben?", "in London"), [OTHER], style, random.Random(0))
-    text = ballot.prompt.completion + "".join(message.content for message in ballot.prompt.messages)
-    assert "Where is Big Ben?" in text
-    assert "Goethe" in text
-    assert "London" not in text
-    assert (ballot.choices, ballot.intended) == ((), None)
+def test_a_ballot_asks_for_yes_or_no_after_as_many_of_both(style: PromptStyle) -> None:
+    seeds = numbered_seeds(20)
+    ballot = TASK.ballot(NewExample("Where is Big Ben?", "in London"), seeds, style, random.Random(0))
+    *shown, asked = ballot.prompt.completion.removeprefix(f"{TASK.instruction}\n\n").split("\n\n")
+    assert asked.endswith("Where is Big Ben?\nAnswer: in London\nIs this Answer right?")
+    assert (ballot.choices, ballot.intended) == ((" yes", " no"), " yes")
+    verdicts = {"yes": 0, "no": 0}
+    for block, seed in zip(shown, seeds, strict=False):
+        question, answer, judged = block.split("\n")
+        assert question == f"Question: {seed.question}"
+        verdict = "yes" if answer == f"Answer: {seed.answer}" else "no"
+        assert judged == f"Is this Answer right? {verdict}"
+        verdicts[verdict] += 1
+    assert verdicts == {"yes": 4, "no": 4}
 
 
-def test_what_a_ballot_says_is_compared_with_the_answer() -> None:
+def test_what_ballots_begin_with_is_the_same_whatever_is_judged() -> None:
+    seeds = numbered_seeds(20)
+    prompts = [
+        TASK.ballot(NewExample("Where?", answer), seeds, "completion", random.Random(3)).prompt.completion
+        for answer in ("here", "there")
+    ]
+    assert prompts[0].partition("Where?")[0] == prompts[1].partition("Where?")[0]
+
+
+def test_what_a_student_answers_is_compared_with_the_answer() -> None:
     new = NewExample("Where is Big Ben?", "in London")
     assert TASK.agrees(reply("**Answer:** In London."), new) == ("In London.", True)
     assert TASK.agrees(reply(" in Paris"), new) == ("in Paris", False)

@@ -63,6 +63,13 @@ def test_a_frequent_answer_is_no_bias() -> None:
     assert bias["a"] == pytest.approx(bias["b"])
 
 
+def test_a_judge_of_yes_and_no_keeps_its_word() -> None:
+    votes = [scored("yes", yes=0.9, no=0.1), scored("yes", yes=0.8, no=0.2), scored("yes", yes=0.3, no=0.7)]
+    bias = choice_bias(votes)
+    assert bias == {"yes": 0.0, "no": 0.0}
+    assert [is_for([vote], bias) for vote in votes] == [True, True, False]
+
+
 def test_written_votes_count_agreement_and_what_is_unreadable_is_none() -> None:
     assert evidence_of([written(True)] * 3, {}) == pytest.approx(math.log(3.5 / 0.5))
     assert evidence_of([written(True), written(False), written(None)], {}) == pytest.approx(math.log(1.5 / 2.5))

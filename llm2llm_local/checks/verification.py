@@ -41,13 +41,16 @@ def choice_bias(votes: Sequence[Vote]) -> dict[str, float]:
     """From votes on right answers: the mean log-probability of each choice, every intended choice counting alike.
 
     Subtracting it is batch calibration (Zhou et al. 2023, arXiv 2309.17249), balanced over the answers so that a
-    frequent answer isn't taken for a bias.
+    frequent answer isn't taken for a bias. Where one choice is intended every time, as of yes and no, its being
+    likelier than others is what should be: there is no telling a bias from it, and none is found.
     """
     by_intended: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
     for vote in votes:
         if vote.scores and vote.intended is not None:
             by_intended[vote.intended].append(vote.scores)
     means = [_mean_scores(rows) for rows in by_intended.values()]
+    if len(means) == 1:
+        return dict.fromkeys(means[0], 0.0)
     return _mean_scores(means) if means else {}
 
 

@@ -98,7 +98,7 @@ class Task(Protocol):
         """What is wrong with a parsed example by the rules of this family, in a few stable words; None: nothing."""
 
     def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
-        """Ask whether the answer of a new example is right, without telling it.
+        """Ask whether the answer of a new example is right: without telling it, where it can be given anew.
 
         `seeds` may be shown; they come in an order drawn for this vote, and `rng` is drawn for it, too: both are the
         same for all examples that are voted on, so that what the prompts begin with is evaluated once.

@@ -21,7 +21,6 @@ from ..records import (
     Failure,
     FinishReason,
     Grade,
-    Message,
     NewExample,
     Outcome,
     Reply,
@@ -29,7 +28,7 @@ from ..records import (
     Unparsed,
 )
 from ..spelling import look
-from .base import PromptBuilder, PromptStyle
+from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import read_number
 from .rephrasing import ask_in_other_words, said_in_other_words
 from .replies import heading
@@ -44,6 +43,9 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 _DEMONSTRATIONS = 8
 """Seeds shown with a ballot, at most."""
+
+_YES, _NO = " yes", " no"
+"""What may follow a ballot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +130,24 @@ class TextTask:
         return None if any(character.isalnum() for character in new.answer) else "no words in the answer"
 
     def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
-        """Have it answered, its own answer hidden; whole sentences hardly ever come out the same."""
-        shown = [self.prompts.example(seed.question, seed.answer) for seed in seeds[:_DEMONSTRATIONS]]
-        blocks = [*filter(None, [self.instruction.strip()]), *shown]
-        if style == "completion":
-            text = "\n\n".join([*blocks, self.prompts.prompt(new.question)])
-            return Ballot(TeacherPrompt((), text, (f"\n{self.prompts.question_name}:",)), (), None)
-        request = (
-            f"{self.prompts.question_name}: {new.question}\n\nGive the {self.prompts.answer_name} alone, in the same "
-            "way as above. Write nothing else."
-        )
-        return Ballot(TeacherPrompt((Message("user", "\n\n".join([*blocks, request])),), "", ()), (), None)
+        """Is the answer right, yes or no? After seeds with their own answer and with another's, half of each.
+
+        Answering anew would not do: whole sentences hardly ever come out the same. A list to be continued, for chat
+        models too, as in classification.
+        """
+        shown = that_fit(seeds)[:_DEMONSTRATIONS]
+        are_wrong = set(rng.sample(range(len(shown)), len(shown) // 2))
+        blocks = [self.instruction.strip()] if self.instruction.strip() else []
+        for place, seed in enumerate(shown):
+            if place in are_wrong:
+                blocks.append(self._judged(seed.question, self.wrong_answers(seed, shown, rng)[0]) + _NO)
+            else:
+                blocks.append(self._judged(seed.question, seed.answer) + _YES)
+        text = "\n\n".join([*blocks, self._judged(new.question, new.answer)])
+        return Ballot(TeacherPrompt((), text, ()), (_YES, _NO), _YES)
+
+    def _judged(self, question: str, answer: str) -> str:
+        return f"{self.prompts.example(question, answer)}\nIs this {self.prompts.answer_name} right?"
 
     def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
         grade = self.grade(_without_name(reply, self.prompts.answer_name), new.answer)
