@@ -83,6 +83,6 @@ def _accept(run: RunStore, iteration: int, slot: int, question: str, answer: str
     call = TeacherCall(parent.id, 0, slot, '"prompt"', "{}", 7, Reply(question, FinishReason.STOP, 20, 4, 0.5))
     with run.transaction():
         key = f"augmented/{iteration}/{parent.key}/0.{slot}"
-        run.add_candidate(iteration, 1, key, call, NewExample(question, answer), None)
+        run.candidates.add(iteration, 1, key, call, NewExample(question, answer), None)
         passed = CheckVerdict("format", Decision.ACCEPT, "", "", None)
-        run.decide(iteration, run.candidates(iteration, 0)[-1], [passed])
+        run.candidates.decide(iteration, run.candidates.of_round(iteration, 0)[-1], [passed])

@@ -90,6 +90,6 @@ def ask(workspace: Path, *questions: str | None) -> None:
     with Store(workspace) as store, store.transaction():
         run = store.of_run(1)
         seed = run.examples(Split.TRAIN)[0]
-        taken = len(run.candidates(1, 0))
+        taken = len(run.candidates.of_round(1, 0))
         for slot, question in enumerate(questions, start=taken):
             _ask(run, 1, seed, slot, question)

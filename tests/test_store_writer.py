@@ -121,46 +121,46 @@ def test_runs_that_are_not_done_are_unfinished(store: Store) -> None:
 
 def test_commands_are_obeyed_in_order_and_those_of_before_are_cancelled(store: Store) -> None:
     run, other = add_run(store), add_run(store)
-    other.add_command("stop")
-    run.add_command("pause")
-    run.add_command("resume")
-    pause = run.next_command()
+    other.commands.add("stop")
+    run.commands.add("pause")
+    run.commands.add("resume")
+    pause = run.commands.next()
     assert pause is not None and pause[1] == "pause"
     with run.transaction():
-        assert run.take_command(pause[0])
+        assert run.commands.take(pause[0])
     with run.transaction():
-        run.cancel_commands()
-    assert run.next_command() is None
+        run.commands.cancel()
+    assert run.commands.next() is None
     statuses = store.execute("SELECT command, status FROM commands WHERE run_id = ? ORDER BY id", [run.run_id])
     assert [tuple(row) for row in statuses] == [("pause", "done"), ("resume", "cancelled")]
-    assert other.next_command() is not None
+    assert other.commands.next() is not None
 
 
 def test_a_command_that_was_taken_back_is_not_obeyed(store: Store) -> None:
     run, other = add_run(store), add_run(store)
-    other.add_command("stop")
-    run.add_command("pause")
-    pause = run.next_command()
+    other.commands.add("stop")
+    run.commands.add("pause")
+    pause = run.commands.next()
     assert pause is not None
     assert withdraw_commands(store.workspace, run.run_id) == ("pause",)
     assert withdraw_commands(store.workspace, run.run_id) == ()
     with run.transaction():
-        assert not run.take_command(pause[0])
-    assert run.next_command() is None
-    assert other.next_command() is not None
+        assert not run.commands.take(pause[0])
+    assert run.commands.next() is None
+    assert other.commands.next() is not None
 
 
 def test_a_rejection_counts_more_than_an_earlier_doubt(store: Store) -> None:
     run = add_run(store)
     fill(run)
-    candidate = run.candidates(0, 0)[-1]
+    candidate = run.candidates.of_round(0, 0)[-1]
     store.execute("DELETE FROM verdicts WHERE candidate_id = ?", [candidate.id])
     verdicts = [
         CheckVerdict(name, decision, f"by {name}", "", None)
         for name, decision in (("format", Decision.DOUBT), ("duplicate", Decision.REJECT), ("leak", Decision.REJECT))
     ]
     with run.transaction():
-        assert run.decide(0, candidate, verdicts) is Decision.REJECT
+        assert run.candidates.decide(0, candidate, verdicts) is Decision.REJECT
     row = store.execute("SELECT verdict, reject_reason FROM candidates WHERE id = ?", [candidate.id]).fetchone()
     assert tuple(row) == ("reject", "by duplicate")
 

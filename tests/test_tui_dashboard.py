@@ -341,10 +341,10 @@ async def test_a_wish_is_shown_until_the_run_obeys(tmp_path: Path, key: str, wor
             await until(pilot, lambda: f"it will {word} after this unit, about 2 s" in shown(pilot))
             with Store(tmp_path) as store, store.transaction():
                 run = store.of_run(1)
-                command = run.next_command()
+                command = run.commands.next()
                 assert command is not None
                 assert command[1] == word
-                run.take_command(command[0])
+                run.commands.take(command[0])
             await until(pilot, lambda: f"it will {word}" not in line_with(pilot, "after this unit"))
 
 

@@ -51,7 +51,9 @@ async def test_a_candidate_gets_its_verdict_when_it_is_checked(tmp_path: Path) -
         await until(pilot, lambda: "… pending" in shown(pilot))
         with Store(tmp_path) as store, store.transaction():
             run = store.of_run(1)
-            run.decide(1, run.candidates(1, 0)[0], [_verdict("duplicate", Decision.REJECT, "seen before")])
+            run.candidates.decide(
+                1, run.candidates.of_round(1, 0)[0], [_verdict("duplicate", Decision.REJECT, "seen before")]
+            )
         await until(pilot, lambda: "seen before" in shown(pilot))
         assert "✗ reject" in line_with(pilot, "what is to be seen?")
         assert "pending" not in shown(pilot)

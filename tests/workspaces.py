@@ -291,8 +291,8 @@ def _ask(run: RunStore, iteration: int, parent: Example, slot: int, question: st
     call = TeacherCall(parent.id, 0, slot, '"prompt"', "{}", 7, _reply(question or "?"))
     new = None if question is None else NewExample(question, parent.answer)
     key = f"augmented/{iteration}/{parent.key}/0.{slot}"
-    run.add_candidate(iteration, 1, key, call, new, "empty reply" if new is None else None)
-    return run.candidates(iteration, 0)[-1]
+    run.candidates.add(iteration, 1, key, call, new, "empty reply" if new is None else None)
+    return run.candidates.of_round(iteration, 0)[-1]
 
 
 def _verdict(check_name: str, decision: Decision, reason: str = "") -> CheckVerdict:
@@ -310,15 +310,14 @@ def fill(run: RunStore) -> None:
         run.set_training_set(0, seeds)
         for example, answer in zip([*seeds, *tests], ("wrong", "answer 2", None, "answer 1", "answer 2"), strict=True):
             _predict(run, 0, example, answer)
+        decide = run.candidates.decide
         accepted = _ask(run, 0, seeds[0], 0, "new question")
-        run.decide(0, accepted, [_verdict("format", Decision.ACCEPT), _verdict("duplicate", Decision.ACCEPT)])
+        decide(0, accepted, [_verdict("format", Decision.ACCEPT), _verdict("duplicate", Decision.ACCEPT)])
         refused = _ask(run, 0, seeds[2], 0, "seed 3")
-        run.decide(
-            0, refused, [_verdict("format", Decision.ACCEPT), _verdict("duplicate", Decision.REJECT, "too similar")]
-        )
-        run.decide(0, _ask(run, 0, seeds[2], 1, None), [_verdict("format", Decision.REJECT, "empty reply")])
-        run.decide(0, _ask(run, 0, seeds[2], 2, None), [_verdict("format", Decision.REJECT, "empty reply")])
-        run.decide(0, _ask(run, 0, seeds[2], 3, "unsure"), [_verdict("format", Decision.DOUBT, "two readings")])
+        decide(0, refused, [_verdict("format", Decision.ACCEPT), _verdict("duplicate", Decision.REJECT, "too similar")])
+        decide(0, _ask(run, 0, seeds[2], 1, None), [_verdict("format", Decision.REJECT, "empty reply")])
+        decide(0, _ask(run, 0, seeds[2], 2, None), [_verdict("format", Decision.REJECT, "empty reply")])
+        decide(0, _ask(run, 0, seeds[2], 3, "unsure"), [_verdict("format", Decision.DOUBT, "two readings")])
         augmented = run.augmented(before_iteration=1)
         run.set_training_set(1, [*seeds, *augmented])
         for example in (*seeds, *augmented):

@@ -40,7 +40,7 @@ _Group = Sequence[_Wanted]
 def augment(run: Run, iteration: int, attempt: int, failures: Sequence[Failure]) -> int:
     """One round: as many new candidates for each failure as it lacks accepted examples; how many in all."""
     config = run.config
-    accepted = run.store.accepted_counts(iteration, before_attempt=attempt)
+    accepted = run.store.candidates.accepted_counts(iteration, before_attempt=attempt)
     wanted = [
         _Wanted(failure, slot)
         for failure in failures
@@ -145,12 +145,12 @@ def _write_candidate(run: Run, iteration: int, item: _Wanted, call: TeacherCall,
     """The call with its reply, and the candidate in it; part of a transaction."""
     key = f"augmented/{iteration}/{item.failure.example.key}/{call.attempt}.{item.slot}"
     new, reason = (None, made.reason) if isinstance(made, Unparsed) else (made, None)
-    run.store.add_candidate(iteration, run.teacher_model_id, key, call, new, reason)
+    run.store.candidates.add(iteration, run.teacher_model_id, key, call, new, reason)
 
 
 def rephrase_prompt(run: Run, example: Example) -> TeacherPrompt:
     """The request to say an example in other words than it is said already."""
-    kept = _kept_that_fit(run.store.kept(example.id), run.config.teacher.demonstrations)
+    kept = _kept_that_fit(run.store.candidates.kept_for(example.id), run.config.teacher.demonstrations)
     return run.task.rephrase_prompt(example, kept, run.prompt_style)
 
 
@@ -165,7 +165,7 @@ def teacher_prompt(
     return run.task.teacher_prompt(
         failure,
         rng.sample(similar, min(run.config.teacher.demonstrations, len(similar))),
-        _kept_that_fit(run.store.kept(failure.example.id), run.config.teacher.demonstrations),
+        _kept_that_fit(run.store.candidates.kept_for(failure.example.id), run.config.teacher.demonstrations),
         run.prompt_style,
         show_student_answer=run.config.teacher.show_student_answer,
     )

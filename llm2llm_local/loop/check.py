@@ -35,7 +35,7 @@ _GROUP_SIZE = 64
 
 def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     """Every candidate gets its verdicts; accepted ones become examples, the others keep their reason."""
-    candidates = run.store.candidates(iteration, attempt)
+    candidates = run.store.candidates.of_round(iteration, attempt)
     if names := verifiers(run):
         voted = _to_vote_on(run, iteration, attempt, candidates)
         if "teacher" in names:
@@ -88,7 +88,7 @@ def _decide(run: Run, iteration: int, attempt: int, candidates: Sequence[Candida
 
         def write() -> int:
             for candidate, verdicts in decided:
-                if run.store.decide(iteration, candidate, verdicts) is Decision.ACCEPT:
+                if run.store.candidates.decide(iteration, candidate, verdicts) is Decision.ACCEPT:
                     run.watcher.accepted(candidate.question or "", candidate.answer or "")
                     if _is_drawn_for_review(run, candidate):
                         run.store.verification.mark_audited(candidate.id)

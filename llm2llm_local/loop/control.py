@@ -65,7 +65,7 @@ class Control:
         while True:
             if self._interrupts.names:
                 raise self._stopped(f"stopped by {self._interrupts.names[0]}")
-            command = self._store.next_command()
+            command = self._store.commands.next()
             if command is None:
                 if not paused:
                     return
@@ -73,7 +73,7 @@ class Control:
                 continue
             command_id, word = command
             with self._store.transaction():
-                if not self._store.take_command(command_id):
+                if not self._store.commands.take(command_id):
                     continue
                 paused = word == "pause"
                 self._store.add_event(f"command_{word}", f"{word} obeyed")

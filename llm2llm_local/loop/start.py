@@ -70,7 +70,7 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
         run = store.of_run(chosen)
         process = holder(run.folder)
         if process is not None and run.row().status is Status.PENDING:
-            run.add_command("resume")
+            run.commands.add("resume")
             watcher.message(f"run {chosen} goes on in process {process}")
             return chosen
         if process is not None and (withdrawn := withdraw_commands(workspace, chosen)):
@@ -81,7 +81,7 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
             if row.status is Status.DONE:
                 raise UserInputError(f"run {chosen} is finished", f"See it: llm2llm report {chosen}")
             with run.transaction():
-                run.cancel_commands()  # of before; what is asked for from now on is obeyed
+                run.commands.cancel()  # of before; what is asked for from now on is obeyed
             fields = row.fingerprint_fields
             inputs = continued(matched(_read(workspace / row.config_name, row.overrides, watcher), fields), fields)
             hashed = hash_inputs(inputs)

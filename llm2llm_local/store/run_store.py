@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..records import (
-    CheckVerdict,
     DataRow,
-    Decision,
     Example,
     Failure,
     Grade,
-    NewExample,
     Origin,
     Outcome,
     Reply,
     Split,
     Status,
 )
+from .candidates import CandidateStore
+from .commands import CommandStore
 from .reviews import ReviewStore
-from .rows import CandidateRow, RunRow, StageRow, TeacherCall, now, run_folder
-from .verdicts import settle
+from .rows import RunRow, StageRow, now, run_folder
 from .verification import VerificationStore
 
 if TYPE_CHECKING:
@@ -42,6 +40,8 @@ class RunStore:
         self._store = store
         self.run_id = run_id
         self.transaction = store.transaction
+        self.candidates = CandidateStore(store, run_id)
+        self.commands = CommandStore(store, run_id)
         self.reviews = ReviewStore(store, run_id)
         self.verification = VerificationStore(store, run_id)
 
@@ -353,139 +353,6 @@ class RunStore:
             Failure(Example(row[0], row[1], Split(row[2]), Origin(row[3]), row[4], row[5]), row["predicted_answer"])
             for row in rows
         ]
-
-    # --- augmentation ---
-
-    def kept(self, example_id: int) -> list[NewExample]:
-        """What was accepted for this example so far, in all iterations, and isn't kept out; oldest first."""
-        rows = self._store.execute(
-            "SELECT question, answer FROM examples WHERE run_id = ? AND parent_example_id = ? "
-            "AND removed_iteration IS NULL ORDER BY id",
-            [self.run_id, example_id],
-        )
-        return [NewExample(row["question"], row["answer"]) for row in rows]
-
-    def accepted_counts(self, iteration: int, before_attempt: int) -> dict[int, int]:
-        """Failing example's id → candidates that passed the checks for it in earlier rounds of this iteration.
-
-        Whatever a person decided since: how often the teacher was asked must follow from this when a run goes on.
-        """
-        rows = self._store.execute(
-            "SELECT c.parent_example_id, count(*) AS n FROM candidates c "
-            "JOIN examples e ON e.candidate_id = c.id AND e.review_id IS NULL "
-            "WHERE c.run_id = ? AND c.iteration = ? AND c.attempt < ? GROUP BY c.parent_example_id",
-            [self.run_id, iteration, before_attempt],
-        )
-        return {row["parent_example_id"]: row["n"] for row in rows}
-
-    def add_candidate(
-        self,
-        iteration: int,
-        model_id: int,
-        key: str,
-        call: TeacherCall,
-        new: NewExample | None,
-        reject_reason: str | None,
-    ) -> None:
-        """Record a teacher's reply and the candidate in it; `new` is None when it could not be parsed."""
-        call_id = self._store.insert(
-            "teacher_calls",
-            run_id=self.run_id,
-            iteration=iteration,
-            example_id=call.example_id,
-            attempt=call.attempt,
-            slot=call.slot,
-            model_id=model_id,
-            prompt=call.prompt,
-            sampling=call.sampling,
-            rng_seed=call.rng_seed,
-            output_text=call.reply.text,
-            finish_reason=call.reply.finish_reason,
-            input_tokens=call.reply.input_tokens,
-            output_tokens=call.reply.output_tokens,
-            seconds=call.reply.seconds,
-        )
-        self._store.insert(
-            "candidates",
-            run_id=self.run_id,
-            iteration=iteration,
-            attempt=call.attempt,
-            key=key,
-            teacher_call_id=call_id,
-            parent_example_id=call.example_id,
-            question=new.question if new else None,
-            answer=new.answer if new else None,
-            output_text=call.reply.text,
-            verdict="pending",
-            reject_reason=reject_reason,
-        )
-
-    def candidates(self, iteration: int, attempt: int) -> list[CandidateRow]:
-        """All candidates of one round, in the order in which they were made."""
-        rows = self._store.execute(
-            "SELECT id, key, parent_example_id, question, answer, reject_reason FROM candidates "
-            "WHERE run_id = ? AND iteration = ? AND attempt = ? ORDER BY id",
-            [self.run_id, iteration, attempt],
-        )
-        return [CandidateRow(*row) for row in rows]
-
-    def decide(self, iteration: int, candidate: CandidateRow, verdicts: Sequence[CheckVerdict]) -> Decision:
-        """Record what the checks said; an accepted candidate becomes an example. The overall decision."""
-        for verdict in verdicts:
-            self._store.insert(
-                "verdicts",
-                run_id=self.run_id,
-                iteration=iteration,
-                candidate_id=candidate.id,
-                check_name=verdict.check_name,
-                verdict=verdict.decision,
-                reason=verdict.reason,
-                detail=verdict.detail,
-                score=verdict.score,
-            )
-        decision = settle(self._store, candidate.id)
-        if decision is Decision.ACCEPT:
-            self._store.insert(
-                "examples",
-                run_id=self.run_id,
-                key=candidate.key,
-                split=Split.TRAIN,
-                origin=Origin.AUGMENTED,
-                question=candidate.question,
-                answer=candidate.answer,
-                parent_example_id=candidate.parent_example_id,
-                candidate_id=candidate.id,
-                iteration=iteration,
-            )
-        return decision
-
-    # --- commands ---
-
-    def next_command(self) -> tuple[int, str] | None:
-        """Id and word of the oldest command that was not obeyed yet."""
-        row = self._one(
-            "SELECT id, command FROM commands WHERE run_id = ? AND status = 'pending' ORDER BY id LIMIT 1", []
-        )
-        return None if row is None else (row["id"], row["command"])
-
-    def take_command(self, command_id: int) -> bool:
-        """Mark it as obeyed; False when it was withdrawn meanwhile. Part of a transaction."""
-        taken = self._store.execute(
-            "UPDATE commands SET status = ?, handled_at = ? WHERE id = ? AND status = ?",
-            [Status.DONE, now(), command_id, Status.PENDING],
-        )
-        return taken.rowcount == 1
-
-    def add_command(self, command: str) -> None:
-        with self.transaction():
-            self._store.insert("commands", run_id=self.run_id, command=command, status=Status.PENDING)
-
-    def cancel_commands(self) -> None:
-        """Commands left from before an interruption don't concern the run that now continues."""
-        self._store.execute(
-            "UPDATE commands SET status = ?, handled_at = ? WHERE run_id = ? AND status = ?",
-            [Status.CANCELLED, now(), self.run_id, Status.PENDING],
-        )
 
     def _one(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._store.execute(sql, [self.run_id, *parameters]).fetchone()
