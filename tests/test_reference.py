@@ -150,6 +150,15 @@ def test_labels_are_read_behind_the_prompt(tmp_path: Path) -> None:
     assert (found.family, figures.matched, figures.correct, figures.old_correct) == ("classification", 6, 2, 2)
 
 
+def test_a_free_answer_may_have_several_lines(tmp_path: Path) -> None:
+    steps = [(f"How is {what} made?", f"Mix it.\nBake {what}.") for what in ("bread", "cake")]
+    texts = (" Mix it.\nBake bread.\nQuestion: more", " Mix it.\nBake bread.")
+    results = [(question, prompted(question, text)) for (question, _), text in zip(steps, texts, strict=True)]
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", results)
+    (figures,) = report(write_seeds(tmp_path / "steps.jsonl", steps), tmp_path / "e", family="text").files
+    assert (figures.matched, figures.correct) == (2, 1)
+
+
 def test_a_label_on_the_next_line_is_an_answer_that_the_published_report_misses(tmp_path: Path) -> None:
     seeds = tmp_path / "places.json"
     seeds.write_text(json.dumps([{"instruction": q, "output": a} for q, a in PLACES]))
