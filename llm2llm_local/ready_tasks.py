@@ -122,6 +122,8 @@ def convert(name: str, folder: Path, wanted: Wanted) -> Conversion:
     if rows[Split.DEV] and not rows[Split.TEST]:
         rows[Split.TEST], rows[Split.DEV] = rows[Split.DEV], ()
         lines.append("no labelled test rows: those of dev become test.jsonl")
+    if not rows[Split.TEST]:
+        lines.append("no test rows: without a data.test nothing tells whether the student gets better on new text")
     lines += _absent_labels(ready, rows[Split.TRAIN])
     lines += [f"kept, were all training rows seeds: {finding}" for finding in describe_repeats(rows)]
     n_seeds = _n_seeds(ready, wanted, len(rows[Split.TRAIN]))

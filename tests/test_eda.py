@@ -108,6 +108,11 @@ def test_a_synonym_is_put_anywhere(synonyms: Synonyms) -> None:
     assert seen == {"old the stale bread!", "the old stale bread!", "the stale old bread!", "the stale bread old!"}
 
 
+def test_a_placeholder_stays(synonyms: Synonyms) -> None:
+    for number in range(40):
+        assert "(<STALE>)" in augment("bread (<STALE>) costs a bun", random.Random(number), synonyms, 0.9)
+
+
 def test_words_change_places_within_their_punctuation() -> None:
     seen = {swap_words("(Rolls) cost $5, really?", random.Random(number), 0.1) for number in range(100)}
     assert len(seen) == 6

@@ -47,6 +47,11 @@ def test_lines_are_utf_8_or_else_cesu_8_or_latin_1() -> None:
     assert decoded.notes == ("line 2: not UTF-8, read as CESU-8", "line 3 and 1 more: not UTF-8, read as Latin-1")
 
 
+def test_a_line_ends_as_on_old_macs_too(tmp_path: Path) -> None:
+    read = read_trec(written(tmp_path / "x.label", b"NUM:date When ?\rHUM:ind Who ?\r"))
+    assert pairs(read) == [("When ?", "Numeric"), ("Who ?", "Human")]
+
+
 def test_half_a_surrogate_pair_is_not_text() -> None:
     assert decode(b"\xed\xa0\xbc").text == "í\xa0¼"
 

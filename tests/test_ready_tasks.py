@@ -147,6 +147,12 @@ def test_a_test_split_without_labels_leaves_dev_to_test_with(tmp_path: Path) -> 
     assert (config.data.dev, config.data.test) == (None, tmp_path / "new" / "test.jsonl")
 
 
+def test_a_data_set_without_test_rows_is_told(tmp_path: Path, trec: Path) -> None:
+    assert "no test rows" not in init(tmp_path / "new", "--task", "trec", "--data", trec).output
+    (trec / "TREC_10.label").unlink()
+    assert "no test rows" in init(tmp_path / "newer", "--task", "trec", "--data", trec).output
+
+
 def test_rows_that_are_not_of_the_task_are_skipped_and_told(tmp_path: Path) -> None:
     rows = [("2 + 2?", "2 + 2 = 4\n#### 4"), ("3 + 3?", "6"), ("4 + 4?", "8")]
     content = "".join(json.dumps({"question": question, "answer": answer}) + "\n" for question, answer in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,7 +19,10 @@ from knowing import KnowingTeacher
 from rich.console import Console
 from workspaces import CONFIG_BY_HAND, Workspace, add_run, make_workspace
 
+from llm2llm_local.checks.similarity import TextIndex
 from llm2llm_local.config import Config, LoopConfig, flatten
+from llm2llm_local.eda.augment import eda
+from llm2llm_local.eda.wordnet import Synonyms
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.loop.matching import final_steps
@@ -111,6 +115,15 @@ def test_eda_changes_words_of_every_seed_without_any_model(tmp_path: Path) -> No
     assert len(made) > N
     assert all(new != seed and keeps for new, seed, keeps in made)
     assert trained(tmp_path) == [(0, N), (1, N + len(made))]
+
+
+def test_eda_of_a_long_text_is_no_duplicate_of_it() -> None:
+    text = "The bakery at the corner sells rolls and loaves that are warm until noon, and cakes on Sundays"
+    index = TextIndex([text], of("eda", checks__duplicate_threshold=0.9).checks.duplicate_threshold)
+    synonyms = Synonyms()
+    changed = [eda(text, random.Random(number), synonyms) for number in range(40)]
+    assert [one for one in changed if index.nearest_above(one)] == []
+    assert index.nearest_above(text.upper()) is not None
 
 
 def test_auggpt_has_every_seed_said_in_other_words(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -149,6 +150,15 @@ def test_labels_are_read_behind_the_prompt(tmp_path: Path) -> None:
     assert (found.family, figures.matched, figures.correct, figures.old_correct) == ("classification", 6, 2, 2)
 
 
+def test_a_free_answer_may_have_several_lines(tmp_path: Path) -> None:
+    steps = [(f"How is {what} made?", f"Mix it.\nBake {what}.") for what in ("bread", "cake")]
+    texts = (" Mix it.\nBake bread.\nQuestion: more", " Mix it.\nBake bread.")
+    results = [(question, prompted(question, text)) for (question, _), text in zip(steps, texts, strict=True)]
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", results)
+    (figures,) = report(write_seeds(tmp_path / "steps.jsonl", steps), tmp_path / "e", family="text").files
+    assert (figures.matched, figures.correct) == (2, 1)
+
+
 def test_a_label_on_the_next_line_is_an_answer_that_the_published_report_misses(tmp_path: Path) -> None:
     seeds = tmp_path / "places.json"
     seeds.write_text(json.dumps([{"instruction": q, "output": a} for q, a in PLACES]))
@@ -243,7 +253,7 @@ def test_a_step_without_a_row_is_told(sums: Path, tmp_path: Path) -> None:
     ("made", "message"),
     [
         (None, "no such folder"),
-        ("", "It has no .jsonl file at all"),
+        ("", "It has no .jsonl file at all: name another folder"),
         ("step_0/file_0.jsonl", "There are file_0.jsonl: name one"),
     ],
 )
@@ -356,6 +366,13 @@ def test_the_report_is_also_json_and_csv(sums: Path, evaluations: Path) -> None:
     ]
 
 
+def test_a_path_that_is_not_utf8_is_in_the_csv_as_it_is_on_disk(sums: Path, tmp_path: Path) -> None:
+    folder = os.fsdecode(b"e\xff")
+    write_results(tmp_path / folder / "step_0" / "test_0.jsonl", solved("5", "5"))
+    assert Workspace(tmp_path).llm2llm("report", "--reference", "sums.jsonl", folder, "--csv", "out.csv").code == 0
+    assert b"\ne\xff/step_0/test_0.jsonl,1,2,50.00" in (tmp_path / "out.csv").read_bytes()
+
+
 def test_what_the_texts_hold_can_not_steer_the_terminal(sums: Path, tmp_path: Path) -> None:
     write_results(tmp_path / "[b]e\x1b[31m" / "step_0" / "test_0.jsonl", solved("-5 \x1b[31m[b]x", "[/b]"))
     ending = Workspace(tmp_path).llm2llm("report", "--reference", "sums.jsonl", "[b]e\x1b[31m")
@@ -372,6 +389,7 @@ def test_what_the_texts_hold_can_not_steer_the_terminal(sums: Path, tmp_path: Pa
         (("--csv", "x.csv"), "--csv goes with --reference only"),
         (("--results-file-name", "test_0.jsonl"), "--results-file-name goes with --reference only"),
         (("--family", "math"), "--family goes with --reference only"),
+        (("--reference", "sums.jsonl", "experiment", "--csv", "nowhere/x.csv"), "nowhere/x.csv: can't be written"),
         (("--reference", "sums.jsonl", "nowhere"), "nowhere: no such folder"),
         (("--reference", "experiment", "experiment"), "the name of a seed file ends in .json or .jsonl"),
         (("--reference", "sums.jsonl", "experiment", "--family", "x"), "there is no task family 'x'"),

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from .. import terminal
+from ..errors import UserInputError
 from .arguments import ID, JSON, RUN, whole_number
 from .printing import print_report, printed_json, wide_console, writable_json
 
@@ -97,7 +98,10 @@ def _report_reference(
 
     found = reference_report(seed_file, folder, name, family)
     if csv_file is not None:
-        csv_file.write_text(csv_text(found), encoding="utf-8")
+        try:
+            csv_file.write_text(csv_text(found), encoding="utf-8", errors="surrogateescape")  # names as on disk
+        except OSError as error:
+            raise UserInputError(f"{csv_file}: can't be written: {error.strerror}", "Name another file.") from None
     if as_json:
         click.echo(printed_json(reference_document(found)))
     else:

@@ -6,6 +6,7 @@ can't be used is left out and told. A file that isn't of its format at all is re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from ..encoding import MARK, UTF16_REMEDY, is_utf16, unfit_character
 from ..errors import DataError
 from ..records import DataRow
 from ..spelling import look
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+"""Of Unix, Windows and old Macs: taken for a blank, a CR alone would make one row of a whole file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def decode(raw: bytes) -> Decoded:
     """
     lines: list[str] = []
     strange: dict[str, list[int]] = {}
-    for number, line in enumerate(raw.replace(b"\r\n", b"\n").split(b"\n"), start=1):
+    for number, line in enumerate(_LINE_END.split(raw), start=1):
         text, encoding = _decode_line(line)
         lines.append(text)
         if encoding is not None:

@@ -39,6 +39,9 @@ vitamin, "in" is Indiana, "who" is an organization.
 """
 
 _EDGES = ".,;:!?…·\"'`()[]{}<>«»‹›“”‘’„‚¿¡-–—*_/\\|。、，！？；：「」『』（）《》"
+_PLACEHOLDER = re.compile(r"<[A-Z_]+>")
+"""What an instruction speaks of, as CaseHOLD's of <HOLDING>: it is no word, and stays."""
+
 _UNSPACED = re.compile(r"[぀-ヿ㐀-䶿一-鿿豈-﫿]")
 """Kana and Han characters, which are written without blanks: each counts as a word."""
 
@@ -152,6 +155,8 @@ class _Text:
 def _word_spans(text: str) -> list[tuple[int, int]]:
     spans = []
     for found in re.finditer(r"\S+", text):
+        if _PLACEHOLDER.search(found[0]):
+            continue
         start = found.start() + len(found[0]) - len(found[0].lstrip(_EDGES))
         stop = found.end() - len(found[0]) + len(found[0].rstrip(_EDGES))
         if not any(character.isalnum() for character in text[start:stop]):

@@ -43,10 +43,9 @@ def results_files(folder: Path, name: str) -> list[ResultsFile]:
             elif one.endswith(".jsonl"):
                 others.add(one)
     if not found:
-        there = f"There are {', '.join(sorted(others)[:10])}: name one" if others else "It has no .jsonl file at all"
-        raise UserInputError(
-            f"{folder}: no {name} in it or below it", f"{there}, with --results-file-name, or name another folder."
-        )
+        there = f"There are {', '.join(sorted(others)[:10])}: name one with --results-file-name."
+        nothing = "It has no .jsonl file at all: name another folder."
+        raise UserInputError(f"{folder}: no {name} in it or below it", there if others else nothing)
     files = [ResultsFile(path, _step_of(path.relative_to(folder))) for path in found]
     return sorted(files, key=lambda one: _natural(one.path))
 

@@ -162,7 +162,7 @@ class _FileGrader:
         )
 
     def _graded(self, row: JsonRow, seed: Seed) -> tuple[Outcome, str | None]:
-        reply = Reply(answer_part(row, self._family), FinishReason.STOP, 0, 0, 0.0)
+        reply = Reply(answer_part(row, self._family, seed.row.answer), FinishReason.STOP, 0, 0, 0.0)
         grade = self._task.grade(reply, seed.row.answer)
         return grade.outcome, grade.predicted_answer
 
@@ -179,8 +179,11 @@ def _seed_of(row: JsonRow, found: Sequence[Seed]) -> Seed:
     return next((seed for seed in found if seed.row.answer == str(row.fields.get("answer", "")).strip()), found[0])
 
 
-def answer_part(row: JsonRow, family: str) -> str:
-    """What the student wrote: the text behind the prompt, and of it the line with the answer, but for a rationale."""
+def answer_part(row: JsonRow, family: str, gold: str) -> str:
+    """What the student wrote: the text behind the prompt, and of it the line with the answer, but for a rationale.
+
+    A free answer has as many lines as the gold one: what follows is more than was asked for.
+    """
     text, question = row.text("text"), row.text("question").strip()
     if question in text:
         text = text.partition(question)[2]
@@ -188,4 +191,5 @@ def answer_part(row: JsonRow, family: str) -> str:
         return text
     _, word, behind = text.partition(_ANSWER)
     lines = (behind if word else text).strip().splitlines()
-    return lines[0].strip() if lines else ""
+    n_lines = len(gold.splitlines()) if family == "text" else 1
+    return "\n".join(lines[:n_lines]).strip()
