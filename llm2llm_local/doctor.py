@@ -38,6 +38,7 @@ from .report.verification import OFF, audit_line, audits_of, newest_audit
 from .speed import TooSlowError, measure_speed
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
+from .tasks.math import has_annotations
 from .teacher.plan import host_bytes
 from .visible_gpu import visible_gpu
 
@@ -213,6 +214,13 @@ def _data(inputs: Inputs) -> Iterator[Finding]:
         without = [_short(label) for label in inputs.labels if not seeds[label]]
         if without:
             yield Finding("warning", f"no seeds for {', '.join(without)}: the student can hardly learn them")
+    if inputs.config.task.family == "math" and not any(
+        has_annotations(row.answer) for row in inputs.data.rows[Split.TRAIN]
+    ):
+        yield Finding(
+            "warning",
+            "no seed has calculations as <<2*3=6>>, so those of new examples can't be recomputed: only votes judge them",
+        )
     if not inputs.data.rows[Split.TEST]:
         yield Finding("warning", "no test file: there will be no figure to believe; set data.test")
     for text in inputs.data.findings:

@@ -177,6 +177,7 @@ def test_a_reply_is_one_line_without_decoration(text: str, question: str) -> Non
         ("\n  \n", FinishReason.STOP, "empty reply"),
         ("-", FinishReason.STOP, "empty reply"),
         ("one\ntwo", FinishReason.STOP, "more than one line"),
+        ("Sure! Here is another one:", FinishReason.STOP, "an announcement"),
         ("it goes on and", FinishReason.LENGTH, "cut off at the token limit"),
     ],
 )

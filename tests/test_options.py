@@ -85,13 +85,17 @@ def test_more_options_than_letters_are_refused() -> None:
         split_options("Which?\n" + "\n".join([*lines, "(B) one more"]))
 
 
-@pytest.mark.parametrize("line", ["C", "(C)", "C)", "C.", "C:", " C ", "**C**", "(C) the third", "C. the third", "`C`"])
+@pytest.mark.parametrize(
+    "line", ["C", "(C)", "C)", "C.", "C:", " C ", "**C**", "(C) the third", "C. the third", "`C`", "C) or a dog"]
+)
 def test_an_answer_is_read_in_any_marks(line: str) -> None:
     assert letter_in(line, "ABCDE") == "C"
     assert letter_in(line, "AB") is None
 
 
-@pytest.mark.parametrize("line", ["", "c", "A dog", "AB", "ABCDE", "the third", "-", "U.S.A."])
+@pytest.mark.parametrize(
+    "line", ["", "c", "A dog", "AB", "ABCDE", "the third", "-", "U.S.A.", "(A) or (B)", "A) and B)"]
+)
 def test_what_is_no_letter_is_not_taken_for_one(line: str) -> None:
     assert letter_in(line, "ABCDE") is None
 

@@ -76,6 +76,7 @@ def test_a_solution_stays_as_it_is() -> None:
         (" - ", FinishReason.STOP, "empty reply"),
         ("Queue: rent", FinishReason.STOP, "empty reply"),
         ("By when", FinishReason.LENGTH, "cut off at the token limit"),
+        ("Sure! Here is another way to say it:", FinishReason.STOP, "an announcement"),
     ],
 )
 def test_what_holds_no_question_is_refused(text: str, reason: FinishReason, defect: str) -> None:

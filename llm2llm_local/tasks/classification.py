@@ -31,6 +31,7 @@ from ..records import (
 from ..spelling import alike, difference, look, shown
 from .base import PromptBuilder, PromptStyle, that_fit
 from .rephrasing import ask_in_other_words, said_in_other_words
+from .replies import is_announcement
 
 _LIST_MARKS = "-*•–"
 
@@ -116,6 +117,8 @@ class ClassificationTask:
             return Unparsed("empty reply")
         if len(lines) > 1:
             return Unparsed("more than one line")
+        if is_announcement(lines[0]):
+            return Unparsed("an announcement")
         question = self._undecorated(lines[0])
         return NewExample(question, failure.example.answer) if question else Unparsed("empty reply")
 

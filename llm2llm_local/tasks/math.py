@@ -39,6 +39,7 @@ from .whole_examples import ask_for_another
 # A student that doesn't stop may go on with another "####" on the same line, so that ends the number too.
 _FINAL_LINE = re.compile(r"####([^#\n]*)")
 
+_WORD_WITH_DIGITS = re.compile(r"(\S*\d\S*)")
 _ANNOTATION = re.compile(r"<<([^<>\n]*)>>")
 _DECIMAL_RESULT = re.compile(r"\s*[-+−]?\$?[0-9,]*(?:\.([0-9]*))?%?\s*")
 _OPERAND = re.compile(r"[0-9.,]+(?: ?%)?")
@@ -151,7 +152,10 @@ class MathTask:
         return question if isinstance(question, Unparsed) else NewExample(question, example.answer)
 
     def with_changed_words(self, question: str, change: Callable[[str], str]) -> str:
-        return change(question)
+        """What the answer is reckoned from stays: only the longest text between two numbers is changed."""
+        parts = _WORD_WITH_DIGITS.split(question)
+        longest = max(range(0, len(parts), 2), key=lambda place: len(parts[place]))
+        return "".join([*parts[:longest], change(parts[longest]), *parts[longest + 1 :]])
 
     def defect(self, new: NewExample) -> str | None:
         final = _final_answer(new.answer)
@@ -185,6 +189,10 @@ class MathTask:
         others = [final for seed in seeds if (final := _final_answer(seed.answer)) is not None]
         wrong = [other.text for other in others if other.number.value != right.number.value]
         return [f"#### {rng.choice(wrong)}" if wrong else f"#### {right.number.value + 1}"]
+
+
+def has_annotations(answer: str) -> bool:
+    return _ANNOTATION.search(answer) is not None
 
 
 def wrong_annotations(answer: str) -> list[str]:

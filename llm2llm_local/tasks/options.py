@@ -26,6 +26,9 @@ MARKS = ("(A)", "A)", "A.", "A:")
 
 _MARK = re.compile(r"[ \t]*(?:\(([A-Z])\)|([A-Z])(\)|[.:](?=\s|$)))")
 
+_FURTHER_LETTER = re.compile(r"[ \t]*(?:[,/&]|\b(?i:or|and)\b)[ \t]*\(?[A-Z]\b(?!')")
+"""Behind a mark: another option's letter, such as `or (B)`."""
+
 
 class OptionsError(ValueError):
     """A question's options can't be read.
@@ -99,9 +102,13 @@ def join_options(options: Options) -> str:
 
 
 def letter_in(line: str, letters: str) -> str | None:
-    """The letter of an option that a line gives as its answer: `C`, `(C)`, `C.`, `C) the option's text`."""
+    """The letter of an option that a line gives as its answer: `C`, `(C)`, `C.`, `C) the option's text`. None where it
+    gives several: `(A) or (B)`.
+    """
     text = line.strip(" \t*_`")
     mark = _mark_of(text)
+    if mark is not None and _FURTHER_LETTER.match(text, mark.end):
+        return None
     letter = text if mark is None else mark.letter
     return letter if len(letter) == 1 and letter in letters else None
 

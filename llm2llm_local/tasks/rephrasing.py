@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..records import FinishReason, Message, Reply, TeacherPrompt, Unparsed
 from .base import PromptBuilder, PromptStyle
-from .replies import heading
+from .replies import heading, is_announcement
 
 _LIST_MARKS = "-*•–"
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"))
@@ -47,6 +47,8 @@ def said_in_other_words(prompts: PromptBuilder, reply: Reply) -> str | Unparsed:
     for left, right in _QUOTES:
         if len(text) > 1 and text.startswith(left) and text.endswith(right):
             text = text[1:-1].strip()
+    if is_announcement(text):
+        return Unparsed("an announcement")
     return text or Unparsed("empty reply")
 
 

@@ -17,3 +17,8 @@ def complete_text(reply: Reply) -> str:
 def heading(name: str) -> re.Pattern[str]:
     """Matches `Name:` at the start of a line, also as chat models decorate it: `**Name:**`, `### Name:`."""
     return re.compile(rf"^[ \t*_#]*{re.escape(name)}[*_]*:[*_]*", re.MULTILINE | re.IGNORECASE)
+
+
+def is_announcement(text: str) -> bool:
+    """Whether nothing is said but that something follows, as chat models begin: "Sure! Here is another one:"."""
+    return text.rstrip("*_ ").endswith(":")
