@@ -270,3 +270,15 @@ def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(
         tmp_path, "SELECT count(*) FROM votes WHERE run_id = 2 AND example_id IS NOT NULL"
     )
     assert not any("Question: seed" in ballot.prompt.completion.rpartition("\n\n")[2] for ballot in teacher.ballots)
+
+
+def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(tmp_path: Path) -> None:
+    both = {"checks__verifier": "both", "loop__failure_signal": "kfold"}
+    with run_of(tmp_path, verified(**both), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    longer = verified(**both, loop__iterations=3)
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            assert take_over(store, longer) == rows(tmp_path, "SELECT count(*) FROM stages WHERE run_id = 1")[0][0]
+    assert rows(tmp_path, "SELECT sum(run_id = 1) - sum(run_id = 2) FROM votes") == [(0,)]

@@ -86,9 +86,9 @@ class _Copy:
                 self._predictions(iteration, 0)
             case "fold_predict":
                 self._predictions(iteration, attempt)
-                self._audit_votes("student", attempt)
+                self._audit_votes(iteration, "student", attempt)
             case "audit":
-                self._audit_votes("teacher", 0)
+                self._audit_votes(iteration, "teacher", 0)
             case "calibrate":
                 self._rows("audits", "true", [], {})
             case "grade":
@@ -173,9 +173,9 @@ class _Copy:
     def _predictions(self, iteration: int, fold: int) -> None:
         self._rows("predictions", "iteration = ? AND fold = ?", [iteration, fold], {"example_id": self._examples})
 
-    def _audit_votes(self, verifier: str, fold: int) -> None:
-        of_seeds = "example_id IS NOT NULL AND verifier = ? AND fold = ?"
-        self._rows("votes", of_seeds, [verifier, fold], {"example_id": self._examples})
+    def _audit_votes(self, iteration: int, verifier: str, fold: int) -> None:
+        of_seeds = "example_id IS NOT NULL AND iteration = ? AND verifier = ? AND fold = ?"
+        self._rows("votes", of_seeds, [iteration, verifier, fold], {"example_id": self._examples})
 
     def _checkpoints(self, iteration: int, fold: int) -> None:
         self._rows("checkpoints", "iteration = ? AND fold = ?", [iteration, fold], {})
