@@ -282,3 +282,24 @@ def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(
         with store.transaction():
             assert take_over(store, longer) == rows(tmp_path, "SELECT count(*) FROM stages WHERE run_id = 1")[0][0]
     assert rows(tmp_path, "SELECT sum(run_id = 1) - sum(run_id = 2) FROM votes") == [(0,)]
+
+
+def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -> None:
+    """Its candidates are verified; they were written without, so nobody writes them again."""
+    with run_of(tmp_path, configuration(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    written = rows(tmp_path, "SELECT question FROM candidates WHERE attempt = 0 ORDER BY id")
+    other = verified(loop__iterations=1)
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            take_over(store, other)
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, other, teacher, NOTHING_LEARNT, run_id=2) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT question FROM candidates WHERE run_id = 2 AND attempt = 0 ORDER BY id") == written
+    assert {request.rng_seed for request in teacher.requests}.isdisjoint(
+        row[0] for row in rows(tmp_path, "SELECT rng_seed FROM teacher_calls WHERE run_id = 1 AND attempt = 0")
+    )
+    accepted = "SELECT DISTINCT question LIKE '%(' || answer || ')%' FROM candidates WHERE run_id = 2 AND verdict ="
+    assert rows(tmp_path, f"{accepted} 'accept'") == [(1,)]
