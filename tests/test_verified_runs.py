@@ -303,3 +303,20 @@ def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -
     )
     accepted = "SELECT DISTINCT question LIKE '%(' || answer || ')%' FROM candidates WHERE run_id = 2 AND verdict ="
     assert rows(tmp_path, f"{accepted} 'accept'") == [(1,)]
+
+
+def test_a_fork_that_refuses_what_was_drawn_for_a_person_asks_nobody_about_it(tmp_path: Path) -> None:
+    config = {"loop__iterations": 1, "checks__audit_sample": 1.0}
+    with run_of(tmp_path, verified(**config), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    strict = verified(**config, checks__accept_probability=1.0)
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            take_over(store, strict)
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, strict, teacher, NOTHING_LEARNT, run_id=2) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT run_id, sum(is_audited) > 0 FROM candidates GROUP BY 1") == [(1, 1), (2, 0)]
+    later = rows(tmp_path, "SELECT count(*) FROM candidates WHERE run_id = 2 AND attempt > 0")[0][0]
+    assert len(teacher.requests) == later  # those of the first round are taken over
