@@ -284,6 +284,18 @@ def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(
     assert rows(tmp_path, "SELECT sum(run_id = 1) - sum(run_id = 2) FROM votes") == [(0,)]
 
 
+def test_a_few_refusals_an_iteration_come_to_an_end_too(tmp_path: Path) -> None:
+    """Eight failures with two tries each are too few to tell in one iteration."""
+    off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
+    learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
+    with (
+        run_of(tmp_path, verified(loop__iterations=9), off, learnt) as run,
+        pytest.raises(RunFailedError, match=r"none of \d+ candidates was accepted"),
+    ):
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'check'") == [(1,)]
+
+
 def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -> None:
     """Its candidates are verified; they were written without, so nobody writes them again."""
     with run_of(tmp_path, configuration(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
