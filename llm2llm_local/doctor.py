@@ -29,6 +29,7 @@ from .loop.inputs import Inputs, disk_plan, read_inputs
 from .loop.matching import matched
 from .loop.plans import device_plan
 from .loop.start import audit_in
+from .recipes import recipe_of
 from .records import Split
 from .report.duration import estimated
 from .report.plain import plain, shortened
@@ -111,6 +112,10 @@ def audit(config_path: Path, overrides: Sequence[str], watcher: Watcher, interru
     """
     try:
         inputs = read_inputs(config_path, overrides)
+        if recipe_of(inputs.config).subjects == "nothing":
+            recipe = inputs.config.loop.recipe
+            yield Finding("error", f'loop.recipe = "{recipe}" makes no new examples, so there is nothing to audit')
+            return
         if inputs.config.checks.verify == "off":
             yield Finding("error", f"{OFF}; there is nothing to audit without --set 'checks.verify=\"on\"'")
             return
@@ -291,6 +296,8 @@ def _store(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _verification(inputs: Inputs) -> Iterator[Finding]:
+    if recipe_of(inputs.config).subjects == "nothing":
+        return
     if inputs.config.checks.verify == "off":
         yield Finding("warning", OFF)
         return

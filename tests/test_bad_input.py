@@ -208,6 +208,16 @@ def test_the_least_confident_need_answers_that_are_scored(workspace: Workspace) 
     assert_refused(workspace, ending, "loop.failure_signal", "these are written", 'Take "train" or "kfold"')
 
 
+@pytest.mark.parametrize("override", ['checks.verify="on"', 'loop.failure_signal="kfold"'])
+def test_one_seed_leaves_none_to_learn_from_for_a_student_that_has_not_seen_it(
+    workspace: Workspace, override: str
+) -> None:
+    (workspace.folder / "train.jsonl").write_text(GOOD_LINE)
+    labels = 'task.labels=["person", "place", "number"]'
+    ending = workspace.llm2llm("run", "--set", labels, "--set", override, "--set", "student.max_length=8")
+    assert_refused(workspace, ending, "train.jsonl: has one row", "Give it more seeds")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -67,6 +67,15 @@ def test_each_verifier_has_its_line_and_the_one_that_decides_is_last(verified: P
     assert "accepts " in next(short_lines(found))
 
 
+def test_a_run_without_new_examples_is_not_said_to_take_the_teachers_word(tmp_path: Path) -> None:
+    config = json.dumps({**CONFIG_BY_HAND, "loop.recipe": "fine_tune", "loop.iterations": 0, "checks.verify": "off"})
+    with Store(tmp_path) as store, store.transaction():
+        add_run(store, config=config)
+    with open_reader(tmp_path) as connection:
+        found = verification_of(connection, 1)
+    assert list(verification_notes(found)) == [] and list(short_lines(found)) == [""]
+
+
 def test_the_newest_audit_of_the_same_models_and_seeds_is_found(verified: Path) -> None:
     seeds = [(row.question, row.answer) for row in SEEDS]
     with open_reader(verified) as connection:

@@ -270,3 +270,65 @@ def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(
         tmp_path, "SELECT count(*) FROM votes WHERE run_id = 2 AND example_id IS NOT NULL"
     )
     assert not any("Question: seed" in ballot.prompt.completion.rpartition("\n\n")[2] for ballot in teacher.ballots)
+
+
+def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(tmp_path: Path) -> None:
+    both = {"checks__verifier": "both", "loop__failure_signal": "kfold"}
+    with run_of(tmp_path, verified(**both), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    longer = verified(**both, loop__iterations=3)
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            assert take_over(store, longer) == rows(tmp_path, "SELECT count(*) FROM stages WHERE run_id = 1")[0][0]
+    assert rows(tmp_path, "SELECT sum(run_id = 1) - sum(run_id = 2) FROM votes") == [(0,)]
+
+
+def test_a_few_refusals_an_iteration_come_to_an_end_too(tmp_path: Path) -> None:
+    """Eight failures with two tries each are too few to tell in one iteration."""
+    off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
+    learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
+    with (
+        run_of(tmp_path, verified(loop__iterations=9), off, learnt) as run,
+        pytest.raises(RunFailedError, match=r"none of \d+ candidates was accepted"),
+    ):
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'check'") == [(1,)]
+
+
+def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -> None:
+    """Its candidates are verified; they were written without, so nobody writes them again."""
+    with run_of(tmp_path, configuration(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    written = rows(tmp_path, "SELECT question FROM candidates WHERE attempt = 0 ORDER BY id")
+    other = verified(loop__iterations=1)
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            take_over(store, other)
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, other, teacher, NOTHING_LEARNT, run_id=2) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT question FROM candidates WHERE run_id = 2 AND attempt = 0 ORDER BY id") == written
+    assert {request.rng_seed for request in teacher.requests}.isdisjoint(
+        row[0] for row in rows(tmp_path, "SELECT rng_seed FROM teacher_calls WHERE run_id = 1 AND attempt = 0")
+    )
+    accepted = "SELECT DISTINCT question LIKE '%(' || answer || ')%' FROM candidates WHERE run_id = 2 AND verdict ="
+    assert rows(tmp_path, f"{accepted} 'accept'") == [(1,)]
+
+
+def test_a_fork_that_refuses_what_was_drawn_for_a_person_asks_nobody_about_it(tmp_path: Path) -> None:
+    config = {"loop__iterations": 1, "checks__audit_sample": 1.0}
+    with run_of(tmp_path, verified(**config), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    strict = verified(**config, checks__accept_probability=1.0)
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            take_over(store, strict)
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, strict, teacher, NOTHING_LEARNT, run_id=2) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT run_id, sum(is_audited) > 0 FROM candidates GROUP BY 1") == [(1, 1), (2, 0)]
+    later = rows(tmp_path, "SELECT count(*) FROM candidates WHERE run_id = 2 AND attempt > 0")[0][0]
+    assert len(teacher.requests) == later  # those of the first round are taken over

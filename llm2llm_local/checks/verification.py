@@ -37,19 +37,20 @@ Bias = Mapping[str, float]
 """What a verifier tends to say whatever it is asked: the mean log-probability of each choice, in nats."""
 
 
-def choice_bias(votes: Sequence[Vote]) -> dict[str, float]:
+def choice_bias(votes: Sequence[Vote], planted: Sequence[Vote] = ()) -> dict[str, float]:
     """From votes on right answers: the mean log-probability of each choice, every intended choice counting alike.
 
     Subtracting it is batch calibration (Zhou et al. 2023, arXiv 2309.17249), balanced over the answers so that a
-    frequent answer isn't taken for a bias. Where one choice is intended every time, as of yes and no, its being
-    likelier than others is what should be: there is no telling a bias from it, and none is found.
+    frequent answer isn't taken for a bias. Where one choice is intended every time, in votes on `planted` answers too,
+    as of yes and no, its being likelier than others is what should be: there is no telling a bias from it, and none is
+    found.
     """
     by_intended: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
     for vote in votes:
         if vote.scores and vote.intended is not None:
             by_intended[vote.intended].append(vote.scores)
     means = [_mean_scores(rows) for rows in by_intended.values()]
-    if len(means) == 1:
+    if len(means) == 1 and all(vote.intended in by_intended for vote in planted):
         return dict.fromkeys(means[0], 0.0)
     return _mean_scores(means) if means else {}
 
@@ -71,13 +72,19 @@ def evidence_of(votes: Sequence[Vote], bias: Bias) -> float:
 
 
 def is_for(votes: Sequence[Vote], bias: Bias) -> bool:
-    """Whether one verifier, asked for its own answer, gives the intended one: of all choices the likeliest, or what it
-    wrote more often than not.
+    """Whether one verifier, asked for its own answer, gives the intended one: of all choices the likeliest, or, where
+    no choice means the same in all votes (what it wrote, or options in another order each time), more often than not.
     """
-    if not votes[0].scores:
-        return 2 * sum(vote.agrees is True for vote in votes) > len(votes)
-    means = _mean_scores([vote.scores for vote in votes])
-    return max(means, key=lambda choice: means[choice] - bias[choice]) == votes[0].intended
+    if votes[0].scores and len({vote.intended for vote in votes}) == 1:
+        means = _mean_scores([vote.scores for vote in votes])
+        return max(means, key=lambda choice: means[choice] - bias[choice]) == votes[0].intended
+    return 2 * sum(_speaks_for(vote, bias) for vote in votes) > len(votes)
+
+
+def _speaks_for(vote: Vote, bias: Bias) -> bool:
+    if not vote.scores:
+        return vote.agrees is True
+    return max(vote.scores, key=lambda choice: vote.scores[choice] - bias[choice]) == vote.intended
 
 
 def _log_odds(vote: Vote, bias: Bias) -> float:

@@ -103,7 +103,7 @@ def _percent(rate: Rate) -> str:
 def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
     """A row for each verifier alone where there are several, and the one by which candidates are judged."""
     votes = run.store.verification.audit_votes()
-    biases = {name: choice_bias(_of_right(votes, name)) for name in names}
+    biases = {name: choice_bias(_on_right(votes, name), _on_planted(votes, name)) for name in names}
     seeds = _audited_seeds(votes, biases)
     rows = []
     for title, some in [*((name, [name]) for name in names if len(names) > 1), (TOGETHER, list(names))]:
@@ -127,8 +127,12 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
     return rows
 
 
-def _of_right(votes: Votes, name: str) -> list[Vote]:
+def _on_right(votes: Votes, name: str) -> list[Vote]:
     return [vote for subject, by_verifier in votes.items() if not subject.is_planted for vote in by_verifier[name]]
+
+
+def _on_planted(votes: Votes, name: str) -> list[Vote]:
+    return [vote for subject, by_verifier in votes.items() if subject.is_planted for vote in by_verifier[name]]
 
 
 def _audited_seeds(votes: Votes, biases: Mapping[str, Bias]) -> list[AuditedSeed]:

@@ -23,7 +23,7 @@ from .units import work_through
 from .vote import Voted, ask_students_to_vote, ask_teacher_to_vote, verifiers
 
 _ENOUGH_TO_TELL = 30
-"""Candidates, all refused, after which an iteration's further ones are not waited for."""
+"""Candidates, all refused, after which further ones are not waited for."""
 
 _SHOWN = 5
 _SHOWN_CHARACTERS = 120
@@ -47,18 +47,22 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
 
 
 def require_some_accepted(run: Run, iteration: int) -> None:
-    """Raises RunFailedError when so many candidates of an iteration were refused, and none let in, that more of them
-    would only cost time: the next student would be the same again.
+    """Raises RunFailedError when so many candidates of an iteration, or of all until now, were refused, and none let
+    in, that more of them would only cost time: the next student would be the same again.
     """
-    refusals = run.store.verification.refusals(iteration)
+    found = run.store.verification
+    until_now = range(iteration + 1)
+    judged = range(iteration, iteration + 1) if found.n_let_in(until_now) else until_now
+    refusals = found.refusals(judged)
     n_refused = sum(refusal.n for refusal in refusals)
-    if n_refused < _ENOUGH_TO_TELL or run.store.verification.n_let_in(iteration):
+    if n_refused < _ENOUGH_TO_TELL or found.n_let_in(judged):
         return
     worst = refusals[0]
-    shown = run.store.verification.refused(iteration, worst, _SHOWN)
+    shown = found.refused(judged, worst, _SHOWN)
     lines = "".join(f"\n  {_line(one)}" for one in shown)
     raise RunFailedError(
-        f"iteration {iteration}: none of {n_refused} candidates was accepted, and more of them would only cost time; "
+        f"{'iteration' if len(judged) == 1 else 'iterations 0 to'} {iteration}: none of {n_refused} candidates was "
+        "accepted, and more of them would only cost time; "
         f"{worst.n} were refused by {worst.check_name} ({worst.reason}), such as:{lines}",
         f"Accept some in the review and resume, or start anew with a stronger teacher or other checks: llm2llm fork "
         f"{run.store.run_id} --set …",

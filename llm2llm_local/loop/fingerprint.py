@@ -147,7 +147,9 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
 STAGES = tuple(_READ_BY_STAGE)
 """All that an iteration may have, in their order: one that isn't here has no fingerprint, so it can't be worked."""
 
-ASIDE = frozenset({"audit", "fold_train", "fold_predict", "calibrate"})
+_FOLD_STAGES = frozenset({"fold_train", "fold_predict"})
+
+ASIDE = _FOLD_STAGES | {"audit", "calibrate"}
 """Stages that no training and no prediction of the iteration's own student depends on."""
 
 _ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
@@ -216,14 +218,15 @@ def digest(fields: Mapping[str, Any]) -> str:
 class Fingerprint:
     """The chain of stage fingerprints of a run; stages must be asked for in the order in which they run.
 
-    The stages that only find out what answers are worth are a chain of their own beside it, which joins at the next
-    `grade`: when they change, what was trained and predicted before stays as it is.
+    The stages that only find out what answers are worth are chains of their own beside it: folds, which join where
+    their answers to seeds are graded or their students vote, and the audit, which joins where candidates are decided
+    on. When one changes, what was done before that stays as it is.
     """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
         self._last = digest({name: value for name, value in fields.items() if name.startswith(_ALWAYS)})
-        self._aside = ""
+        self._folds = self._audit = ""
 
     def fields_of(self, iteration: int, stage: str, attempt: int) -> dict[str, Any]:
         """What this stage reads."""
@@ -233,10 +236,15 @@ class Fingerprint:
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
         """The fingerprint of the next stage."""
         fields = {**self.fields_of(iteration, stage, attempt), "before": self._last}
+        if stage in _FOLD_STAGES:
+            self._folds = digest({**fields, "folds": self._folds})
+            return self._folds
         if stage in ASIDE:
-            self._aside = digest({**fields, "aside": self._aside})
-            return self._aside
-        if stage == "grade":
-            fields["aside"] = self._aside
+            self._audit = digest({**fields, "folds": self._folds, "audit": self._audit})
+            return self._audit
+        if stage == "student_vote" or (stage == "grade" and self._fields["loop.failure_signal"] == "kfold"):
+            fields["folds"] = self._folds
+        elif stage == "check":
+            fields["audit"] = self._audit
         self._last = digest(fields)
         return self._last

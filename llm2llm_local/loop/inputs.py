@@ -118,6 +118,7 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
             'loop.failure_signal = "confidence": needs answers that are scored, and these are written',
             'Take "train" or "kfold", or, for classification, task.predict = "likelihood".',
         )
+    _check_folds(config, len(data.rows[Split.TRAIN]))
     labels = getattr(task, "labels", ())
     return Inputs(
         config_path=config_path,
@@ -184,6 +185,16 @@ def _check_thresholds(config: Config) -> None:
             f"checks.reject_probability = {checks.reject_probability:g}: is above checks.accept_probability = "
             f"{checks.accept_probability:g}",
             "What lies between them is in doubt; set both to the same value to have no doubts.",
+        )
+
+
+def _check_folds(config: Config, n_seeds: int) -> None:
+    votes = config.checks.verify == "on" and config.checks.verifier != "teacher"
+    if n_seeds < 2 and (votes or config.loop.failure_signal == "kfold"):
+        what = f'checks.verifier = "{config.checks.verifier}"' if votes else 'loop.failure_signal = "kfold"'
+        raise ConfigError(
+            f"{config.data.train}: has one row, and a student that hasn't seen it ({what}) has none left to learn from",
+            "Give it more seeds.",
         )
 
 

@@ -65,12 +65,15 @@ class PersonAudit:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """`is_on`: whether candidates are verified. `in_doubt`: candidates that verification or another check left so."""
+    """`is_on`: whether candidates are verified. `in_doubt`: candidates that verification or another check left so.
+    `has_candidates`: whether the run's recipe makes any.
+    """
 
     is_on: bool
     audits: tuple[AuditFigures, ...]
     in_doubt: int
     person: PersonAudit
+    has_candidates: bool = True
 
 
 def verification_of(connection: sqlite3.Connection, run_id: int) -> Verification:
@@ -80,7 +83,11 @@ def verification_of(connection: sqlite3.Connection, run_id: int) -> Verification
         "SELECT count(*) FROM candidates WHERE run_id = ? AND verdict = 'doubt'", [run_id]
     ).fetchone()[0]
     return Verification(
-        bool(verifiers_of(config)), audits_of(connection, run_id), in_doubt, person_audit(connection, run_id)
+        bool(verifiers_of(config)),
+        audits_of(connection, run_id),
+        in_doubt,
+        person_audit(connection, run_id),
+        config.get("loop.iterations") != 0,
     )
 
 
@@ -161,6 +168,8 @@ def _audited_with(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def verification_notes(verification: Verification) -> Iterator[str]:
     """For a terminal: what there is to say beside the audit's figures."""
+    if not verification.has_candidates:
+        return
     if not verification.is_on:
         yield OFF
     elif not verification.audits:
@@ -204,6 +213,9 @@ def rate_text(rate: Rate) -> str:
 
 def short_lines(verification: Verification) -> Iterator[str]:
     """The same in one line, in ever fewer words, for where there is little room; nothing before the audit."""
+    if not verification.has_candidates:
+        yield ""
+        return
     if not verification.is_on:
         yield from ('NOTHING IS VERIFIED: checks.verify = "off"', "NOTHING IS VERIFIED", "")
         return

@@ -86,9 +86,9 @@ class _Copy:
                 self._predictions(iteration, 0)
             case "fold_predict":
                 self._predictions(iteration, attempt)
-                self._audit_votes("student", attempt)
+                self._audit_votes(iteration, "student", attempt)
             case "audit":
-                self._audit_votes("teacher", 0)
+                self._audit_votes(iteration, "teacher", 0)
             case "calibrate":
                 self._rows("audits", "true", [], {})
             case "grade":
@@ -113,7 +113,8 @@ class _Copy:
         )
         # As before their checks: only a reply that could not be parsed has its reason already.
         self._store.execute(
-            "UPDATE candidates SET verdict = 'pending', reject_reason = iif(question IS NULL, reject_reason, NULL) "
+            "UPDATE candidates SET verdict = 'pending', is_audited = 0, "
+            "reject_reason = iif(question IS NULL, reject_reason, NULL) "
             "WHERE run_id = ? AND iteration = ? AND attempt = ?",
             [self._target, *parameters],
         )
@@ -125,9 +126,11 @@ class _Copy:
         self._rows("verdicts", f"{of_round} AND check_name != ?", [*parameters, REVIEW], self._of_candidate())
         self._accepted(f"{of_round} AND review_id IS NULL", parameters)
         for row in self._store.execute(
-            "SELECT id FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?", parameters
+            "SELECT id, is_audited FROM candidates WHERE run_id = ? AND iteration = ? AND attempt = ?", parameters
         ).fetchall():
             settle(self._store, self._candidates[row["id"]])
+            if row["is_audited"]:
+                self._store.of_run(self._target).verification.mark_audited(self._candidates[row["id"]])
 
     def _reviews_of(self, iteration: int) -> None:
         """The decisions that were carried out before this training, with what they changed."""
@@ -173,9 +176,9 @@ class _Copy:
     def _predictions(self, iteration: int, fold: int) -> None:
         self._rows("predictions", "iteration = ? AND fold = ?", [iteration, fold], {"example_id": self._examples})
 
-    def _audit_votes(self, verifier: str, fold: int) -> None:
-        of_seeds = "example_id IS NOT NULL AND verifier = ? AND fold = ?"
-        self._rows("votes", of_seeds, [verifier, fold], {"example_id": self._examples})
+    def _audit_votes(self, iteration: int, verifier: str, fold: int) -> None:
+        of_seeds = "example_id IS NOT NULL AND iteration = ? AND verifier = ? AND fold = ?"
+        self._rows("votes", of_seeds, [iteration, verifier, fold], {"example_id": self._examples})
 
     def _checkpoints(self, iteration: int, fold: int) -> None:
         self._rows("checkpoints", "iteration = ? AND fold = ?", [iteration, fold], {})

@@ -143,31 +143,33 @@ class VerificationStore:
             row["verifier"], row["n_seeds"], row["n_planted"], row["agreement"], **rates, calibration=calibration
         )
 
-    def n_let_in(self, iteration: int) -> int:
-        """Candidates of an iteration that are accepted, or will be by a person's decision."""
+    def n_let_in(self, iterations: range) -> int:
+        """Candidates of these iterations that are accepted, or will be by a person's decision."""
         row = self._store.execute(
-            "SELECT count(*) FROM candidates c WHERE run_id = ? AND iteration = ? AND (verdict = 'accept' OR EXISTS "
+            "SELECT count(*) FROM candidates c WHERE run_id = ? AND iteration BETWEEN ? AND ? "
+            "AND (verdict = 'accept' OR EXISTS "
             "(SELECT 1 FROM reviews r WHERE r.candidate_id = c.id AND r.decision = 'accept'))",
-            [self._run_id, iteration],
+            [self._run_id, iterations[0], iterations[-1]],
         ).fetchone()
         return int(row[0])
 
-    def refusals(self, iteration: int) -> list[Refusal]:
+    def refusals(self, iterations: range) -> list[Refusal]:
         """By check and reason, the most frequent first."""
         rows = self._store.execute(
-            "SELECT check_name, reason, count(*) AS n FROM verdicts WHERE run_id = ? AND iteration = ? "
+            "SELECT check_name, reason, count(*) AS n FROM verdicts WHERE run_id = ? AND iteration BETWEEN ? AND ? "
             "AND verdict != 'accept' GROUP BY check_name, reason ORDER BY n DESC, check_name, reason",
-            [self._run_id, iteration],
+            [self._run_id, iterations[0], iterations[-1]],
         )
         return [Refusal(row["check_name"], row["reason"], row["n"]) for row in rows]
 
-    def refused(self, iteration: int, refusal: Refusal, n: int) -> list[Refused]:
+    def refused(self, iterations: range, refusal: Refusal, n: int) -> list[Refused]:
         """The first `n` of them."""
         rows = self._store.execute(
             "SELECT coalesce(c.question, c.output_text) AS question, coalesce(c.answer, '') AS answer, v.detail "
-            "FROM verdicts v JOIN candidates c ON c.id = v.candidate_id WHERE v.run_id = ? AND v.iteration = ? "
+            "FROM verdicts v JOIN candidates c ON c.id = v.candidate_id "
+            "WHERE v.run_id = ? AND v.iteration BETWEEN ? AND ? "
             "AND v.check_name = ? AND v.reason = ? ORDER BY v.id LIMIT ?",
-            [self._run_id, iteration, refusal.check_name, refusal.reason, n],
+            [self._run_id, iterations[0], iterations[-1], refusal.check_name, refusal.reason, n],
         )
         return [Refused(row["question"], row["answer"], row["detail"]) for row in rows]
 
