@@ -24,6 +24,13 @@ ASKED = "◇"
 REFUSED = "!"
 """After a verdict: a person said otherwise, but that could not be carried out."""
 
+VERDICT_MARKS = (
+    (ASKED, "The checks accept it; drawn at random, for you to say whether that is right"),
+    (BY_PERSON, "A person decided so"),
+    (REFUSED, "A person decided otherwise, and it could not be carried out"),
+)
+"""All of them, as help tells them."""
+
 
 def verdict_style(app: App[object], verdict: str) -> Style:
     return ink(app, _SIGNS[verdict][1])
