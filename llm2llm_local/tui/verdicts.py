@@ -25,9 +25,9 @@ REFUSED = "!"
 """After a verdict: a person said otherwise, but that could not be carried out."""
 
 VERDICT_MARKS = (
-    (ASKED, "The checks accept it; drawn at random, for you to say whether that is right"),
+    (ASKED, "Accepted, and drawn at random for you to say if rightly"),
     (BY_PERSON, "A person decided so"),
-    (REFUSED, "A person decided otherwise, and it could not be carried out"),
+    (REFUSED, "A person decided otherwise, but it could not be carried out"),
 )
 """All of them, as help tells them."""
 

@@ -35,11 +35,12 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
+            if isinstance(self._of, HistoryScreen) and self._of.MARKS:  # first, where a small terminal shows them
+                yield Static(Text("Marks after a verdict", style="bold"))
+                yield Static(_table(self._of.MARKS))
+                yield Static()
             yield Static(Text(f"Keys of this screen: {self._of.title or ''}", style="bold"))
             yield Static(_keys(self._of.BINDINGS))
-            if isinstance(self._of, HistoryScreen) and self._of.MARKS:
-                yield Static(Text("\nMarks after a verdict", style="bold"))
-                yield Static(_table(self._of.MARKS))
             yield Static(Text("\nKeys of every screen", style="bold"))
             yield Static(_keys(self.app.BINDINGS))
             yield Static(Text("\nEverywhere", style="bold"))
