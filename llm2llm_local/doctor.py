@@ -87,7 +87,7 @@ def diagnose(config_path: Path, overrides: Sequence[str]) -> list[Finding]:
 def measure(config_path: Path, overrides: Sequence[str]) -> Iterator[Finding]:
     """What a run will take, from half a minute of the real models' work. For where nothing stands in a run's way."""
     try:
-        inputs = read_inputs(config_path, overrides)
+        inputs = matched(read_inputs(config_path, overrides))
         at_work = _at_work(inputs.workspace)
         if at_work:
             yield Finding("warning", f"nothing was measured: {at_work} is at work, and each would slow the other down")
@@ -351,13 +351,16 @@ def _estimated_seconds(inputs: Inputs) -> float | None:
 
 
 def _run_plan(inputs: Inputs) -> Plan:
-    loop, rows = inputs.config.loop, inputs.data.rows
+    loop, student, rows = inputs.config.loop, inputs.config.student, inputs.data.rows
+    epochs: float = student.epochs
+    if inputs.matched_steps is not None:
+        epochs = inputs.matched_steps / total_steps(len(rows[Split.TRAIN]), student.batch_size, 1)
     return Plan(
         seeds=len(rows[Split.TRAIN]),
         dev=len(rows[Split.DEV]),
         test=len(rows[Split.TEST]),
         iterations=loop.iterations,
-        epochs=inputs.config.student.epochs,
+        epochs=epochs,
         augmentations_per_failure=loop.augmentations_per_failure,
         augment_from=loop.augment_from,
         **extent_of(flatten(inputs.config), len(rows[Split.TRAIN])),

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from .counted import counted
 from .report.duration import duration, estimated
 from .report.rates import Plan, Position, Rates, iterations_ahead
-from .speed import Speed
+from .speed import Speed, TeacherSpeed
 
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """`failures`: the share of the questions asked that each student fails. `requests`: for each new example that is
-    wanted, after which it is accepted.
+    """`failures`: the share of the questions asked that each student fails, where that matters. `requests`: for each
+    new example that is wanted, after which it is accepted. `request_seconds`: 0 where words are changed instead.
     """
 
     failures: float
@@ -36,6 +36,7 @@ class Forecast:
 
 def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
     """Checks and grading take no time worth telling; loading does."""
+    ballot_seconds = None if speed.teacher is None else speed.teacher.ballot_seconds
     rates = Rates(
         train=speed.student.example_seconds,
         predict=speed.student.answer_seconds,
@@ -45,50 +46,80 @@ def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
         failures=assumption.failures,
         requests=assumption.requests,
         accepted=1.0,
-        audit=speed.teacher.ballot_seconds,
+        audit=ballot_seconds,
         calibrate=0.0,
-        vote=speed.teacher.ballot_seconds,
+        vote=ballot_seconds,
         student_vote=speed.student.answer_seconds,
     )
     iterations = [one.seconds or 0.0 for one in iterations_ahead(rates, plan, Position(0, plan.seeds))]
     n_loads = len(iterations) if speed.takes_turns else 1
-    loading = n_loads * (speed.teacher.loading + speed.student.loading)
+    loading = n_loads * ((0.0 if speed.teacher is None else speed.teacher.loading) + speed.student.loading)
     return Forecast(iterations[0], sum(iterations) + loading)
 
 
 def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
     """What was measured, and what follows."""
-    teacher, student = speed.teacher, speed.student
-    least = forecast(speed, plan, Assumption(0.0, 1, teacher.request_seconds))
-    half = forecast(speed, plan, Assumption(0.5, 1, teacher.request_seconds))
-    most = forecast(speed, plan, Assumption(1.0, attempts, teacher.longest_request_seconds))
-    ballots = "" if teacher.ballot_seconds is None else f", and {teacher.ballot_seconds:.2g} s for each ballot"
-    yield (
-        f"measured: the teacher wrote {teacher.tokens_per_second:.3g} tokens/s in a group of "
-        f"{counted(teacher.requests, 'request')}, {teacher.request_seconds:.2g} s for each{ballots}; the student "
-        f"trained on {student.tokens_per_second:.3g} tokens/s, {student.example_seconds:.2g} s for an example in an "
-        f"epoch, and gave {1 / student.answer_seconds:.3g} answers/s; they were loaded in {duration(teacher.loading)} "
-        f"and {duration(student.loading)}"
-    )
+    writing = None if speed.teacher is None else speed.teacher.writing
+    quick, long = (writing.request_seconds, writing.longest_request_seconds) if writing is not None else (0.0, 0.0)
+    none = forecast(speed, plan, Assumption(0.0, 1, quick))
+    half = forecast(speed, plan, Assumption(0.5, 1, quick))
+    most = forecast(speed, plan, Assumption(1.0, attempts, long))
+    requests = counted(attempts, "request" if writing is not None else "try", "" if writing is not None else "tries")
+    longest = ", and replies that weren't at their end here are as long as teacher.max_new_tokens lets them be"
+    yield _measured(speed)
     if plan.iterations == 0:
-        yield f"time: {estimated(least.whole_run)}"
+        yield f"time: {estimated(none.whole_run)}"
         return
-    yield (
-        f"first iteration: {estimated(least.first_iteration)} when the student fails no seed, "
-        f"{estimated(most.first_iteration)} when it fails every seed and each new example is accepted at request "
-        f"{attempts} only (teacher.attempts)"
-    )
-    yield (
-        f"whole run: {estimated(least.whole_run)} when no seed is failed, since it ends there; "
-        f"{estimated(half.whole_run)} when every student fails half and each new example is accepted at once; "
-        f"{estimated(most.whole_run)} when every student fails all, with {counted(attempts, 'request')} for each"
-        + (
-            ", and replies that weren't at their end here are as long as teacher.max_new_tokens lets them be"
-            if teacher.longest_request_seconds > teacher.request_seconds
-            else ""
+    if plan.failures_are_known:
+        yield (
+            f"first iteration: {estimated(none.first_iteration)} when each new example is accepted at once, "
+            f"{estimated(most.first_iteration)} when each takes {requests} (teacher.attempts)"
         )
-    )
+        yield (
+            f"whole run: {estimated(none.whole_run)} when each new example is accepted at once, "
+            f"{estimated(most.whole_run)} when each takes {requests}{longest if long > quick else ''}; how many "
+            "are wanted doesn't depend on what the student fails"
+        )
+    else:
+        yield (
+            f"first iteration: {estimated(none.first_iteration)} when the student fails no seed, "
+            f"{estimated(most.first_iteration)} when it fails every seed and each new example is accepted at request "
+            f"{attempts} only (teacher.attempts)"
+        )
+        yield (
+            f"whole run: {estimated(none.whole_run)} when no seed is failed, since it ends there; "
+            f"{estimated(half.whole_run)} when every student fails half and each new example is accepted at once; "
+            f"{estimated(most.whole_run)} when every student fails all, with {requests} for each"
+            f"{longest if long > quick else ''}"
+        )
     yield (
         "not in these times: checks, what else the machine has to do, and that questions of new examples may be longer "
         "than those of the seeds"
     )
+
+
+def _measured(speed: Speed) -> str:
+    teacher, student = speed.teacher, speed.student
+    of_student = (
+        f"the student trained on {student.tokens_per_second:.3g} tokens/s, {student.example_seconds:.2g} s for an "
+        f"example in an epoch, and gave {1 / student.answer_seconds:.3g} answers/s"
+    )
+    if teacher is None:
+        return f"measured: {of_student}; it was loaded in {duration(student.loading)}, and the teacher is never asked"
+    return (
+        f"measured: the teacher {_of_teacher(teacher)}; {of_student}; they were loaded in {duration(teacher.loading)} "
+        f"and {duration(student.loading)}"
+    )
+
+
+def _of_teacher(teacher: TeacherSpeed) -> str:
+    parts = []
+    if teacher.writing is not None:
+        writing = teacher.writing
+        parts.append(
+            f"wrote {writing.tokens_per_second:.3g} tokens/s in a group of {counted(writing.requests, 'request')}, "
+            f"{writing.request_seconds:.2g} s for each"
+        )
+    if teacher.ballot_seconds is not None:
+        parts.append(f"{'and' if parts else 'voted,'} {teacher.ballot_seconds:.2g} s for each ballot")
+    return ", ".join(parts)

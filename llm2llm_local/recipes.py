@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from .config import Config
+if TYPE_CHECKING:  # reports read recipes, too, and not the configuration's library
+    from .config import Config
 
 Subjects = Literal["failures", "random seeds", "all seeds", "nothing"]
 """Which training examples new ones are made for."""
@@ -60,8 +61,13 @@ _RECIPES: Mapping[str, Recipe] = {
 }
 
 
+def recipe_named(name: str) -> Recipe:
+    """`name`: one that `loop.recipe` takes."""
+    return _RECIPES[name]
+
+
 def recipe_of(config: Config) -> Recipe:
-    return _RECIPES[config.loop.recipe]
+    return recipe_named(config.loop.recipe)
 
 
 def in_force(config: Config) -> Config:
@@ -85,6 +91,10 @@ def in_force(config: Config) -> Config:
 
 def uses_teacher(config: Config) -> bool:
     """Whether a run of this configuration asks the teacher anything, new examples or votes."""
+    return teacher_writes(config) or (config.checks.verify == "on" and config.checks.verifier != "student")
+
+
+def teacher_writes(config: Config) -> bool:
+    """Whether new examples are the teacher's."""
     recipe = recipe_of(config)
-    writes = recipe.subjects != "nothing" and recipe.writer != "eda"
-    return writes or (config.checks.verify == "on" and config.checks.verifier != "student")
+    return recipe.subjects != "nothing" and recipe.writer != "eda"

@@ -2,7 +2,8 @@
 
 The real models work in their worker processes, loaded as a run loads them, at what a run asks of them: a whole group of
 requests, optimizer steps of the configured batch, a batch of predictions. A first, short call warms up and tells how
-much more there is time for. Where a call alone takes a minute, it is ended.
+much more there is time for. Where a call alone takes a minute, it is ended. What a run doesn't ask a model isn't
+measured, and a teacher that it never asks isn't loaded.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from .errors import RunFailedError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs
 from .loop.plans import DevicePlan, device_plan, student_settings
-from .loop.vote import audited, ballot_on, drawn_for, verifiers
-from .records import Ballot, Example, Failure, FinishReason, Origin, Reply, Split
+from .loop.vote import WRITTEN, audited, ballot_on, drawn_for, verifiers
+from .recipes import recipe_of, teacher_writes, uses_teacher
+from .records import Ballot, Example, Failure, FinishReason, Origin, Reply, Split, TeacherPrompt
 from .student.batching import total_steps
 from .student.protocol import PredictionBatch, Student, TrainingExample, TrainingSegment
 from .teacher.protocol import Sampling, ScoreRequest, Teacher, TeacherRequest
@@ -47,17 +49,25 @@ class TooSlowError(RunFailedError):
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherSpeed:
+class WritingSpeed:
     """`request_seconds`: wall time of a group's call for each of its requests. Replies that were cut off to save time
     are as long as they were; in `longest_request_seconds` each of them is as long as the configuration lets it be.
-    `ballot_seconds`: of a vote on a group of questions, for each; None where the teacher has no vote.
     """
 
-    loading: float
     requests: int
     request_seconds: float
     longest_request_seconds: float
     tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSpeed:
+    """`writing`: of new examples; None where the teacher writes none. `ballot_seconds`: of a vote on a group of
+    questions, for each; None where it has no vote.
+    """
+
+    loading: float
+    writing: WritingSpeed | None
     ballot_seconds: float | None = None
 
 
@@ -73,9 +83,11 @@ class StudentSpeed:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """`takes_turns`: only one model fits, and each iteration loads both anew."""
+    """`teacher`: None where it is never asked. `takes_turns`: both are asked, only one fits, and each iteration loads
+    both anew.
+    """
 
-    teacher: TeacherSpeed
+    teacher: TeacherSpeed | None
     student: StudentSpeed
     takes_turns: bool
 
@@ -114,53 +126,74 @@ def measure_speed(inputs: Inputs) -> Speed:
     with tempfile.TemporaryDirectory(prefix="llm2llm-speed-") as name:
         folder = Path(name)
         with _pool(inputs, plan, folder, limit) as pool:
-            teacher = measure_teacher(inputs, pool.teacher, limit, time.monotonic)
-            student = measure_student(inputs, pool.student, folder, limit, time.monotonic)
-    return Speed(teacher, student, takes_turns=not plan.memory.keeps_both)
+            return measure_models(inputs, pool.teacher, pool.student, plan, folder, limit, time.monotonic)
+
+
+def measure_models(
+    inputs: Inputs, teacher: Teacher, student: Student, plan: DevicePlan, folder: Path, limit: TimeLimit, clock: Clock
+) -> Speed:
+    """Of both models, as far as a run asks them anything."""
+    of_teacher = measure_teacher(inputs, teacher, limit, clock) if uses_teacher(inputs.config) else None
+    of_student = measure_student(inputs, student, folder, limit, clock)
+    return Speed(of_teacher, of_student, takes_turns=of_teacher is not None and not plan.memory.keeps_both)
 
 
 def measure_teacher(inputs: Inputs, teacher: Teacher, limit: TimeLimit, clock: Clock) -> TeacherSpeed:
-    """A group of requests for new examples, with short replies first; then as long as the time is enough for."""
-    config = inputs.config.teacher
+    """What it is asked of new examples and votes; at least one of them."""
+    ballots = _ballots(inputs)
     began = clock()
-    teacher.check_prompts(_requests(inputs, 1), _quiet)  # loads it
+    teacher.check_prompts(_requests(inputs, 1) or _as_requests(ballots, 1), _quiet)  # loads it
     loading = clock() - began
+    writing = None
+    if teacher_writes(inputs.config):
+        writing = _writing_speed(inputs, lambda tokens: _requests(inputs, tokens), teacher, limit)
+    return TeacherSpeed(loading, writing, _ballot_seconds(inputs, ballots, writing, teacher, limit))
+
+
+def _writing_speed(
+    inputs: Inputs, requests_of: Callable[[int], Sequence[TeacherRequest]], teacher: Teacher, limit: TimeLimit
+) -> WritingSpeed:
+    """A group of requests with short replies first; then as long as the time is enough for. `requests_of`: with so
+    many tokens to a reply at most.
+    """
+    longest = inputs.config.teacher.max_new_tokens
 
     def group(tokens: int) -> tuple[float, list[Reply]]:
         replies: list[Reply] = []
-        requests = _requests(inputs, tokens)
+        requests = requests_of(tokens)
         what = f"the teacher's answer to {len(requests)} requests, {tokens} tokens each at most,"
         return limit.timed(what, lambda: replies.extend(teacher.generate(requests, _quiet))), replies
 
-    first = min(_FIRST_TOKENS, config.max_new_tokens)
+    first = min(_FIRST_TOKENS, longest)
     seconds, replies = group(first)
     token_seconds = seconds / max(1, _written(replies))
-    most = min(config.max_new_tokens, int(first * (_TEACHER_SECONDS - seconds) / seconds))
+    most = min(longest, int(first * (_TEACHER_SECONDS - seconds) / seconds))
     if _cut(replies) and most > first:
         short, n_short = seconds, _written(replies)
         seconds, replies = group(most)
         if _written(replies) > n_short:  # the reading of the prompts, which both calls had, isn't in the difference
             token_seconds = max(0.0, seconds - short) / (_written(replies) - n_short)
-    missing = sum(config.max_new_tokens - reply.output_tokens for reply in _cut(replies))
-    return TeacherSpeed(
-        loading=loading,
+    missing = sum(longest - reply.output_tokens for reply in _cut(replies))
+    return WritingSpeed(
         requests=len(replies),
         request_seconds=seconds / len(replies),
         longest_request_seconds=(seconds + missing * token_seconds) / len(replies),
         tokens_per_second=_written(replies) / seconds,
-        ballot_seconds=_ballot_seconds(inputs, teacher, limit, seconds / len(replies)),
     )
 
 
-def _ballot_seconds(inputs: Inputs, teacher: Teacher, limit: TimeLimit, request_seconds: float) -> float | None:
-    """Scored ballots are timed. A written one is taken to be as long as another reply: it would take as long to know
-    better.
+def _ballot_seconds(
+    inputs: Inputs, ballots: Sequence[Ballot], writing: WritingSpeed | None, teacher: Teacher, limit: TimeLimit
+) -> float | None:
+    """Scored ballots are timed. A written one is taken to be as long as a new example, where the teacher writes those,
+    too: it would take as long to know better.
     """
-    ballots = _ballots(inputs)
     if not ballots:
         return None
     if not ballots[0].choices:
-        return request_seconds
+        if writing is None:
+            writing = _writing_speed(inputs, lambda tokens: _as_requests(ballots, tokens), teacher, limit)
+        return writing.request_seconds
     requests = [ScoreRequest(ballot.prompt, ballot.choices) for ballot in ballots]
     return limit.timed(f"a vote on {len(ballots)} questions", lambda: teacher.score(requests, _quiet)) / len(ballots)
 
@@ -238,24 +271,41 @@ def _seeds(inputs: Inputs) -> list[Example]:
 
 
 def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
-    """A unit of work of a run that fails its seeds, as far as there are so many to ask for."""
+    """A unit of work of a run that makes new examples for all its seeds, as far as there are so many to ask for; none
+    where the teacher writes none.
+    """
     config = inputs.config
+    if not teacher_writes(config):
+        return []
     seeds = _seeds(inputs)
     rng = random.Random(0)
     wanted = [seed for seed in seeds for _ in range(config.loop.augmentations_per_failure)]
     sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
-    requests = []
-    for number, seed in enumerate(rng.sample(wanted, min(config.teacher.group_size, len(wanted)))):
-        similar = [one for one in seeds if one.id != seed.id and inputs.task.is_same_kind(seed, one)]
-        prompt = inputs.task.teacher_prompt(
-            Failure(seed, seed.answer),
-            rng.sample(similar, min(config.teacher.demonstrations, len(similar))),
-            (),
-            inputs.prompt_style,
-            show_student_answer=config.teacher.show_student_answer,
-        )
-        requests.append(TeacherRequest(prompt, sampling, inputs.grammar, number, tokens))
-    return requests
+    chosen = rng.sample(wanted, min(config.teacher.group_size, len(wanted)))
+    return [
+        TeacherRequest(_prompt(inputs, seed, seeds, rng), sampling, inputs.grammar, number, tokens)
+        for number, seed in enumerate(chosen)
+    ]
+
+
+def _prompt(inputs: Inputs, seed: Example, seeds: Sequence[Example], rng: random.Random) -> TeacherPrompt:
+    """For a new example, as the run's recipe asks for one."""
+    config = inputs.config.teacher
+    if recipe_of(inputs.config).writer == "rephrasing teacher":
+        return inputs.task.rephrase_prompt(seed, (), inputs.prompt_style)
+    similar = [one for one in seeds if one.id != seed.id and inputs.task.is_same_kind(seed, one)]
+    return inputs.task.teacher_prompt(
+        Failure(seed, seed.answer),
+        rng.sample(similar, min(config.demonstrations, len(similar))),
+        (),
+        inputs.prompt_style,
+        show_student_answer=config.show_student_answer,
+    )
+
+
+def _as_requests(ballots: Sequence[Ballot], tokens: int) -> list[TeacherRequest]:
+    """To have them written."""
+    return [TeacherRequest(ballot.prompt, WRITTEN, None, number, tokens) for number, ballot in enumerate(ballots)]
 
 
 def _ballots(inputs: Inputs) -> list[Ballot]:

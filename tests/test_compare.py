@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 from compared_runs import add_answering_run
+from fake_runs import SEEDS as FAKE_SEEDS
+from fake_runs import configuration, run_of
 from fresh_interpreter import imported_by
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from knowing import KindStudent, KnowingTeacher, writes
 from plans import assert_indexed
 from scipy.stats import binomtest
 from workspaces import Workspace, add_run
 
+from llm2llm_local.config import flatten
+from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import Split
 from llm2llm_local.report.compare import Comparison, compare
 from llm2llm_local.report.results import RunCost, RunResult, run_cost
@@ -136,7 +142,25 @@ def test_what_a_run_took(tmp_path: Path) -> None:
         add_answering_run(store, ROWS, [{}, {}], [[("new 1", "a"), ("new 2", "b")], [("new 3", "a")]])
         add_answering_run(store, ROWS, [{}], [[("new 4", "a")]])
     with open_reader(tmp_path) as connection:
-        assert run_cost(connection, 1) == RunCost(60, 12, {"train": 120.0, "grade": 0.0})
+        assert run_cost(connection, 1) == RunCost(60, 12, 0, {"train": 120.0, "grade": 0.0})
+
+
+def test_votes_are_counted_as_they_were_asked_and_not_among_the_tokens(tmp_path: Path) -> None:
+    config = configuration(checks__verify="on", checks__votes=2, checks__accept_probability=0.6)
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, config, teacher, KindStudent(lambda example, segment: False)) as run:
+        with run.store.transaction():
+            run.store._store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
+        llm2llm(run)
+    with open_reader(tmp_path) as connection:
+        cost = run_cost(connection, 1)
+        (rows,) = connection.execute("SELECT count(*) FROM votes").fetchone()
+    assert rows > cost.teacher_votes == len(teacher.ballots) > 2 * len(FAKE_SEEDS)
+    n = len(teacher.requests)
+    assert (cost.new_example_input_tokens, cost.new_example_output_tokens) == (7 * n, 3 * n)
+    out = " ".join(Workspace(tmp_path).llm2llm("compare", "1").out.split())
+    assert "new-example tokens in" in out and "teacher votes" in out
+    assert "their tokens are not recorded and in no figure here, their time is that of audit and vote" in out
 
 
 def test_the_others_are_tested_against_the_first(tmp_path: Path) -> None:
@@ -246,7 +270,8 @@ def test_compare_prints_tables_without_codes_when_piped(workspace: Workspace) ->
     lines = [line.split() for line in ending.out.splitlines()]
     assert ["1", "0", "40.0%", "(16.8%–68.7%)", "–", "–", "–", "–", "100.0%", "(34.2%–100.0%)"] in lines
     assert ["2", "1", "90.0%", "(59.6%–98.2%)", "+50.0", "5", "0", "0.062", "100.0%", "(34.2%–100.0%)"] in lines
-    assert ["2", "2", "10", "6", "40", "8", "2", "min", "00", "s", "2", "min", "00", "s"] in lines
+    assert ["2", "2", "10", "6", "40", "8", "0", "2", "min", "00", "s", "2", "min", "00", "s"] in lines
+    assert "not recorded" not in ending.out  # nobody voted
     assert ["4", "…", "…", "–", "–", "–", "–", "…"] in lines
     assert ["1,", "3", "60.0%", "40.0%–80.0%", "28.3", "points", "100.0%", "100.0%–100.0%", "0.0", "points"] in lines
     assert "\x1b" not in ending.out
@@ -267,8 +292,9 @@ def test_compare_prints_json(workspace: Workspace) -> None:
         {"n": 10, "n_correct": 9, "share": 0.9, "low": 0.5958, "high": 0.9821}, abs=5e-5
     )
     assert second["cost"] == {
-        "teacher_input_tokens": 40,
-        "teacher_output_tokens": 8,
+        "new_example_input_tokens": 40,
+        "new_example_output_tokens": 8,
+        "teacher_votes": 0,
         "seconds": {"train": 120.0, "grade": 0.0},
     }
     assert first["result"]["paired"]["other_run_id"] == 2

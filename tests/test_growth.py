@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_runs import configuration
@@ -48,6 +49,29 @@ def test_a_training_set_of_seeds_grows_by_as_much_every_time_and_else_multiplies
     assert [most_examples(PLAN, iteration) for iteration in range(4)] == [60, 180, 300, 420]
     multiplying = dataclasses.replace(PLAN, augment_from="all")
     assert [most_examples(multiplying, iteration) for iteration in range(4)] == [60, 180, 540, 1620]
+
+
+@pytest.mark.parametrize("subjects", ["all seeds", "random seeds"])
+def test_new_examples_for_seeds_alone_never_multiply(subjects: Any) -> None:
+    plan = dataclasses.replace(PLAN, augment_from="all", subjects=subjects)
+    assert [most_examples(plan, iteration) for iteration in range(3)] == [60, 180, 300]
+
+
+@pytest.mark.parametrize(("recipe", "sizes"), [("eda", [12, 36]), ("auggpt", [12, 36]), ("fine_tune", [12])])
+def test_a_recipe_that_asks_for_no_failures_shows_what_it_comes_to(
+    tmp_path: Path, clock: Clock, recipe: str, sizes: list[int]
+) -> None:
+    watched(tmp_path, clock, configuration(loop__recipe=recipe))
+    assert [one.most_examples for one in growth(tmp_path)] == sizes
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE runs SET status = 'pending'")
+    assert [one.iteration for one in growth(tmp_path)] == list(range(len(sizes)))  # nothing is ahead
+
+
+def test_a_control_shows_the_steps_that_it_has(tmp_path: Path, clock: Clock) -> None:
+    config = configuration(loop__recipe="fine_tune_matched", loop__match_run=1)
+    watched(tmp_path, clock, config, matched_steps=11)
+    assert [one.steps for one in growth(tmp_path)] == [11]
 
 
 def test_a_finished_run_shows_what_its_iterations_came_to(tmp_path: Path, clock: Clock) -> None:

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 from fake_runs import SEEDS, configuration
+from knowing import writes
 from timed_runs import Clock, watched
 from workspaces import Workspace, add_run
 
-from llm2llm_local.config import flatten
+from llm2llm_local.config import Config, flatten
 from llm2llm_local.report.rates import (
     Plan,
     Position,
     Rates,
     estimate,
+    iterations_ahead,
     measured_rates,
     plan_of,
     rates_of,
@@ -167,6 +169,70 @@ def test_only_earlier_runs_count_for_a_run(tmp_path: Path, clock: Clock) -> None
         assert rates_of(connection, run_work(connection, early.run_id)) == Rates()
 
 
+# --- recipes --------------------------------------------------------------------------------------------------------
+
+FAILURES = ("failures",)
+OF_NEW = ("augment", "check", "vote", "student_vote", "requests", "accepted")
+
+
+def recipe(name: str, **changes: Any) -> Config:
+    match_run = {"loop__match_run": 1} if name == "fine_tune_matched" else {}
+    return configuration(loop__recipe=name, **match_run, **changes)
+
+
+@pytest.mark.parametrize("name", ["eda", "auggpt", "self_instruct", "one_shot", "augment_all", "continue"])
+def test_a_run_of_any_recipe_is_estimated_by_one_like_it(tmp_path: Path, clock: Clock, name: str) -> None:
+    """What the store says is asked for is what the loop asked for, and a new run is reckoned to take as long."""
+    config = recipe(name, loop__iterations=3)
+    watched(tmp_path, clock, config)
+    with open_reader(tmp_path) as connection:
+        work = run_work(connection, 1)
+        estimated = estimate(measured_rates(connection, flatten(config)), plan_of(work))
+        made = connection.execute("SELECT count(*) FROM teacher_calls GROUP BY iteration, attempt")
+        assert sorted(one.rows_total for one in work.stages if one.stage == "augment") == sorted(n for (n,) in made)
+    assert estimated == pytest.approx(clock.now, rel=0.1)
+
+
+def test_a_control_with_as_many_steps_takes_as_many_passes(tmp_path: Path, clock: Clock) -> None:
+    config = recipe("fine_tune_matched")
+    looks = watched(tmp_path, clock, config, matched_steps=12)  # 3 to an epoch
+    assert {stage.rows_total for look in looks for stage in look.told.stages if stage.stage == "train"} == {12}
+    with open_reader(tmp_path) as connection:
+        work = run_work(connection, 1)
+        rates = rates_within(work)
+        assert rates.train == pytest.approx(0.5)  # for an example in an epoch, as in any other run
+        assert plan_of(work).epochs == 4
+        assert estimate(rates, plan_of(work)) == pytest.approx(clock.now)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "missing"),
+    [
+        ("eda", "llm2llm", FAILURES + OF_NEW),
+        ("auggpt", "self_instruct", FAILURES + OF_NEW),
+        ("self_instruct", "llm2llm", FAILURES),
+        ("fine_tune", "llm2llm", FAILURES + OF_NEW),
+    ],
+)
+def test_other_recipes_have_other_failures_and_other_writers_other_speeds(
+    tmp_path: Path, clock: Clock, earlier: str, later: str, missing: tuple[str, ...]
+) -> None:
+    watched(tmp_path, clock, recipe(earlier))
+    with open_reader(tmp_path) as connection:
+        own, other = (measured_rates(connection, flatten(recipe(name))) for name in (earlier, later))
+    assert other == replace(own, **dict.fromkeys(missing))
+    assert other.train is not None and other.predict is not None
+
+
+def test_votes_on_examples_of_another_writer_are_taken_to_be_like_those_on_seeds(tmp_path: Path, clock: Clock) -> None:
+    watched(tmp_path, clock, configuration(checks__verify="on", checks__accept_probability=0.6), writes)
+    with open_reader(tmp_path) as connection:
+        rates = measured_rates(connection, flatten(recipe("eda", checks__verify="on", checks__accept_probability=0.6)))
+    assert rates.vote is None and rates.student_vote is None
+    assert rates.of_stage("vote") == rates.audit and rates.audit is not None
+    assert rates.of_stage("student_vote") == rates.predict and rates.predict is not None
+
+
 # --- arithmetic -----------------------------------------------------------------------------------------------------
 
 RATES = Rates(1.0, 10.0, 100.0, 1000.0, 10_000.0, failures=0.2, requests=1.5, accepted=0.5)
@@ -253,6 +319,19 @@ def test_an_estimate_with_folds_and_votes_by_hand() -> None:
 def test_a_share_that_is_taken_for_failures_needs_no_measuring() -> None:
     known = replace(PLAN, failures=0.2)
     assert estimate(replace(RATES, failures=None), known) == estimate(RATES, PLAN)
+
+
+def test_recipes_for_all_seeds_or_as_many_as_fail_by_hand() -> None:
+    # 10 seeds, 30 examples wanted: 45 requests and candidates, 15 accepted.
+    all_seeds = 1 * 2 * 10 + 10 * 15 + 100 * 15 + (1000 + 10_000) * 45 + 1 * 2 * 25 + 10 * 15 + 100 * 15
+    plan = replace(PLAN, subjects="all seeds")
+    assert estimate(replace(RATES, failures=None), plan) == pytest.approx(all_seeds)
+    assert estimate(replace(RATES, failures=0.0), plan) == pytest.approx(all_seeds)
+    assert estimate(RATES, replace(PLAN, subjects="random seeds")) == estimate(RATES, PLAN)
+    # However many fail, no more seeds can be drawn than there are.
+    grown = replace(PLAN, subjects="random seeds", augment_from="all", iterations=3)
+    sizes = [one.training_examples for one in iterations_ahead(replace(RATES, failures=1.0), grown, Position(0, 10))]
+    assert sizes == pytest.approx([10, 25, 40, 55])
 
 
 def test_what_is_not_needed_may_be_unknown() -> None:

@@ -315,6 +315,15 @@ def test_a_run_that_has_not_begun_has_no_stage(store: Store) -> None:
     assert (told.stages, told.current, told.seconds_left) == ((), None, None)
 
 
+def test_words_that_are_changed_without_a_teacher_are_no_tokens_of_it(tmp_path: Path, clock: Clock) -> None:
+    config = configuration(loop__recipe="eda")
+    watched(tmp_path, clock, config)
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE teacher_calls SET seconds = 0.01")
+    with open_reader(tmp_path) as connection:
+        assert run_progress(connection, 1, NOW).teacher_tokens_per_second is None
+
+
 def test_tokens_a_second_are_those_of_the_newest_work(tmp_path: Path, clock: Clock) -> None:
     config = configuration(loop__augmentations_per_failure=20)
     first, *_, last = watched(tmp_path, clock, config)

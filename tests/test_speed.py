@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,7 +22,10 @@ from llm2llm_local.datasets.reader import LoadedData
 from llm2llm_local.errors import Llm2LlmError
 from llm2llm_local.forecast import Assumption, forecast, forecast_lines
 from llm2llm_local.loop.inputs import Inputs
+from llm2llm_local.loop.plans import DevicePlan
+from llm2llm_local.loop.vote import WRITTEN
 from llm2llm_local.records import FinishReason, Reply, Split
+from llm2llm_local.report.duration import estimated
 from llm2llm_local.report.rates import Plan
 from llm2llm_local.speed import (
     Speed,
@@ -29,6 +33,8 @@ from llm2llm_local.speed import (
     TeacherSpeed,
     TimeLimit,
     TooSlowError,
+    WritingSpeed,
+    measure_models,
     measure_student,
     measure_teacher,
 )
@@ -43,10 +49,14 @@ from llm2llm_local.student.protocol import (
 )
 from llm2llm_local.tasks.families import make_task
 from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
+from llm2llm_local.workers.memory import MemoryPlan
 
 PLAN = Plan(seeds=60, dev=0, test=500, iterations=3, epochs=10, augmentations_per_failure=1)
 SPEED = Speed(
-    TeacherSpeed(loading=3.0, requests=32, request_seconds=0.5, longest_request_seconds=2.0, tokens_per_second=40.0),
+    TeacherSpeed(
+        loading=3.0,
+        writing=WritingSpeed(requests=32, request_seconds=0.5, longest_request_seconds=2.0, tokens_per_second=40.0),
+    ),
     StudentSpeed(loading=5.0, example_seconds=0.1, tokens_per_second=200.0, answer_seconds=0.02),
     takes_turns=False,
 )
@@ -137,6 +147,11 @@ def of_student(student: SlowStudent, folder: Path, **changes: Any) -> StudentSpe
     return measure_student(inputs_of(config_of(**changes)), student, folder, TimeLimit(student.clock), student.clock)
 
 
+def writing_of(teacher: TeacherSpeed) -> WritingSpeed:
+    assert teacher.writing is not None
+    return teacher.writing
+
+
 # --- votes ---
 
 
@@ -158,6 +173,7 @@ def test_a_vote_on_a_group_is_timed_where_the_teacher_has_one() -> None:
 
 
 def test_a_forecast_has_votes_and_folds() -> None:
+    assert SPEED.teacher is not None
     speed = dataclasses.replace(SPEED, teacher=dataclasses.replace(SPEED.teacher, ballot_seconds=0.1))
     assumption = Assumption(0.5, 1, 0.5)
     verified = dataclasses.replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
@@ -173,16 +189,17 @@ def test_a_forecast_has_votes_and_folds() -> None:
 
 def test_replies_that_end_by_themselves_are_measured_once() -> None:
     teacher = SlowTeacher(tokens=10)
-    speed = of_teacher(teacher)
+    of_model = of_teacher(teacher)
+    speed = writing_of(of_model)
     assert len(teacher.requests) == 4
-    assert speed.loading == 7.0
+    assert of_model.loading == 7.0
     assert speed.request_seconds == speed.longest_request_seconds == pytest.approx(3.0 / 4)
     assert speed.tokens_per_second == pytest.approx(40 / 3)
 
 
 def test_longer_replies_get_as_many_tokens_as_there_is_time_for() -> None:
     teacher = SlowTeacher(tokens=1000)
-    speed = of_teacher(teacher)
+    speed = writing_of(of_teacher(teacher))
     lengths = {request.max_tokens for request in teacher.requests}
     assert len(teacher.requests) == 8 and len(lengths) == 2
     longest = max(lengths)
@@ -251,6 +268,93 @@ def test_a_call_that_takes_a_minute_is_ended() -> None:
     assert clock.now == 61.0
     limit.look()  # while what was at work is ended
     assert limit.timed("a quick one", lambda: quiet()) < 1.0
+
+
+# --- recipes --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class NeverAsked(FakeTeacher):
+    """Fails the test that asks it anything, loading included."""
+
+    def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
+        raise AssertionError("a run of this recipe never asks its teacher")
+
+    generate = score = check_prompts  # type: ignore[assignment]
+
+
+def of_models(folder: Path, teacher: FakeTeacher, config: Config, *, keeps_both: bool = True) -> Speed:
+    clock = FakeClock()
+    if isinstance(teacher, SlowTeacher):
+        teacher.clock = clock
+    memory = MemoryPlan("cpu", 0, 0, 0, keeps_both, "for a test")
+    plan = cast(DevicePlan, SimpleNamespace(memory=memory))
+    student = SlowStudent(half_learnt, clock=clock)
+    return measure_models(inputs_of(config), teacher, student, plan, folder, TimeLimit(clock), clock)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loop__recipe": "fine_tune", "checks__verify": "on"},
+        {"loop__recipe": "fine_tune_matched", "loop__match_run": 1},
+        {"loop__recipe": "eda"},
+        {"loop__recipe": "eda", "checks__verify": "on", "checks__verifier": "student"},
+    ],
+)
+def test_a_teacher_that_is_never_asked_is_not_even_loaded(tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = config_of(**changes)
+    speed = of_models(tmp_path, NeverAsked(), config, keeps_both=False)
+    assert speed.teacher is None and not speed.takes_turns
+    plan = dataclasses.replace(PLAN, iterations=config.loop.iterations)
+    found = forecast(speed, plan, Assumption(0.0, 1, 0.0))
+    assert found.whole_run == pytest.approx(found.first_iteration + speed.student.loading)
+    (measured, *_) = forecast_lines(speed, plan, attempts=3)
+    assert measured.endswith("it was loaded in 4 s, and the teacher is never asked")
+
+
+def test_a_teacher_that_only_votes_is_asked_for_no_new_example(tmp_path: Path) -> None:
+    teacher = SlowVoter()
+    speed = of_models(tmp_path, teacher, config_of(loop__recipe="eda", checks__verify="on"), keeps_both=False)
+    assert speed.teacher == TeacherSpeed(7.0, None, (2.0 + 0.25 * 4) / 4) and speed.takes_turns
+    assert teacher.requests == []
+    plan = dataclasses.replace(PLAN, iterations=1, subjects="all seeds", verifiers=("teacher",), votes=3)
+    lines = list(forecast_lines(speed, plan, attempts=2))
+    assert "the teacher voted, 0.75 s for each ballot; the student" in lines[0]
+    # Two trainings, on 60 and on 120, and three ballots on each of 60 seeds and of 60 new examples, or of 120.
+    trainings = speed.student.example_seconds * 10 * 180 + speed.student.answer_seconds * 2 * 560
+    for line, tries in ((lines[2].partition(", ")[0], 1), (lines[2].partition(", ")[2], 2)):
+        assert estimated(trainings + 0.75 * 3 * 60 * (1 + tries) + 2 * 11.0) in line, lines
+    assert "accepted at once" in lines[2] and "each takes 2 tries" in lines[2]
+
+
+def test_written_votes_of_a_teacher_that_writes_nothing_else_are_timed() -> None:
+    teacher = SlowTeacher(tokens=10)
+    text = {"task__family": "text", "task__labels": []}
+    speed = of_teacher(teacher, loop__recipe="eda", checks__verify="on", **text)
+    assert speed == TeacherSpeed(7.0, None, (2.0 + 0.1 * 10) / 4)
+    assert len(teacher.requests) == 4 and {request.sampling for request in teacher.requests} == {WRITTEN}
+
+
+def test_a_rephrasing_teacher_is_asked_to_rephrase() -> None:
+    teacher = SlowTeacher(tokens=5)
+    of_teacher(teacher, loop__recipe="auggpt")
+    assert teacher.requests and all("several ways" in one.prompt.completion for one in teacher.requests)
+
+
+@pytest.mark.parametrize("known", [{"subjects": "all seeds"}, {"failures": 0.5}])
+def test_where_the_answers_have_no_say_nothing_is_told_of_failures(known: dict[str, Any]) -> None:
+    plan = dataclasses.replace(PLAN, iterations=1, **known)
+    lines = list(forecast_lines(SPEED, plan, attempts=3))
+    assert not [line for line in lines if "fails no seed" in line or "is failed" in line or "fails half" in line]
+    share = plan.failures or 1.0
+    found = [
+        forecast(SPEED, plan, Assumption(share, requests, seconds)).whole_run
+        for requests, seconds in ((1, 0.5), (3, 2.0))
+    ]
+    assert f"{estimated(found[0])} when each new example is accepted at once" in lines[2]
+    assert f"{estimated(found[1])} when each takes 3 requests" in lines[2]
+    assert found[0] > forecast(SPEED, PLAN, Assumption(0.0, 1, 0.5)).whole_run
 
 
 # --- what follows ---------------------------------------------------------------------------------------------------

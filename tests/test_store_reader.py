@@ -93,6 +93,15 @@ def test_the_readers_connection_itself_can_not_write(tmp_path: Path, sql: str) -
         connection.execute(sql)
 
 
+@pytest.mark.parametrize("table", ["json_each", "json_tree"])
+def test_a_query_can_take_json_apart(tmp_path: Path, table: str) -> None:
+    with Store(tmp_path) as store:
+        add_run(store, labels='["spam", "ham"]')
+    sql = f"SELECT label.atom FROM runs, {table}(runs.labels) AS label WHERE label.atom IS NOT NULL"
+    with open_reader(tmp_path) as connection:
+        assert run_query(connection, sql, 5.0).rows == [("spam",), ("ham",)]
+
+
 @pytest.mark.timeout(120, method="thread")  # SQLite alone can't be interrupted by a signal
 def test_a_query_can_search_the_candidates(tmp_path: Path) -> None:
     with Store(tmp_path) as store:

@@ -94,6 +94,19 @@ async def test_a_candidate_is_shown_with_all_that_led_to_it(workspace: Workspace
         assert pilot.app.focused is table(pilot).query_one(DataTable)
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_help_says_what_the_marks_after_a_verdict_mean(workspace: Workspace, size: tuple[int, int]) -> None:
+    with Store(workspace.folder) as store, store.transaction():
+        store.of_run(1).verification.mark_audited(ACCEPTED)
+    async with opened(workspace.folder, "review", size=size) as pilot:
+        assert "✓ accept ◇" in row(pilot, ACCEPTED)
+        await press(pilot, "question_mark")
+        for mark, meaning in (("◇", "drawn at random"), ("◆", "A person decided so"), ("!", "could not be carried")):
+            assert any(mark in line and meaning in line for line in shown(pilot).splitlines()), shown(pilot)
+        await press(pilot, "escape", "2", "question_mark")
+        assert "Marks after" not in shown(pilot)
+
+
 async def test_accepting_writes_a_row_and_goes_on(workspace: Workspace) -> None:
     async with opened(workspace.folder, "review") as pilot:
         await press(pilot, "a")

@@ -17,10 +17,12 @@ from textual.widgets import DataTable, Input, TextArea
 from workspaces import add_graded_run
 
 from llm2llm_local.errors import StoreError, UserInputError
+from llm2llm_local.records import Rate, Vote
 from llm2llm_local.report.query import tsv_text
 from llm2llm_local.report.questions import QUESTIONS, Question
 from llm2llm_local.report.relations import Column, relations
 from llm2llm_local.store.reader import QueryResult, open_reader, run_query
+from llm2llm_local.store.verification import AuditRow, Subject
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.query_files import own_queries, query_file, write_private
 from llm2llm_local.tui.screens.sql import SqlScreen
@@ -77,6 +79,54 @@ def test_relations_are_what_the_store_has(workspace: Path) -> None:
 def test_questions_are_sound(workspace: Path, question: Question) -> None:
     with open_reader(workspace) as connection:
         assert run_query(connection, question.sql, 10.0).columns
+
+
+def _answers(workspace: Path, name: str) -> list[tuple[object, ...]]:
+    (question,) = (one for one in QUESTIONS if one.name == name)
+    with open_reader(workspace) as connection:
+        return [tuple(row) for row in run_query(connection, question.sql, 10.0).rows]
+
+
+def test_the_audit_is_asked_for_by_verifier_with_intervals(workspace: Path) -> None:
+    rates = {"true_accepts": Rate(0.75, 0.6, 0.9), "false_accepts": Rate(0.25, 0.1, 0.4), "preference": Rate(1, 0.9, 1)}
+    with Store(workspace) as store, store.transaction():
+        verification = store.of_run(1).verification
+        verification.add_audit(AuditRow("teacher", 3, 6, 2 / 3, **rates, calibration={}))
+        verification.add_audit(AuditRow("together", 3, 6, None, **rates, calibration={}))
+    told = ("75% (60 to 90)", "25% (10 to 40)", "100% (90 to 100)")
+    assert _answers(workspace, "How far can the verifiers be trusted?") == [
+        (1, "teacher", 3, 6, 66.7, *told),
+        (1, "together", 3, 6, None, *told),
+    ]
+
+
+def test_the_votes_on_a_candidate_are_asked_for(workspace: Path) -> None:
+    with Store(workspace) as store, store.transaction():
+        verification = store.of_run(1).verification
+        vote = Vote('say "a"', {'say "a"': -0.105, "b": -2.3}, "b", None, "")
+        seed = store.execute("SELECT min(id) FROM examples").fetchone()[0]
+        verification.add_vote(0, Subject("a", example_id=seed), "teacher", vote)
+        verification.add_vote(0, Subject("b", candidate_id=1), "teacher", vote)
+        for number in (0, 1):
+            verification.add_vote(0, Subject("b", candidate_id=2), "teacher", vote, number)
+        verification.add_vote(0, Subject("b", candidate_id=2), "student", Vote("7", {}, None, False, "7"), fold=4)
+    assert _answers(workspace, "How was a candidate voted on?") == [
+        (2, "reject", "b", "teacher", 1, 0, 'say "a"', None, -2.3),
+        (2, "reject", "b", "teacher", 2, 0, 'say "a"', None, -2.3),
+        (2, "reject", "b", "student", 1, 4, "7", 0, None),
+    ]
+
+
+def test_tokens_of_folds_are_told_beside_their_own_stages(workspace: Path) -> None:
+    with Store(workspace) as store:
+        run = store.of_run(1)
+        for stage in ("train", "fold_train", "audit"):
+            run.close_stage(run.open_stage(0, stage, 0, "", {}, units=1))
+        with run.transaction():
+            run.add_checkpoint(0, 3, 3, run.folder / "a", "0" * 64, 80, 1.0)
+            run.add_checkpoint(0, 3, 3, run.folder / "b", "0" * 64, 500, 1.0, fold=1)
+    tokens = {row[1]: row[3] for row in _answers(workspace, "Where did time and tokens go?")}
+    assert (tokens["train"], tokens["fold_train"], tokens["audit"]) == (80, 500, None)
 
 
 def test_questions_are_those_of_the_readme() -> None:

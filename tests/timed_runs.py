@@ -15,6 +15,7 @@ from fakes import FakeStudent, FakeTeacher
 from knowing import KindStudent, KnowingTeacher
 
 from llm2llm_local.config import Config, flatten
+from llm2llm_local.loop.fingerprint import MATCHED_STEPS
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import Reply, Status
 from llm2llm_local.report.progress import RunProgress, run_progress
@@ -116,7 +117,11 @@ class LookingWatcher(RecordingWatcher):
 
 
 def watched(
-    workspace: Path, clock: Clock, config: Config, write: Callable[[TeacherRequest], str] | None = None
+    workspace: Path,
+    clock: Clock,
+    config: Config,
+    write: Callable[[TeacherRequest], str] | None = None,
+    matched_steps: int | None = None,
 ) -> list[Look]:
     """All that was told during a new run; it is done afterwards."""
     verifies = config.checks.verify == "on"
@@ -129,11 +134,11 @@ def watched(
     with run_of(workspace, config, teacher, student) as run:
         with run.store.transaction():
             run.store._store.execute(
-                "UPDATE runs SET status = 'running', config = ? WHERE run_id = ?",
-                [json.dumps(flatten(config)), run.store.run_id],
+                "UPDATE runs SET status = 'running', config = ?, fingerprint_fields = ? WHERE run_id = ?",
+                [json.dumps(flatten(config)), json.dumps({MATCHED_STEPS: matched_steps}), run.store.run_id],
             )
         watcher = LookingWatcher(workspace=workspace, run_id=run.store.run_id, clock=clock)
-        llm2llm(replace(run, watcher=watcher))
+        llm2llm(replace(run, watcher=watcher, matched_steps=matched_steps))
         with run.store.transaction():
             run.store.set_status(Status.DONE)
     return watcher.looks

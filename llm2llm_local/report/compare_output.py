@@ -22,6 +22,10 @@ from .statistics import p_text
 _NONE = "–"
 _NOT_YET = "…"
 _CELLS_OF_VALUE = 24
+_VOTES_NOTE = (
+    "teacher votes: on seeds in the audit and on candidates; their tokens are not recorded and in no figure "
+    "here, their time is that of audit and vote"
+)
 
 
 def print_comparison(comparison: Comparison, costs: Mapping[int, RunCost], console: Console) -> None:
@@ -33,6 +37,8 @@ def print_comparison(comparison: Comparison, costs: Mapping[int, RunCost], conso
         console.print(table, crop=False)
     for note in _notes(comparison):
         console.print(Text(note), crop=False)
+    if any(costs[run.run_id].teacher_votes for run in comparison.runs):
+        console.print(Text(_VOTES_NOTE), crop=False)
 
 
 def comparison_document(comparison: Comparison, costs: Mapping[int, RunCost]) -> dict[str, Any]:
@@ -95,8 +101,9 @@ def _costs(comparison: Comparison, costs: Mapping[int, RunCost]) -> list[list[st
         ["added", *_of_results(runs, lambda one: f"{one.examples_added:,}")],
         ["steps", *_of_results(runs, lambda one: _count(one.steps))],
         ["of the last training", *_of_results(runs, lambda one: _count(one.final_steps))],
-        ["teacher tokens in", *(f"{cost.teacher_input_tokens:,}" for cost in of_runs)],
-        ["out", *(f"{cost.teacher_output_tokens:,}" for cost in of_runs)],
+        ["new-example tokens in", *(f"{cost.new_example_input_tokens:,}" for cost in of_runs)],
+        ["out", *(f"{cost.new_example_output_tokens:,}" for cost in of_runs)],
+        ["teacher votes", *(f"{cost.teacher_votes:,}" for cost in of_runs)],
         ["time", *(duration(sum(cost.seconds.values())) for cost in of_runs)],
         *([stage, *(duration(cost.seconds.get(stage, 0.0)) for cost in of_runs)] for stage in stages),
     ]

@@ -59,9 +59,10 @@ def growth_of(connection: sqlite3.Connection, run_id: int) -> tuple[IterationGro
 
 def most_examples(plan: Plan, iteration: int) -> int:
     """In the training set of an iteration: as many new ones as there are failures at most, times the new examples
-    wanted for each. Seeds alone give as many every time; where new examples are augmented in turn they multiply.
+    wanted for each. Seeds alone give as many every time; where new examples that fail are augmented in turn they
+    multiply.
     """
-    if plan.augment_from == "all":
+    if plan.augment_from == "all" and plan.subjects == "failures":
         return int(plan.seeds * (1 + plan.augmentations_per_failure) ** iteration)
     return plan.seeds * (1 + plan.augmentations_per_failure * iteration)
 
@@ -73,6 +74,6 @@ def _growth(
         examples = None
     if seconds is not None and not math.isfinite(seconds):
         seconds = None
-    steps = None if examples is None else math.ceil(round(examples) / work.config["student.batch_size"]) * plan.epochs
     whole = None if examples is None else round(examples)
+    steps = None if whole is None else work.steps(whole)
     return IterationGrowth(iteration, is_ahead, whole, most_examples(plan, iteration), steps, seconds)

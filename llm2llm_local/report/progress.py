@@ -25,7 +25,7 @@ class RunProgress:
     its complete units, in its own rows; before there are any, what the time left is reckoned with.
     `stage_seconds_left`, `seconds_left` (of the whole run): wall time, None when something that they need was never
     measured. Tokens a second: written by the teacher in its newest replies, trained on by the student up to its newest
-    checkpoint; None until there are any.
+    checkpoint; None until there are any, and where nobody writes.
     """
 
     run_id: int
@@ -152,7 +152,7 @@ def _teacher_tokens_per_second(connection: sqlite3.Connection, run_id: int) -> f
         "ORDER BY id DESC LIMIT ?) c CROSS JOIN teacher_calls t ON t.id = c.teacher_call_id",
         [run_id, _NEWEST_CALLS],
     ).fetchone()
-    return tokens / seconds if seconds else None
+    return tokens / seconds if tokens and seconds else None  # words that were changed have no tokens
 
 
 def _student_tokens_per_second(connection: sqlite3.Connection, run_id: int) -> float | None:

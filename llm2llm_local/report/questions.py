@@ -39,6 +39,24 @@ ORDER BY p.run_id, p.iteration, e.id""",
 FROM teacher_yield""",
     ),
     Question(
+        "How far can the verifiers be trusted?",
+        """SELECT run_id, verifier, n_seeds, n_planted, round(100 * agreement, 1) AS percent_right_itself,
+       printf('%.0f%% (%.0f to %.0f)', 100 * true_accepts, 100 * true_accepts_low, 100 * true_accepts_high)
+         AS right_ones_accepted,
+       printf('%.0f%% (%.0f to %.0f)', 100 * false_accepts, 100 * false_accepts_low, 100 * false_accepts_high)
+         AS planted_ones_accepted,
+       printf('%.0f%% (%.0f to %.0f)', 100 * preference, 100 * preference_low, 100 * preference_high)
+         AS right_one_preferred
+FROM audits ORDER BY run_id, id""",
+    ),
+    Question(
+        "How was a candidate voted on?",
+        """SELECT v.candidate_id, c.verdict, v.answer, v.verifier, v.vote + 1 AS ballot, v.fold, v.said, v.agrees,
+       (SELECT round(s.value, 2) FROM json_each(v.scores) s WHERE s.key = v.intended) AS log_probability
+FROM votes v JOIN candidates c ON c.id = v.candidate_id
+WHERE v.candidate_id = (SELECT max(candidate_id) FROM votes) ORDER BY v.verifier DESC, v.vote""",
+    ),
+    Question(
         "Which mistakes was the student surest of?",
         """SELECT run_id, iteration, example_id, round(confidence, 3) AS confidence,
        answer, predicted_answer, question
@@ -47,9 +65,12 @@ FROM failures ORDER BY confidence DESC LIMIT 20""",
     Question(
         "Where did time and tokens go?",
         """SELECT run_id, stage, round(sum(seconds), 1) AS seconds, CASE stage
-  WHEN 'train' THEN (SELECT sum(tokens) FROM checkpoints c WHERE c.run_id = s.run_id)
+  WHEN 'train' THEN (SELECT sum(tokens) FROM checkpoints c WHERE c.run_id = s.run_id AND fold = 0)
+  WHEN 'fold_train' THEN (SELECT sum(tokens) FROM checkpoints c WHERE c.run_id = s.run_id AND fold > 0)
   WHEN 'predict' THEN
-    (SELECT sum(input_tokens + output_tokens) FROM predictions p WHERE p.run_id = s.run_id)
+    (SELECT sum(input_tokens + output_tokens) FROM predictions p WHERE p.run_id = s.run_id AND fold = 0)
+  WHEN 'fold_predict' THEN
+    (SELECT sum(input_tokens + output_tokens) FROM predictions p WHERE p.run_id = s.run_id AND fold > 0)
   WHEN 'augment' THEN
     (SELECT sum(input_tokens + output_tokens) FROM teacher_calls t WHERE t.run_id = s.run_id)
 END AS tokens

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
+from ..recipes import Subjects
 from ..records import Split
-from .stages import STAGES, folds_of, takes_least_confident, tells_failures_by_folds, verifiers_of
+from .stages import STAGES, folds_of, recipe_in, takes_least_confident, tells_failures_by_folds, verifiers_of
 from .work import RunWork, StageProgress, run_work
 
 _STUDENT = (
@@ -54,22 +55,29 @@ _LEARNING = (
     "student.learning_rate",
     "student.lora_alpha",
     "data.sample",
+    "loop.recipe",
     "loop.augment_from",
     "loop.fine_tune",
     "loop.failure_signal",
     "loop.folds",
     "loop.least_confident",
 )
-"""And for its share of failures: how long, how fast and on how much a student learns, and what is taken for a failure,
+"""And for its share of failures: how long, how fast and on what a student learns, and what is taken for a failure,
 changes that many times over.
 """
 
 _CHECKING = ("checks.verify", "checks.verifier", "checks.accept_probability", "checks.reject_probability")
 """And for the share of requests that are accepted."""
 
-_BY_STUDENT = ("train", "predict", "grade", "student_vote")
+_BY_STUDENT = ("train", "predict", "grade")
+_BY_TEACHER = ("audit", "calibrate")
 _BY_LEARNING = ("failures",)
-_BY_CHECKING = ("requests", "accepted")
+_OF_NEW_BY_STUDENT = ("student_vote",)
+_OF_NEW_BY_TEACHER = ("augment", "check", "vote")
+_OF_NEW_BY_CHECKING = ("requests", "accepted")
+"""What is measured on new examples (`_OF_NEW_…`) depends on who makes them, too: words are changed in no time, and how
+many are let through to a vote, or in, is another share for each kind.
+"""
 
 _MEASURED_WITH = {"fold_train": "train", "fold_predict": "predict"}
 """Stages that do the same work as another."""
@@ -86,7 +94,8 @@ class Rates:
     """What was measured; None: nothing was.
 
     `train`: seconds for an example in an epoch; `predict`, `grade`: for an example; `augment`: for a request; `check`:
-    for a candidate. `failures`: share of the questions asked that were failed. `requests`, `accepted`: for each example
+    for a candidate. `failures`: share of the questions asked that were taken for failures, and new examples made for
+    (seeds that a recipe takes whether they fail or not count as such). `requests`, `accepted`: for each example
     that was wanted (failures × loop.augmentations_per_failure). `audit`: for a ballot on a seed; `calibrate`: for a
     seed; `vote`: for each ballot that all candidates of a round would have, whether or not the other checks let them
     through to it; `student_vote`: for a candidate, likewise.
@@ -120,6 +129,7 @@ class Rates:
 class Plan:
     """A run to be estimated: its rows, and the fields of its configuration that say how often they are worked on.
 
+    `epochs`: not whole where a training has as many steps as another. `subjects`: which examples new ones are made for.
     `votes`: the teacher's ballots on each answer. `folds`: into which the seeds are divided for students that haven't
     seen them, which tell failures in every iteration (`folds_tell_failures`), vote, or both. `failures`: the share of
     the questions asked that is taken for failures, where that doesn't depend on the answers.
@@ -129,14 +139,27 @@ class Plan:
     dev: int
     test: int
     iterations: int
-    epochs: int
+    epochs: float
     augmentations_per_failure: int
     augment_from: str = "seeds"
+    subjects: Subjects = "failures"
     verifiers: tuple[str, ...] = ()
     votes: int = 0
     folds: int = 0
     folds_tell_failures: bool = False
     failures: float | None = None
+
+    @property
+    def failures_are_known(self) -> bool:
+        """Whether the answers have no say in how many new examples there will be."""
+        return self.failures is not None or self.subjects == "all seeds"
+
+    def taken_for_failures(self, share: float | None, asked: float) -> float | None:
+        """Examples that new ones are made for, of those `asked`, where students fail this share of them."""
+        if self.subjects == "all seeds":
+            return self.seeds
+        failing = _times(share if self.failures is None else self.failures, asked)
+        return failing if failing is None or self.subjects == "failures" else min(failing, self.seeds)
 
     def folds_in(self, iteration: int) -> int:
         """Students of an iteration that leave a part of the seeds out."""
@@ -196,7 +219,7 @@ def iterations_ahead(rates: Rates, plan: Plan, position: Position) -> Iterator[I
         asked = training_examples if plan.augment_from == "all" else plan.seeds
         failures: float | None = position.failures
         if failures is None:
-            failures = _times(rates.failures if plan.failures is None else plan.failures, asked)
+            failures = plan.taken_for_failures(rates.failures, asked)
         is_last = position.iteration == plan.iterations or failures == 0  # the run ends early then
         work = list(_of_student(rates, plan, position, training_examples, asked))
         accepted: float | None = 0.0
@@ -305,7 +328,7 @@ def rates_within(work: RunWork) -> Rates:
 def pieces_of(work: RunWork, stage: StageProgress) -> float:
     """How much work a whole stage is, in what its rate counts."""
     if stage.stage in ("train", "fold_train"):
-        return float(work.trained_on(stage) * work.config["student.epochs"])
+        return work.trained_on(stage) * work.epochs(work.trained_on(stage))
     if stage.stage == "vote":
         return float(work.requests(stage.iteration, stage.attempt) * work.config["checks.votes"])
     return float(stage.rows_total)
@@ -324,22 +347,25 @@ def _of_earlier_runs(
         "AND (student_model_id = ?2 OR teacher_model_id = ?3) ORDER BY run_id DESC LIMIT ?4",
         [before_run_id, student, teacher, _MOST_EARLIER_RUNS],
     )
-    by_others = (*_BY_STUDENT, *_BY_LEARNING, *_BY_CHECKING)
-    by_teacher = [one.name for one in fields(Rates) if one.name not in by_others]
     for run_id, text, of_student, of_teacher in rows:
         missing = [one.name for one in fields(Rates) if getattr(rates, one.name) is None]
         if not missing:
             break
         other = json.loads(text)
+        makes_alike = recipe_in(config).writer == recipe_in(other).writer
         usable: list[str] = []
         if of_student == student and _same(config, other, _STUDENT):
             usable += _BY_STUDENT
             if _same(config, other, _LEARNING):
                 usable += _BY_LEARNING
+            if makes_alike:
+                usable += _OF_NEW_BY_STUDENT
         if of_teacher == teacher and _same(config, other, _TEACHER):
-            usable += by_teacher
-            if _same(config, other, _CHECKING):
-                usable += _BY_CHECKING
+            usable += _BY_TEACHER
+            if makes_alike:
+                usable += _OF_NEW_BY_TEACHER
+                if _same(config, other, _CHECKING):
+                    usable += _OF_NEW_BY_CHECKING
         if set(usable) & set(missing):
             rates = rates.completed_by(rates_within(run_work(connection, run_id)), usable)
     return rates
@@ -365,7 +391,7 @@ def plan_of(work: RunWork) -> Plan:
         dev=work.n[Split.DEV],
         test=work.n[Split.TEST],
         iterations=work.config["loop.iterations"],
-        epochs=work.config["student.epochs"],
+        epochs=work.epochs(work.n[Split.TRAIN]),
         augmentations_per_failure=work.config["loop.augmentations_per_failure"],
         augment_from=work.config["loop.augment_from"],
         **extent_of(work.config, work.n[Split.TRAIN]),
@@ -373,6 +399,7 @@ def plan_of(work: RunWork) -> Plan:
 
 
 class _Extent(TypedDict):
+    subjects: Subjects
     verifiers: tuple[str, ...]
     votes: int
     folds: int
@@ -384,6 +411,7 @@ def extent_of(config: Mapping[str, Any], seeds: int) -> _Extent:
     """These fields of a plan, from a configuration by dotted names."""
     verifiers = verifiers_of(config)
     return {
+        "subjects": recipe_in(config).subjects,
         "verifiers": verifiers,
         "votes": config["checks.votes"] if "teacher" in verifiers else 0,
         "folds": folds_of(config, seeds, 0),

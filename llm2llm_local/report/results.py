@@ -62,10 +62,17 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What a run took so far: the teacher's tokens, and wall time in seconds by stage."""
+    """What a run took so far, and wall time in seconds by stage.
 
-    teacher_input_tokens: int
-    teacher_output_tokens: int
+    `new_example_input_tokens`, `new_example_output_tokens`: the teacher's, of requests for new examples and the replies
+    to them. `teacher_votes`: what it judged besides, each vote on a question counted, seeds of the audit (whose right
+    and planted answers it judges at once) and candidates alike. No store has the tokens of these, so they are in no
+    figure but the time of their stages.
+    """
+
+    new_example_input_tokens: int
+    new_example_output_tokens: int
+    teacher_votes: int
     seconds: Mapping[str, float]
 
 
@@ -135,12 +142,17 @@ def _steps(connection: sqlite3.Connection, run_id: int) -> dict[tuple[int, int],
 
 
 def run_cost(connection: sqlite3.Connection, run_id: int) -> RunCost:
-    """Reads every call of the teacher: for a command, not for a screen that asks again and again."""
+    """Reads every call and vote of the teacher: for a command, not for a screen that asks again and again."""
     tokens = connection.execute(
         "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0) FROM teacher_calls WHERE run_id = ?",
+        [run_id],
+    ).fetchone()
+    votes = connection.execute(
+        # Of the rows of one vote on a seed, a row for each answer, one alone has the seed's own.
+        "SELECT count(*) FROM votes WHERE run_id = ? AND verifier = 'teacher' AND NOT is_planted",
         [run_id],
     ).fetchone()
     seconds: dict[str, float] = defaultdict(float)
     for stage, taken in connection.execute("SELECT stage, seconds FROM stages WHERE run_id = ? ORDER BY id", [run_id]):
         seconds[stage] += taken
-    return RunCost(tokens[0], tokens[1], dict(seconds))
+    return RunCost(tokens[0], tokens[1], votes[0], dict(seconds))

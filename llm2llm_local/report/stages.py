@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..recipes import Recipe, recipe_named
+
 ROWS = {
     "audit": "ballots",
     "fold_train": "steps",
@@ -31,6 +33,11 @@ def verifiers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     verifier = config["checks.verifier"]
     return ("teacher", "student") if verifier == "both" else (verifier,)
+
+
+def recipe_in(config: Mapping[str, Any]) -> Recipe:
+    """The method of a run; there was one only before recipes."""
+    return recipe_named(config.get("loop.recipe", "llm2llm"))
 
 
 def folds_of(config: Mapping[str, Any], seeds: int, iteration: int) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import Split
-from .stages import folds_of, takes_least_confident, tells_failures_by_folds
+from .stages import folds_of, recipe_in, takes_least_confident, tells_failures_by_folds
 
 LEAST_PART_OF_UNIT = 0.1
 """Before that much of its first unit of work is done, no time left is told for a stage."""
@@ -59,8 +59,9 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class IterationWork:
-    """How many examples the student trains on; how many failures the teacher is asked about, by the signal that the
-    run has for them (None until the student was asked everything); and how many were accepted for these so far.
+    """How many examples the student trains on; how many of those it was asked about are taken for failures, and made
+    new examples for, by the run's recipe and signal (None until it was asked everything); and how many new ones were
+    accepted for these so far.
     """
 
     is_done: bool
@@ -71,7 +72,10 @@ class IterationWork:
 
 @dataclass(frozen=True, slots=True)
 class RunWork:
-    """A run's stages and iterations, oldest first; `n` are the person's rows by split."""
+    """A run's stages and iterations, oldest first; `n` are the person's rows by split.
+
+    `matched_steps`: of every training, where the recipe asks for as many as another run's last one had.
+    """
 
     run_id: int
     status: str
@@ -79,6 +83,22 @@ class RunWork:
     n: Mapping[Split, int]
     iterations: tuple[IterationWork, ...]
     stages: tuple[StageProgress, ...]
+    matched_steps: int | None = None
+
+    def steps(self, examples: int) -> int:
+        """Optimizer steps of a training on so many."""
+        if self.matched_steps is not None:
+            return self.matched_steps
+        return self._steps_of_epoch(examples) * int(self.config["student.epochs"])
+
+    def epochs(self, examples: int) -> float:
+        """Passes over so many in a training, the last perhaps in part."""
+        if self.matched_steps is not None:
+            return self.matched_steps / self._steps_of_epoch(examples)
+        return float(self.config["student.epochs"])
+
+    def _steps_of_epoch(self, examples: int) -> int:
+        return math.ceil(examples / int(self.config["student.batch_size"]))
 
     def asked(self, training_examples: int) -> int:
         """Training examples that a student is asked about."""
@@ -107,7 +127,11 @@ class RunWork:
 
 def run_work(connection: sqlite3.Connection, run_id: int) -> RunWork:
     """Of a run that exists."""
-    run = connection.execute("SELECT status, config FROM runs WHERE run_id = ?", [run_id]).fetchone()
+    run = connection.execute(
+        "SELECT status, config, json_extract(fingerprint_fields, '$.\"loop.matched_steps\"') "
+        "FROM runs WHERE run_id = ?",
+        [run_id],
+    ).fetchone()
     counts = connection.execute(
         "SELECT split, count(*) FROM examples WHERE run_id = ? AND split IN ('train', 'dev', 'test') "
         "AND origin = 'seed' GROUP BY split",
@@ -120,7 +144,7 @@ def run_work(connection: sqlite3.Connection, run_id: int) -> RunWork:
         [run_id],
     ).fetchall()
     config = json.loads(run[1])
-    work = RunWork(run_id, run[0], config, n, _iterations(connection, run_id, config, stages, n), ())
+    work = RunWork(run_id, run[0], config, n, _iterations(connection, run_id, config, stages, n), (), run[2])
     for row in stages:
         work = replace(work, stages=(*work.stages, _stage(connection, work, row)))
     return work
@@ -152,12 +176,27 @@ def _iterations(
             training_examples = available - _kept_out(connection, run_id, iteration)
         if iteration not in predicted:
             failures = None
-        elif takes_least_confident(config):
-            asked = training_examples if config["loop.augment_from"] == "all" else n[Split.TRAIN]
-            failures = math.ceil(config["loop.least_confident"] * asked)
+        else:
+            if takes_least_confident(config):
+                asked = training_examples if config["loop.augment_from"] == "all" else n[Split.TRAIN]
+                failures = math.ceil(config["loop.least_confident"] * asked)
+            failures = _taken_for_failures(config, failures, n[Split.TRAIN])
         iterations.append(IterationWork(status == "done", training_examples, failures, accepted))
         available += accepted
     return tuple(iterations)
+
+
+def _taken_for_failures(config: Mapping[str, Any], failing: int, seeds: int) -> int:
+    """Examples that new ones are made for, where so many fail by the signal: as `loop.signal` chooses them."""
+    match recipe_in(config).subjects:
+        case "failures":
+            return failing
+        case "random seeds":
+            return min(failing, seeds)
+        case "all seeds":
+            return seeds
+        case "nothing":
+            return 0
 
 
 def _kept_out(connection: sqlite3.Connection, run_id: int, iteration: int) -> int:
@@ -185,7 +224,7 @@ def _rows(connection: sqlite3.Connection, run: RunWork, stage: StageProgress) ->
     work = run.iterations[iteration]
     match stage.stage:
         case "train" | "fold_train":
-            steps = math.ceil(run.trained_on(stage) / config["student.batch_size"]) * config["student.epochs"]
+            steps = run.steps(run.trained_on(stage))
             return min(stage.units_done * config["student.checkpoint_steps"], steps), steps
         case "predict":
             own = run.asked(work.training_examples) - run.asked_by_folds

@@ -139,7 +139,7 @@ def run_query(
         ran_out = time.monotonic() > deadline
         return int(ran_out or is_cancelled())
 
-    _open_search_index(connection)
+    _open_virtual_tables(connection)
     longest = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES_OF_VALUE)
     connection.set_authorizer(authorize)
     connection.set_progress_handler(should_end, _STEPS_BETWEEN_TIME_CHECKS)
@@ -173,8 +173,10 @@ def run_query(
     return QueryResult(tuple(column[0] for column in cursor.description), rows)
 
 
-def _open_search_index(connection: sqlite3.Connection) -> None:
-    """A virtual table is opened by declaring its columns, which no query may do."""
+def _open_virtual_tables(connection: sqlite3.Connection) -> None:
+    """They are opened by declaring their columns, which no query may do: the search, and what takes JSON apart."""
+    for name in ("json_each", "json_tree"):
+        connection.execute(f"SELECT 1 FROM {name}('[]') LIMIT 0")
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'candidates_search'").fetchone():
         connection.execute("SELECT 1 FROM candidates_search LIMIT 0")
 

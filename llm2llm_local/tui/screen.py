@@ -36,6 +36,8 @@ class HistoryScreen(Screen[None]):
     """
 
     TITLE: ClassVar[str | None] = None
+    MARKS: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Signs that stand after a verdict on it, with what each says; told by the help."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "steer('pause')", "Pause", show=False),
         Binding("r", "steer('resume')", "Resume", show=False),

@@ -24,6 +24,13 @@ ASKED = "◇"
 REFUSED = "!"
 """After a verdict: a person said otherwise, but that could not be carried out."""
 
+VERDICT_MARKS = (
+    (ASKED, "Accepted, and drawn at random for you to say if rightly"),
+    (BY_PERSON, "A person decided so"),
+    (REFUSED, "A person decided otherwise, but it could not be carried out"),
+)
+"""All of them, as help tells them."""
+
 
 def verdict_style(app: App[object], verdict: str) -> Style:
     return ink(app, _SIGNS[verdict][1])

@@ -1,4 +1,4 @@
-"""Every key of a screen, made from the keys themselves."""
+"""Every key of a screen, made from the keys themselves, and what its marks say."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from ..screen import HistoryScreen
 from ..widgets.key_line import KeyLine
 
 _ELSEWHERE = (
@@ -34,6 +35,10 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog"):
+            if isinstance(self._of, HistoryScreen) and self._of.MARKS:  # first, where a small terminal shows them
+                yield Static(Text("Marks after a verdict", style="bold"))
+                yield Static(_table(self._of.MARKS))
+                yield Static()
             yield Static(Text(f"Keys of this screen: {self._of.title or ''}", style="bold"))
             yield Static(_keys(self._of.BINDINGS))
             yield Static(Text("\nKeys of every screen", style="bold"))

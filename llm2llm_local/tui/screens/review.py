@@ -31,6 +31,7 @@ from ..candidate_text import effect_of, hindrance, sections_of, texts_of, verdic
 from ..decisions import Decisions, Made
 from ..screen import HistoryScreen
 from ..text import many_lines, one_line
+from ..verdicts import VERDICT_MARKS
 from ..widgets.candidate_editor import CandidateEditor
 from ..widgets.candidate_filters import CandidateFilters
 from ..widgets.full_text import FullText
@@ -60,6 +61,7 @@ class ReviewScreen(HistoryScreen):
     """Decisions are shown at once and written one after the other in a thread."""
 
     TITLE = "Candidates and review"
+    MARKS = VERDICT_MARKS
     HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "decide('accept')", "Accept"),
