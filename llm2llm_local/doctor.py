@@ -224,7 +224,7 @@ def _data(inputs: Inputs) -> Iterator[Finding]:
     ):
         yield Finding(
             "warning",
-            "no seed has calculations as <<2*3=6>>, so those of new examples can't be recomputed: only votes judge them",
+            "no seed has calculations as <<2*3=6>>, so new examples' can't be recomputed: only votes judge them",
         )
     if not inputs.data.rows[Split.TEST]:
         yield Finding("warning", "no test file: there will be no figure to believe; set data.test")

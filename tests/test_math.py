@@ -372,7 +372,6 @@ class TestWrongAnnotations:
         assert wrong_annotations("2*2 = 5, <<2*2=5\n#### 5") == []
 
 
-@pytest.mark.skipif(not GSM8K.exists(), reason="the GSM8K rows in shared/data are not there")
 def test_changed_words_are_none_that_numbers_stand_in() -> None:
     question = "Ann has 3 red pens and buys 12 more of them in the shop for $4.50 each. How many?"
     changed = TASK.with_changed_words(question, str.upper)
@@ -380,6 +379,7 @@ def test_changed_words_are_none_that_numbers_stand_in() -> None:
     assert TASK.with_changed_words("How many?", str.upper) == "HOW MANY?"
 
 
+@pytest.mark.skipif(not GSM8K.exists(), reason="the GSM8K rows in shared/data are not there")
 def test_gsm8k_itself() -> None:
     rows = [json.loads(line) for line in GSM8K.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 6000
