@@ -183,13 +183,15 @@ class Failure:
 class Ballot:
     """A question to the teacher by which it votes on a new example.
 
-    `choices`: what may follow the prompt, each to be scored; `intended`: the one that speaks for the example. Without
-    choices (empty, and `intended` None) the teacher writes, and the task reads what that says.
+    `choices`: what may follow the prompt, each to be scored; `answers`: which answer each stands for, where that is not
+    itself, as of options in another order; `intended`: the choice that speaks for the example. Without choices (empty,
+    and `intended` None) the teacher writes, and the task reads what that says.
     """
 
     prompt: TeacherPrompt
     choices: tuple[str, ...]
     intended: str | None
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

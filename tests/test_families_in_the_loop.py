@@ -13,9 +13,11 @@ from fakes import FakeStudent, FakeTeacher
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import DataRow, FinishReason, Reply
 from llm2llm_local.student.protocol import PredictionBatch, Progress, StudentAnswer
-from llm2llm_local.teacher.protocol import TeacherRequest
+from llm2llm_local.tasks.options import split_options
+from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
 
 N_SEEDS = 4
+OPTIONS = ("wrong", "false", "right")
 
 
 class SilentStudent(FakeStudent):
@@ -24,6 +26,29 @@ class SilentStudent(FakeStudent):
     def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
         reply = Reply((batch.completions or (" nothing",))[0], FinishReason.STOP, 5, 1, 0.001)
         return [StudentAnswer(reply, ())] * len(batch.prompts)
+
+
+class Choosing(FakeTeacher):
+    """Knows which option is right, in whatever order they are shown to it."""
+
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        return [self._scores(request) for request in group]
+
+    def _scores(self, request: ScoreRequest) -> tuple[float, ...]:
+        asked = split_options(request.prompt.completion.rpartition("Question: ")[2].removesuffix("\nAnswer:"))
+        right = asked.letters[asked.options.index("right")]
+        return tuple(-0.1 if choice.strip() == right else -3.0 for choice in request.continuations)
+
+
+def choices(name: str, n: int) -> list[DataRow]:
+    """Each letter is the right one as often."""
+    rows = []
+    for number in range(n):
+        turned = OPTIONS[number % 3 :] + OPTIONS[: number % 3]
+        lines = "\n".join(f"({letter}) {option}" for letter, option in zip("ABC", turned, strict=True))
+        question = f"Which of {name} is number {number}?\n{lines}"
+        rows.append(DataRow(question, "ABC"[turned.index("right")], f"{name}.jsonl", number + 1))
+    return rows
 
 
 def data(family: str, name: str, n: int) -> list[DataRow]:
@@ -63,3 +88,28 @@ def test_what_the_teacher_answers_is_trained_on(
     last = student.segments[-1].examples
     assert len(last) == 2 * N_SEEDS
     assert sum(example.completion == f" {answer}" for example in last) == N_SEEDS
+
+
+def test_votes_on_options_are_told_by_the_letters_of_the_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, name, n in (("SEEDS", "trees", 12), ("DEV", "houses", 1), ("TEST", "roads", 2)):
+        monkeypatch.setattr(fake_runs, split, choices(name, n))
+
+    def writes(request: TeacherRequest) -> str:
+        return f" Is {request.rng_seed} odd?\nA. right\nB. wrong\nC. false\nAnswer: A\n"
+
+    config = configuration(
+        task__family="multiple_choice",
+        task__labels=[],
+        loop__iterations=1,
+        checks__verify="on",
+        checks__verifier="teacher",
+    )
+    with run_of(tmp_path, config, Choosing(writes), SilentStudent(lambda example, segment: False)) as run:
+        llm2llm(run)
+    of_right = "SELECT DISTINCT intended = answer AND said = answer FROM votes WHERE NOT is_planted"
+    assert [tuple(row) for row in rows(tmp_path, of_right)] == [(1,)]
+    assert {row[0] for row in rows(tmp_path, "SELECT agreement FROM audits")} == {1.0}
+    details = {row[0] for row in rows(tmp_path, "SELECT detail FROM verdicts WHERE check_name = 'verify'")}
+    assert details == {"teacher: A, 3 of 3"}

@@ -231,6 +231,11 @@ def test_a_ballot_turns_the_options_and_hides_the_answer(style: PromptStyle) -> 
         assert options.options[options.letters.index(ballot.intended.strip())] == "the dog"
         assert [choice.strip() for choice in ballot.choices] == ["A", "B", "C"]
         assert ballot.intended in ballot.choices
+        of_displayed = dict(zip(options.letters, options.options, strict=True))
+        own = split_options(NEW)
+        assert [own.options[own.letters.index(answer)] for answer in ballot.answers] == [
+            of_displayed[choice.strip()] for choice in ballot.choices
+        ]
         orders.add(options.options)
     assert len(orders) == 6
 

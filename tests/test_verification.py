@@ -77,14 +77,6 @@ def test_a_judge_that_says_a_whatever_it_is_asked_is_seen_through_though_all_see
     assert evidence_of([scored("b", a=0.9, b=0.1)], bias) == pytest.approx(0.0)
 
 
-def test_what_a_verifier_is_for_is_told_by_each_ballot_where_options_are_shuffled() -> None:
-    """The right option is b on the first ballot, a on the second and c on the third."""
-    none = dict.fromkeys("abc", 0.0)
-    votes = [scored("b", a=0.1, b=0.8, c=0.1), scored("a", a=0.9, b=0.05, c=0.05), scored("c", a=0.3, b=0.1, c=0.6)]
-    assert is_for(votes, none)
-    assert not is_for([votes[0], scored("a", a=0.1, b=0.6, c=0.3), scored("c", a=0.2, b=0.7, c=0.1)], none)
-
-
 def test_written_votes_count_agreement_and_what_is_unreadable_is_none() -> None:
     assert evidence_of([written(True)] * 3, {}) == pytest.approx(math.log(3.5 / 0.5))
     assert evidence_of([written(True), written(False), written(None)], {}) == pytest.approx(math.log(1.5 / 2.5))

@@ -72,19 +72,13 @@ def evidence_of(votes: Sequence[Vote], bias: Bias) -> float:
 
 
 def is_for(votes: Sequence[Vote], bias: Bias) -> bool:
-    """Whether one verifier, asked for its own answer, gives the intended one: of all choices the likeliest, or, where
-    no choice means the same in all votes (what it wrote, or options in another order each time), more often than not.
+    """Whether one verifier, asked for its own answer, gives the intended one: of all choices the likeliest, or what it
+    wrote more often than not.
     """
-    if votes[0].scores and len({vote.intended for vote in votes}) == 1:
-        means = _mean_scores([vote.scores for vote in votes])
-        return max(means, key=lambda choice: means[choice] - bias[choice]) == votes[0].intended
-    return 2 * sum(_speaks_for(vote, bias) for vote in votes) > len(votes)
-
-
-def _speaks_for(vote: Vote, bias: Bias) -> bool:
-    if not vote.scores:
-        return vote.agrees is True
-    return max(vote.scores, key=lambda choice: vote.scores[choice] - bias[choice]) == vote.intended
+    if not votes[0].scores:
+        return 2 * sum(vote.agrees is True for vote in votes) > len(votes)
+    means = _mean_scores([vote.scores for vote in votes])
+    return max(means, key=lambda choice: means[choice] - bias[choice]) == votes[0].intended
 
 
 def _log_odds(vote: Vote, bias: Bias) -> float:

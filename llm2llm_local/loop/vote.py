@@ -148,8 +148,11 @@ def _read(run: Run, ballot: Ballot, outcome: Outcome, new: NewExample) -> Vote:
         return Vote(said, {}, None, agrees, outcome.text)
     most = max(outcome)
     total = most + math.log(sum(math.exp(score - most) for score in outcome))
-    scores = {choice: score - total for choice, score in zip(ballot.choices, outcome, strict=True)}
-    return Vote(max(scores, key=scores.__getitem__).strip(), scores, ballot.intended, None, "")
+    answers = ballot.answers or ballot.choices
+    scores = {answer: score - total for answer, score in zip(answers, outcome, strict=True)}
+    assert ballot.intended is not None
+    intended = answers[ballot.choices.index(ballot.intended)]
+    return Vote(max(scores, key=scores.__getitem__).strip(), scores, intended, None, "")
 
 
 # --- the student ---

@@ -186,25 +186,29 @@ class MultipleChoiceTask:
         return None if new.answer in self.labels else "the answer is none of the options"
 
     def ballot(self, new: NewExample, seeds: Sequence[Example], style: PromptStyle, rng: random.Random) -> Ballot:
-        """Have the letters scored with the options in another order, so that a liking for a letter cancels out."""
+        """Have the letters scored with the options in another order, so that a liking for a letter cancels out: the
+        order is the same for all questions with as many options, so it is found as a bias of the answers.
+        """
         options = split_options(new.question)
         order = list(range(len(options.options)))
         rng.shuffle(order)
         turned = join_options(dataclasses.replace(options, options=tuple(options.options[place] for place in order)))
         intended = options.letters[order.index(options.letters.index(new.answer))]
+        meant = dict(zip(options.letters, (options.letters[place] for place in order), strict=True))
+        answers = tuple(meant.get(label, label) for label in self.labels)
         introduction = self.instruction.strip()
         shown = seeds[:_DEMONSTRATIONS]
         if style == "completion":
             examples = [self.prompts.example(seed.question, seed.answer) for seed in shown]
             text = "\n\n".join([*filter(None, [introduction]), *examples, self.prompts.prompt(turned)])
             choices = tuple(self.prompts.completion(label) for label in self.labels)
-            return Ballot(TeacherPrompt((), text, ()), choices, self.prompts.completion(intended))
+            return Ballot(TeacherPrompt((), text, ()), choices, self.prompts.completion(intended), answers)
         asked = f"{introduction}\n\nReply with the letter of the right option alone.".strip()
         messages = [Message("system", asked)]
         for seed in shown:
             messages += [Message("user", self._asked(seed.question)), Message("assistant", seed.answer)]
         messages.append(Message("user", self._asked(turned)))
-        return Ballot(TeacherPrompt(tuple(messages), "", ()), self.labels, intended)
+        return Ballot(TeacherPrompt(tuple(messages), "", ()), self.labels, intended, answers)
 
     def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
         grade = self.grade(reply, new.answer)
