@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fake_runs
 import pytest
 from comparison import differences
 from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, new_run, rows, run_of, take_over
@@ -88,6 +89,15 @@ def test_a_teacher_that_always_says_the_same_stops_the_run_with_advice_before_an
         llm2llm(run)
     assert "stronger teacher" in stopped.value.remedy and "checks.verify" in stopped.value.remedy
     assert student.segments == []
+
+
+def test_three_seeds_are_told_to_be_too_few_for_an_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake_runs, "SEEDS", SEEDS[:3])
+    with (
+        run_of(tmp_path, verified(), KnowingTeacher(writes), NOTHING_LEARNT) as run,
+        pytest.raises(RunFailedError, match="3 seeds: too few to tell"),
+    ):
+        llm2llm(run)
 
 
 def test_without_verification_nothing_is_asked_and_wrong_labels_get_in(tmp_path: Path) -> None:
