@@ -96,6 +96,7 @@ def check_judge(training: JudgeTraining) -> int:
 def train_judge(training: JudgeTraining, student: Student, tell: Tell) -> Path:
     """Train what is left of it; the adapter. Raises RunBusyError when another process is at it; see `check_judge`."""
     whole = training.whole
+    check_judge(training)
     with _alone(training.folder):
         done = check_judge(training)
         for start in range(done, whole.total_steps, training.checkpoint_steps):
