@@ -204,6 +204,13 @@ def test_candidates_are_those_that_verification_was_asked_about(workspace: Works
     assert (run.teacher, run.verifiers, list(run.adapters)) == ("tiny", ("teacher", "student"), [0])
 
 
+def test_a_recipe_of_one_round_may_ask_for_more_than_a_file_can(workspace: Workspace) -> None:
+    many = {"loop__recipe": "one_shot", "loop__iterations": 5, "loop__augmentations_per_failure": 50}
+    with_runs(workspace, many)
+    with open_reader(workspace.folder) as connection:
+        assert len(read_run(connection, workspace.folder, 1).candidates) == 5
+
+
 def test_a_persons_word_is_not_verifications(workspace: Workspace) -> None:
     with_runs(workspace, {})
     add_review(workspace.folder, 1, 1, ReviewDecision.REJECT)
@@ -455,6 +462,11 @@ def test_an_unknown_run_is_refused(workspace: Workspace) -> None:
 
 def test_a_run_without_candidates_is_refused(workspace: Workspace) -> None:
     refused(with_runs(workspace, {"candidates": CANDIDATES[-1:]}), "run 1: no candidate", "llm2llm status 1")
+
+
+def test_a_run_whose_recipe_makes_no_candidates_is_refused_for_that(workspace: Workspace) -> None:
+    with_runs(workspace, {"candidates": (), "loop__recipe": "fine_tune"})
+    refused(workspace, "run 1: no candidate")
 
 
 @pytest.mark.parametrize("family", ["math", "text"])

@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..config import Config
-from ..config_file import parse_config
+from pydantic import ValidationError
+
+from ..config import ChecksConfig, DataConfig, HardwareConfig, Section, StudentConfig, TaskConfig
 from ..errors import StoreError, UserInputError
 from ..loop.adapters import is_sound
 from ..loop.fingerprint import COMPUTE_DTYPE
@@ -24,6 +25,8 @@ from ..store.verdicts import REVIEW
 from ..student.precision import ComputeDtype, find_compute_dtype
 from ..teacher.plan import Device
 from .worth import Candidate
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 JUDGED_FAMILIES = ("classification", "multiple_choice")
 """One answer is right, and a judge either gives it or doesn't. Where answers are written, another isn't wrong."""
@@ -49,7 +52,11 @@ class MeasuredRun:
     """
 
     run_id: int
-    config: Config
+    task: TaskConfig
+    data: DataConfig
+    student: StudentConfig
+    hardware: HardwareConfig
+    accept_probability: float
     conditions: Mapping[str, Any]
     labels: tuple[str, ...]
     teacher: str
@@ -59,7 +66,7 @@ class MeasuredRun:
 
     def compute_dtype(self, device: Device) -> ComputeDtype:
         """What its student computed in; where that isn't known, what it would on this machine."""
-        wanted = self.config.student.compute_dtype
+        wanted = self.student.compute_dtype
         if wanted == "auto" and COMPUTE_DTYPE in self.conditions:
             wanted = self.conditions[COMPUTE_DTYPE]
         return find_compute_dtype(wanted, device)
@@ -74,10 +81,10 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
         [run_id],
     ).fetchone()
     flat = json.loads(row["config"])
-    config = parse_config(_sections(flat), f"run {run_id}", workspace)
-    if config.task.family not in JUDGED_FAMILIES:
+    task = _section(run_id, flat, "task", TaskConfig)
+    if task.family not in JUDGED_FAMILIES:
         raise UserInputError(
-            f"run {run_id}: there is no judge for {config.task.family}: its answers are written, and one that differs "
+            f"run {run_id}: there is no judge for {task.family}: its answers are written, and one that differs "
             "from a judge's isn't wrong by that",
             f"There is one for {' and '.join(JUDGED_FAMILIES)}.",
         )
@@ -91,7 +98,11 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
         )
     return MeasuredRun(
         run_id=run_id,
-        config=config,
+        task=task,
+        data=_section(run_id, flat, "data", DataConfig),
+        student=_section(run_id, flat, "student", StudentConfig),
+        hardware=_section(run_id, flat, "hardware", HardwareConfig),
+        accept_probability=_section(run_id, flat, "checks", ChecksConfig).accept_probability,
         conditions=json.loads(row["fingerprint_fields"]),
         labels=tuple(json.loads(row["labels"])),
         teacher=row["teacher"],
@@ -104,12 +115,14 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
     )
 
 
-def _sections(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    document: dict[str, dict[str, Any]] = {}
-    for name, value in flat.items():
-        section, _, key = name.partition(".")
-        document.setdefault(section, {})[key] = value
-    return document
+def _section(run_id: int, flat: Mapping[str, Any], name: str, kind: type[AnySection]) -> AnySection:
+    """Of the configuration as it was in force. Not all of that could stand in a file: recipes go beyond its bounds."""
+    values = {key.partition(".")[2]: value for key, value in flat.items() if key.startswith(f"{name}.")}
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        fields = ", ".join(f"{name}.{part['loc'][0]}" for part in error.errors())
+        raise StoreError(f"run {run_id}: this version of llm2llm does not understand its {fields}") from None
 
 
 def _adapter(connection: sqlite3.Connection, workspace: Path, run_id: int, iteration: int) -> Path:

@@ -9,6 +9,7 @@ keeps out what the student needs most.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..counted import counted
 from ..datasets.reader import LoadedData, load_splits
 from ..errors import ChangedSinceStartError, DataError, UserInputError
 from ..loop.context import derive_rng_seed
-from ..loop.fingerprint import differing, threads
+from ..loop.fingerprint import differing
 from ..loop.plans import estimated_tokens
 from ..model_files.catalogue import content_hash
 from ..model_files.folder import count_weights, inspect_folder
@@ -113,18 +114,18 @@ def measure_verification(
     training = _training(runs[0], labelled, request)
     done = check_judge(training)
     settings = _settings(runs[0], labelled.train)
-    log, timeout = training.folder / "student.log", runs[0].config.hardware.worker_timeout_seconds
+    log, timeout = training.folder / "student.log", runs[0].hardware.worker_timeout_seconds
     tell(f"judge: {training.whole.total_steps:,} steps on {counted(len(labelled.train), 'row')}, {done:,} done")
     with student_process(settings, log, timeout) as student:
         adapter = train_judge(training, student, tell)
-        judge = _JudgedBy(student, adapter, labelled.task, runs[0])
+        judge = _Answers(student, adapter, labelled.task, runs[0])
         report = _begun(request, runs[0], labelled, judge, tell)
         right = {run.run_id: judge.agreeing(run.candidates) for run in runs}
     for run in runs:
         tell(f"run {run.run_id}: {counted(len(run.candidates), 'candidate')}, {sum(right[run.run_id]):,} right")
         with student_process(_settings(run, labelled.train), log, timeout) as student:
             judged = _judged(run, right[run.run_id], student)
-        in_force = run.config.checks.accept_probability
+        in_force = run.accept_probability
         worth = worth_of(judged, sorted({*THRESHOLDS, in_force}))
         figures = RunFigures(run.run_id, run.teacher, run.verifiers, in_force, worth)
         report = dataclasses.replace(report, created_at=now(), runs=(*report.runs, figures))
@@ -136,7 +137,7 @@ def measure_verification(
 
 
 @dataclass(frozen=True, slots=True)
-class _JudgedBy:
+class _Answers:
     """A trained student with the task as it has learnt it."""
 
     student: Student
@@ -146,17 +147,17 @@ class _JudgedBy:
 
     def agreeing(self, asked: Sequence[Candidate | DataRow]) -> list[bool]:
         """Of each whether the student, asked its question, gives its answer."""
-        config, prompts = self.run.config.student, self.task.prompts
+        settings, prompts = self.run.student, self.task.prompts
         # Of similar length, so that little is padded.
         order = sorted(range(len(asked)), key=lambda place: (len(asked[place].question), place))
         replies: dict[int, Reply] = {}
-        for start in range(0, len(order), config.predict_batch_size):
-            places = order[start : start + config.predict_batch_size]
+        for start in range(0, len(order), settings.predict_batch_size):
+            places = order[start : start + settings.predict_batch_size]
             batch = PredictionBatch(
                 adapter=self.adapter,
                 prompts=tuple(prompts.prompt(asked[place].question) for place in places),
                 completions=tuple(prompts.completion(choice) for choice in self.task.choices),
-                max_new_tokens=config.max_new_tokens,
+                max_new_tokens=settings.max_new_tokens,
             )
             answers = self.student.predict(batch, lambda *_: None)
             replies |= {place: answer.reply for place, answer in zip(places, answers, strict=True)}
@@ -165,15 +166,14 @@ class _JudgedBy:
         ]
 
 
-def _begun(request: Request, run: MeasuredRun, labelled: _Labelled, judge: _JudgedBy, tell: Tell) -> VerificationReport:
+def _begun(request: Request, run: MeasuredRun, labelled: _Labelled, judge: _Answers, tell: Tell) -> VerificationReport:
     """Without a run yet."""
     right = judge.agreeing(labelled.test)
     tell(f"judge: {sum(right):,} of {counted(len(right), 'test row')} right")
-    config = run.config
     figures = JudgeFigures(
-        request.judge, config.student.model.name, len(labelled.train), request.epochs, Part(sum(right), len(right))
+        request.judge, run.student.model.name, len(labelled.train), request.epochs, Part(sum(right), len(right))
     )
-    task = f"{config.task.family}, {config.task.question_name} → {config.task.answer_name}"
+    task = f"{run.task.family}, {run.task.question_name} → {run.task.answer_name}"
     return VerificationReport(now(), this_machine(), versions(), task, figures, ())
 
 
@@ -187,7 +187,7 @@ def _judged(run: MeasuredRun, right: Sequence[bool], student: Student) -> list[J
             for place, (one, is_right) in enumerate(zip(run.candidates, right, strict=True))
             if is_right and one.iteration == iteration
         ]
-        answered = _JudgedBy(student, adapter, task, run).agreeing([run.candidates[place] for place in places])
+        answered = _Answers(student, adapter, task, run).agreeing([run.candidates[place] for place in places])
         easy |= dict(zip(places, answered, strict=True))
     return [
         Judged(one, is_right, is_right and not easy[place])
@@ -208,9 +208,9 @@ def _labelled(runs: Sequence[MeasuredRun]) -> _Labelled:
                 f"run {first.run_id} and run {run.run_id}: differ in {', '.join(changed)}, and no judge can be both's",
                 "Measure them in calls of their own, each with a judge of its own: --judge FOLDER",
             )
-    data = _data(first, first.config.data.model_copy(update={"sample": None, "test_sample": None}))
+    data = _data(first, first.data.model_copy(update={"sample": None, "test_sample": None}))
     rows = data.rows[Split.TRAIN]
-    task = make_task(first.config.task, rows)
+    task = make_task(first.task, rows)
     for row in (*rows, *data.rows[Split.TEST]):
         task.validate(row)
     return _Labelled(rows, data.rows[Split.TEST], task, data.sha256["data.train"])
@@ -218,7 +218,7 @@ def _labelled(runs: Sequence[MeasuredRun]) -> _Labelled:
 
 def _kind(run: MeasuredRun) -> dict[str, Any]:
     """What runs that are judged by the same judge have in common."""
-    task = {f"task.{name}": value for name, value in run.config.task.model_dump(mode="json").items()}
+    task = {f"task.{name}": value for name, value in run.task.model_dump(mode="json").items()}
     return task | {name: run.conditions.get(name) for name in _SHARED}
 
 
@@ -239,15 +239,15 @@ def _data(run: MeasuredRun, config: DataConfig) -> LoadedData:
 
 def _task_of(run: MeasuredRun) -> Task:
     """As the run's own students have learnt it: with the labels of its seeds, where none were declared."""
-    task = run.config.task
+    task = run.task
     if run.labels:
         task = task.model_copy(update={"labels": run.labels})
-    return make_task(task, _data(run, run.config.data).rows[Split.TRAIN])
+    return make_task(task, _data(run, run.data).rows[Split.TRAIN])
 
 
 def _check_student(run: MeasuredRun) -> None:
     """Raises ModelError for a student that can't be read, ChangedSinceStartError for another than the run's."""
-    path = run.config.student.model
+    path = run.student.model
     inspect_folder(path)
     if content_hash(path) != run.conditions.get("student.model"):
         raise ChangedSinceStartError(f"{path}: is not the student that run {run.run_id} was started with")
@@ -255,8 +255,8 @@ def _check_student(run: MeasuredRun) -> None:
 
 def _settings(run: MeasuredRun, rows: Sequence[DataRow]) -> StudentSettings:
     """How its student is loaded, with room for a training on these rows."""
-    student = run.config.student
-    device = find_device(run.config.hardware.device)
+    student = run.student
+    device = find_device(run.hardware.device)
     dtype = run.compute_dtype(device)
     model = inspect_folder(student.model)
     longest = max(estimated_tokens(row.question + row.answer) for row in rows)
@@ -278,14 +278,14 @@ def _settings(run: MeasuredRun, rows: Sequence[DataRow]) -> StudentSettings:
         lora_dropout=student.lora_dropout,
         max_length=student.max_length,
         device=device,
-        threads=threads(run.config),
+        threads=run.hardware.threads or len(os.sched_getaffinity(0)),
         reserved_bytes=memory.training_bytes,
     )
 
 
 def _training(run: MeasuredRun, labelled: _Labelled, request: Request) -> JudgeTraining:
     """By the student's settings of the run, but for the epochs; nothing in it is drawn by the run."""
-    student, prompts = run.config.student, labelled.task.prompts
+    student, prompts = run.student, labelled.task.prompts
     steps = total_steps(len(labelled.train), student.batch_size, request.epochs)
     whole = TrainingSegment(
         examples=tuple(
@@ -326,14 +326,13 @@ _LEARNT = (
 
 
 def _conditions(run: MeasuredRun, labelled: _Labelled, epochs: int) -> dict[str, Any]:
-    config = run.config
     return {
         "data.train": labelled.sha256,
-        "data.question_column": config.data.question_column,
-        "data.answer_column": config.data.answer_column,
-        "task.question_name": config.task.question_name,
-        "task.answer_name": config.task.answer_name,
+        "data.question_column": run.data.question_column,
+        "data.answer_column": run.data.answer_column,
+        "task.question_name": run.task.question_name,
+        "task.answer_name": run.task.answer_name,
         "student.model": run.conditions["student.model"],
-        **{f"student.{name}": getattr(config.student, name) for name in _LEARNT},
+        **{f"student.{name}": getattr(run.student, name) for name in _LEARNT},
         "epochs": epochs,
     }
