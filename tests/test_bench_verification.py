@@ -532,7 +532,7 @@ def test_what_is_not_read_or_makes_no_sense_is_refused(tmp_path: Path, arguments
 def test_a_judge_that_is_killed_goes_on_to_the_same_judge_and_measures(finished_run: Workspace, tmp_path: Path) -> None:
     cut, whole = (copied(finished_run, tmp_path / name) for name in ("cut", "whole"))
     arguments = ("bench", "verification", "1", "--epochs", "12", "--json")
-    undisturbed = whole.llm2llm(*arguments)
+    undisturbed = whole.llm2llm(*arguments, "--judge", "elsewhere")
     assert undisturbed.code == DONE, undisturbed.err
     record = cut.folder / "judge" / "judge.json"
     process = cut.start(*arguments)
@@ -543,8 +543,7 @@ def test_a_judge_that_is_killed_goes_on_to_the_same_judge_and_measures(finished_
     ending = cut.llm2llm(*arguments)
     assert ending.code == DONE, ending.err
     assert "judge: step 2 of 36" not in ending.err and "judge: step 36 of 36" in ending.err
-    adapters = [one.folder / "judge" / "adapter" for one in (cut, whole)]
-    assert folder_digest(adapters[0]) == folder_digest(adapters[1])
+    assert folder_digest(record.with_name("adapter")) == folder_digest(whole.folder / "elsewhere" / "adapter")
     (run,), (same,) = ending.json()["runs"], undisturbed.json()["runs"]
     assert run == same
     (n,) = cut.rows("SELECT count(*) FROM candidates WHERE verdict = 'accept'")[0]
@@ -554,5 +553,3 @@ def test_a_judge_that_is_killed_goes_on_to_the_same_judge_and_measures(finished_
     again = cut.llm2llm(*arguments[:-1])
     assert again.code == DONE and "judge: step" not in again.err and "right without verification" in again.out
     assert_refused(cut.llm2llm("bench", "verification", "1", "--epochs", "2"), "epochs: was 12, is 2", "--judge FOLDER")
-    elsewhere = cut.llm2llm("bench", "verification", "1", "--epochs", "1", "--judge", "elsewhere")
-    assert elsewhere.code == DONE and (cut.folder / "elsewhere" / "adapter").is_dir()
