@@ -24,7 +24,7 @@ from llm2llm_local.bench.output import KEPT
 from llm2llm_local.bench.plan import Comparison
 from llm2llm_local.bench.store import QUERIES, HistoryCase, WriteCase, a_commit_per_row, one_transaction_per_unit
 from llm2llm_local.bench.store import parts as store_parts
-from llm2llm_local.bench.subjects import SUBJECTS, Request, run_benchmark
+from llm2llm_local.bench.subjects import SUBJECTS, VERIFICATION, Request, run_benchmark
 from llm2llm_local.errors import UserInputError
 from llm2llm_local.records import Split
 from llm2llm_local.report.curves import accuracies
@@ -64,7 +64,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_without_a_subject_it_says_what_there_is(workspace: Workspace) -> None:
     ending = workspace.llm2llm("bench")
     assert ending.code == 0
-    assert [line.split()[0] for line in ending.out.splitlines()] == list(SUBJECTS)
+    assert [line.split()[0] for line in ending.out.splitlines()] == [*SUBJECTS, VERIFICATION]
 
 
 def test_the_store_is_measured_and_nothing_is_left_behind(

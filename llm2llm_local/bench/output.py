@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,10 +242,13 @@ class KeptDocument:
         return Path(f"{self._path}.part")
 
     def keep(self, report: Report) -> None:
+        self.keep_document(report_document(report))
+
+    def keep_document(self, document: Mapping[str, Any]) -> None:
         if self._path is None:
             return
         try:
-            self._part.write_text(json.dumps(report_document(report), indent=2), encoding="utf-8")
+            self._part.write_text(json.dumps(document, indent=2), encoding="utf-8")
             self._part.replace(self._path)
             self.error = None
         except OSError as error:

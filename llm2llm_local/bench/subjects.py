@@ -38,6 +38,11 @@ SUBJECTS = {
 }
 """Name → what is measured."""
 
+VERIFICATION = "verification"
+"""Not of this machine but of runs, and so by a way of its own (see the module of that name)."""
+
+_OF_RUNS = "RUN…: how many of their candidates are right, with and without verification, by a judge trained on all data"
+
 _MODELS = ("--teacher", "--student")
 _TAKES: Mapping[str, tuple[str, ...]] = {
     "teacher": ("--teacher", "--grow"),
@@ -91,7 +96,9 @@ Keep = Callable[[Report], None]
 
 def subject_lines() -> list[str]:
     """What there is to measure, a line each."""
-    return [f"{name:<8} {what}" for name, what in SUBJECTS.items()]
+    every = {**SUBJECTS, VERIFICATION: _OF_RUNS}
+    width = max(map(len, every))
+    return [f"{name:<{width}} {what}" for name, what in every.items()]
 
 
 def run_benchmark(request: Request, tell: Tell, keep: Keep = lambda _: None) -> Report:

@@ -19,10 +19,10 @@ from click.core import ParameterSource
 
 from .. import __version__, airgap, terminal
 from ..errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
-from .arguments import JSON, whole_number
+from .arguments import ID, JSON, whole_number
 from .history import compare, failures, lineage, query, report, status
 from .preparing import config, doctor, init, models
-from .printing import printed_json
+from .printing import printed_json, wide_console
 from .runs import delete, fork, pause, resume, run, stop, tui
 
 
@@ -132,6 +132,15 @@ for _commands in (
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="SVG", help="Draw WHAT: files of --json."
 )
+@click.option(
+    "--judge",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Of verification: where its judge is kept, or is to be; judge in the workspace by default.",
+)
+@click.option(
+    "--epochs", type=whole_number(1, 1000), help="Of verification: passes of its judge over all rows; 3 by default."
+)
 @click.pass_context
 def bench(
     context: click.Context,
@@ -145,18 +154,23 @@ def bench(
     sizes: tuple[str, ...],
     grow: str | None,
     plot: Path | None,
+    judge: Path | None,
+    epochs: int | None,
 ) -> None:
     """Measure this machine on WHAT, beside what one would otherwise use. Without WHAT, say what there is.
 
     Models are those of the configuration, or else the default ones in models. Nothing else should be at work meanwhile.
     With --plot, what earlier calls printed with --json is drawn instead.
+
+    WHAT = verification RUN…: what verification was worth to runs of this workspace, by a judge that is trained on all
+    of their data first. It goes on where it was ended, and is trained once.
     """
     from ..bench.output import KeptDocument, report_document, report_lines
     from ..bench.plot import write_plot
-    from ..bench.subjects import Request, run_benchmark, subject_lines
+    from ..bench.subjects import VERIFICATION, Request, run_benchmark, subject_lines
 
     if plot is not None or not what:
-        _refuse_options(context, "plot")
+        _refuse_all_but(context, ("plot",), "this call measures nothing")
     if plot is not None:
         write_plot(plot, [Path(name) for name in what])
         click.echo(plot)
@@ -164,6 +178,11 @@ def bench(
     if not what:
         click.echo("\n".join(subject_lines()))
         return
+    if what[0] == VERIFICATION:
+        _bench_verification(context, what[1:], judge, epochs, as_json)
+        return
+    if judge is not None or epochs is not None:
+        raise click.UsageError(f"--{'epochs' if judge is None else 'judge'}: bench verification alone reads it")
     if len(what) > 1:
         raise click.UsageError(f"bench {' '.join(what)}: one at a time, so that each has the machine to itself")
     request = Request(
@@ -183,6 +202,29 @@ def bench(
     click.echo(printed_json(report_document(report)) if as_json else "\n".join(report_lines(report)))
     if not report.has_figures:
         raise Llm2LlmError("nothing could be measured: see what is told of each as not run")
+    if kept.error is not None:
+        raise kept.error
+
+
+def _bench_verification(
+    context: click.Context, words: tuple[str, ...], judge: Path | None, epochs: int | None, as_json: bool
+) -> None:
+    from ..bench.output import KeptDocument
+    from ..bench.verification import EPOCHS, Request, measure_verification
+    from ..bench.verification_output import print_verification, verification_document
+
+    _refuse_all_but(context, ("judge", "epochs", "as_json"), "bench verification doesn't read it")
+    if not words:
+        raise click.UsageError("bench verification: name the runs: llm2llm bench verification RUN…")
+    runs = tuple(ID(word, None, context) for word in words)
+    request = Request(context.obj, runs, judge or context.obj / "judge", epochs or EPOCHS)
+    kept = KeptDocument(_tell)
+    _end_in_order()
+    report = measure_verification(request, _tell, lambda so_far: kept.keep_document(verification_document(so_far)))
+    if as_json:
+        click.echo(printed_json(verification_document(report)))
+    else:
+        print_verification(report, wide_console())
     if kept.error is not None:
         raise kept.error
 
@@ -210,12 +252,12 @@ def _tell(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _refuse_options(context: click.Context, allowed: str) -> None:
-    """Of a call that measures nothing: what isn't read is refused."""
+def _refuse_all_but(context: click.Context, allowed: tuple[str, ...], why: str) -> None:
+    """Options that aren't read: whoever gives one believes that it counts."""
     for one in context.command.params:
         is_given = context.get_parameter_source(one.name or "") is ParameterSource.COMMANDLINE
-        if isinstance(one, click.Option) and is_given and one.name != allowed:
-            raise click.UsageError(f"{one.opts[0]}: this call measures nothing")
+        if isinstance(one, click.Option) and is_given and one.name not in allowed:
+            raise click.UsageError(f"{one.opts[0]}: {why}")
 
 
 def _named_number(text: str) -> tuple[str, float]:

@@ -1,0 +1,119 @@
+"""What verification was worth to a run: how many of its candidates were right, and which of them it let in.
+
+Everything here is a function of its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..records import Decision
+from ..wilson import Accuracy, wilson
+
+THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
+"""Accept probabilities that are compared, so that the one in force can be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One that verification was asked about. `decision`: what became of it, a person's word left aside;
+    `probability`: of its answer's being right, as verification had it, None where nothing was verified.
+    """
+
+    iteration: int
+    question: str
+    answer: str
+    decision: Decision
+    probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """`is_right`: the judge gives its answer; `is_hard`: it is right, and the student of its iteration doesn't."""
+
+    candidate: Candidate
+    is_right: bool
+    is_hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`n` of `of`."""
+
+    n: int
+    of: int
+
+    @property
+    def share(self) -> Accuracy | None:
+        """With its 95% interval; None of nothing."""
+        return wilson(self.n, self.of) if self.of else None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Of the right candidates, those that were accepted: of all, of the hard and of the easy ones."""
+
+    right: Part
+    hard: Part
+    easy: Part
+
+
+@dataclass(frozen=True, slots=True)
+class AtThreshold:
+    """What would have been accepted of the same candidates from another probability on."""
+
+    threshold: float
+    accepted: Part
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Right ones among all candidates (what a run without verification takes), and among those of each decision.
+
+    `at`: by accept probability; empty where nothing was verified.
+    """
+
+    all: Part
+    accepted: Part
+    in_doubt: Part
+    rejected: Part
+    kept: Kept
+    at: tuple[AtThreshold, ...]
+
+
+def worth_of(judged: Sequence[Judged], thresholds: Sequence[float] = THRESHOLDS) -> Worth:
+    def of(decision: Decision) -> Part:
+        return _right([one for one in judged if one.candidate.decision is decision])
+
+    has_probabilities = all(one.candidate.probability is not None for one in judged)
+    return Worth(
+        all=_right(judged),
+        accepted=of(Decision.ACCEPT),
+        in_doubt=of(Decision.DOUBT),
+        rejected=of(Decision.REJECT),
+        kept=_kept(judged, lambda one: one.decision is Decision.ACCEPT),
+        at=tuple(_at(judged, threshold) for threshold in thresholds) if has_probabilities else (),
+    )
+
+
+def _at(judged: Sequence[Judged], threshold: float) -> AtThreshold:
+    def is_accepted(candidate: Candidate) -> bool:
+        return candidate.probability is not None and candidate.probability >= threshold
+
+    accepted = [one for one in judged if is_accepted(one.candidate)]
+    return AtThreshold(threshold, _right(accepted), _kept(judged, is_accepted))
+
+
+def _right(judged: Sequence[Judged]) -> Part:
+    return Part(sum(one.is_right for one in judged), len(judged))
+
+
+def _kept(judged: Sequence[Judged], is_accepted: Callable[[Candidate], bool]) -> Kept:
+    def part(some: Sequence[Judged]) -> Part:
+        return Part(sum(is_accepted(one.candidate) for one in some), len(some))
+
+    right = [one for one in judged if one.is_right]
+    hard, easy = ([one for one in right if one.is_hard is wanted] for wanted in (True, False))
+    return Kept(part(right), part(hard), part(easy))
