@@ -158,11 +158,11 @@ def add_measured_run(
         for slot, one in enumerate(candidates):
             call = TeacherCall(parent.id, 0, slot, '"prompt"', "{}", 7, Reply("text", FinishReason.STOP, 1, 1, 0.1))
             key = f"augmented/0/{parent.key}/0.{slot}"
-            run.add_candidate(0, 1, key, call, NewExample(one.question, one.answer), None)
+            run.candidates.add(0, 1, key, call, NewExample(one.question, one.answer), None)
             verdicts = [CheckVerdict("format", one.form, "", "", None)]
             if one.verified is not None:
                 verdicts.append(CheckVerdict("verify", one.verified[0], "", "", one.verified[1]))
-            run.decide(0, run.candidates(0, 0)[-1], verdicts)
+            run.candidates.decide(0, run.candidates.of_round(0, 0)[-1], verdicts)
         adapter = run.folder / "iteration-0" / "adapter"
         adapter.mkdir(parents=True)
         learnt = {f"Question: {question}\nAnswer:": f" {dict(ROWS)[question]}" for question in STUDENT_KNOWS}
