@@ -1,4 +1,4 @@
-"""Real sweeps with the tiny models: mistakes are found first, and what is killed goes on until each cell is done once."""
+"""Real sweeps with the tiny models: mistakes are found first, and what is killed goes on to its end."""
 
 from __future__ import annotations
 
