@@ -17,6 +17,7 @@ from workspaces import add_run
 
 from llm2llm_local.errors import (
     ChangedSinceStartError,
+    ConfigError,
     DiskError,
     ModelError,
     RunBusyError,
@@ -298,8 +299,9 @@ def test_what_was_begun_goes_on(runs: Runs, status: Status) -> None:
     assert "sweep: cell 2 of 4: recipe llm2llm, 2 seeds, rng seed 0 → run 2 goes on" in runs.messages
 
 
-def test_a_run_that_can_not_be_resumed_as_it_was_started_is_forked(runs: Runs) -> None:
-    runs.errors["resume 1"] = ChangedSinceStartError("its file says otherwise")
+@pytest.mark.parametrize("error", [ChangedSinceStartError("its file says otherwise"), ConfigError("its file is gone")])
+def test_a_run_that_can_not_be_resumed_as_it_was_started_is_forked(runs: Runs, error: Exception) -> None:
+    runs.errors["resume 1"] = error
     with Store(runs.plan.workspace) as store:
         add_begun(store, fields_of("eda", 0), Status.PENDING, "stopped")
     assert runs.sweep() == []
@@ -389,7 +391,8 @@ def test_a_disk_that_may_be_too_small_for_all_of_it_is_told(tmp_path: Path, monk
 @pytest.fixture
 def compared(tmp_path: Path) -> SweepPlan:
     """Two recipes, three rng seeds, one of which isn't through; runs of fine_tune are the same for both values."""
-    cells, number = [], 0
+    cells: list[PlannedCell] = []
+    number = 0
     with Store(tmp_path) as store:
         for rng_seed, n_wrong in ((0, (4, 2)), (1, (5, 1)), (2, (5, None))):
             baseline = number + 1

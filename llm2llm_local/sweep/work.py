@@ -10,6 +10,7 @@ from typing import Any
 from ..counted import counted
 from ..errors import (
     ChangedSinceStartError,
+    ConfigError,
     DiskError,
     RunBusyError,
     RunFailedError,
@@ -89,7 +90,7 @@ def _work(plan: SweepPlan, cell: PlannedCell, standing: Standing, watcher: Watch
         try:
             resume_run(plan.workspace, standing.run_id, watcher, interrupts)
             return
-        except ChangedSinceStartError:  # it was started from another file, or one that said otherwise
+        except (ChangedSinceStartError, ConfigError):  # it was started from another file, or one that said otherwise
             watcher.message(f"run {standing.run_id} can't be resumed as it was started: a fork of it goes on")
             origin = standing.run_id
     if origin is None:
