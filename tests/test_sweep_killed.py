@@ -43,7 +43,9 @@ def test_a_killed_sweep_goes_on_and_works_each_cell_once(workspace: Workspace) -
     assert ending.code == DONE, ending.err
     assert "sweep: 4 cells, 1 of them done" in ending.err
     assert "cell 2 of 4: recipe llm2llm, 6 seeds, rng seed 0, checks.doubt=drop → run 2 goes on" in ending.err
-    runs = workspace.rows("SELECT status, config ->> 'loop.recipe', forked_from_run_id FROM runs ORDER BY run_id")
+    runs = workspace.rows(
+        """SELECT status, json_extract(config, '$."loop.recipe"'), forked_from_run_id FROM runs ORDER BY run_id"""
+    )
     assert runs == [
         ("done", "fine_tune", None),
         ("done", "llm2llm", 1),  # the student on the seeds alone is trained once
