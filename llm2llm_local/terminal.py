@@ -19,8 +19,8 @@ from .store.wishes import add_command, withdraw_commands
 
 _EXIT_CODES = {"failed": EXIT_FAILED, "stopped": EXIT_RESUMABLE, "interrupted": EXIT_RESUMABLE}
 _COMMAND = re.compile(
-    r"\bllm2llm (?=(?:run|resume|fork|pause|stop|delete|tui|status|report|compare|failures|lineage|query|models|doctor|"
-    r"bench)\b)"
+    r"\bllm2llm (?=(?:run|resume|fork|sweep|pause|stop|delete|tui|status|report|compare|failures|lineage|query|models|"
+    r"doctor|bench)\b)"
 )
 """Those that depend on the folder in which they are typed."""
 

@@ -230,6 +230,42 @@ def test_runs_that_differ_in_their_rng_seed_alone_are_repetitions(tmp_path: Path
     assert comparison_of(tmp_path, 1, 2, 4, 5).repetitions == ()
 
 
+def test_runs_whose_seeds_were_drawn_anew_are_repetitions_too(tmp_path: Path) -> None:
+    """Other draws have their labels in another order, or lack one. Other test rows are another comparison."""
+    with Store(tmp_path) as store:
+        for loop, sample, labels, test in (
+            (1, 1, "ab", 0),
+            (2, 2, "ba", 0),
+            (1, 2, "b", 0),
+            (1, 1, "ab", 0),
+            (3, 3, "ab", 7),
+        ):
+            run = add_answering_run(
+                store,
+                ROWS,
+                [{}],
+                rng_seed=loop,
+                data__sample={"n": 4, "rng_seed": sample},
+                data__test_sample={"n": 10, "rng_seed": test},
+            )
+            fields = {"task.labels": list(labels), "data.sample": {"n": 4, "rng_seed": sample}, "loop.rng_seed": loop}
+            store.execute(
+                "UPDATE runs SET fingerprint_fields = ?, labels = ? WHERE run_id = ?",
+                [json.dumps(fields), json.dumps(list(labels)), run.run_id],
+            )
+        add_answering_run(store, ROWS, [{}], rng_seed=4, data__sample={"n": 3, "rng_seed": 4})
+    (found,) = comparison_of(tmp_path, 1, 2, 3, 4, 5, 6).repetitions
+    assert (found.run_ids, found.rng_seeds) == ((1, 2, 3), (1, 2, 1))
+
+
+def test_without_a_sample_other_labels_are_another_task(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for rng_seed, labels in ((1, "ab"), (2, "abc")):
+            run = add_answering_run(store, ROWS, [{}], rng_seed=rng_seed)
+            store.execute("UPDATE runs SET labels = ? WHERE run_id = ?", [json.dumps(list(labels)), run.run_id])
+    assert comparison_of(tmp_path, 1, 2).repetitions == ()
+
+
 def test_controls_at_matched_steps_are_repeated_with_the_runs_that_they_match(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         for rng_seed in (1, 2):

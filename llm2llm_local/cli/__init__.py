@@ -24,6 +24,7 @@ from .history import compare, failures, lineage, query, report, status
 from .preparing import config, doctor, init, models
 from .printing import printed_json, wide_console
 from .runs import delete, fork, pause, resume, run, stop, tui
+from .sweeping import sweep
 
 
 def main() -> None:
@@ -102,7 +103,7 @@ def _bring_up_to_date(workspace: Path) -> None:
 
 for _commands in (
     (init, models, doctor, config),
-    (run, resume, fork, tui, pause, stop, delete),
+    (run, resume, fork, sweep, tui, pause, stop, delete),
     (status, report, compare, failures, lineage, query),
 ):
     for _command in _commands:

@@ -1,4 +1,4 @@
-"""What commands print: JSON, and the report of a run."""
+"""What commands print: JSON, the report of a run, and its progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from rich.console import Console
+
+    from ..headless import HeadlessWatcher
 
 
 def print_report(workspace: Path, run_id: int, as_json: bool) -> None:
@@ -35,6 +39,13 @@ def wide_console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def progress_watcher(workspace: Path, headless: bool) -> AbstractContextManager[HeadlessWatcher]:
+    """Of a run, on standard error; `headless`: plain lines in a terminal, too."""
+    from ..headless import headless_watcher, line_watcher
+
+    return line_watcher(workspace) if headless else headless_watcher(workspace)
 
 
 def printed_json(value: Any) -> str:

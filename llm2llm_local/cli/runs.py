@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
 from .. import terminal
 from .arguments import HEADLESS, ID, JSON, RUN, SET, config_path
-from .printing import print_report
-
-if TYPE_CHECKING:
-    from ..headless import HeadlessWatcher
+from .printing import print_report, progress_watcher
 
 
 @click.command()
@@ -35,7 +31,7 @@ def run(config: Path | None, headless: bool, as_json: bool, overrides: tuple[str
     from ..loop.start import start_run
 
     interrupts = Interrupts()
-    with interrupts.listening(), _watcher(workspace, headless) as watcher:
+    with interrupts.listening(), progress_watcher(workspace, headless) as watcher:
         run_id = start_run(path, overrides, watcher, interrupts)
     print_report(workspace, run_id, as_json)
 
@@ -55,7 +51,7 @@ def resume(workspace: Path, run: int | None, headless: bool, as_json: bool) -> N
     from ..loop.start import resume_run
 
     interrupts = Interrupts()
-    with interrupts.listening(), _watcher(workspace, headless) as watcher:
+    with interrupts.listening(), progress_watcher(workspace, headless) as watcher:
         run_id = resume_run(workspace, run, watcher, interrupts)
     print_report(workspace, run_id, as_json)
 
@@ -83,7 +79,7 @@ def fork(
     from ..loop.start import fork_run
 
     interrupts = Interrupts()
-    with interrupts.listening(), _watcher(workspace, headless) as watcher:
+    with interrupts.listening(), progress_watcher(workspace, headless) as watcher:
         run_id = fork_run(workspace, run, config and workspace / config, overrides, watcher, interrupts)
     print_report(workspace, run_id, as_json)
 
@@ -168,12 +164,6 @@ def _command(workspace: Path, run: int | None, word: str) -> None:
     ((run_id, process),) = alive.items()
     add_command(workspace, run_id, word)
     click.echo(f"run {run_id} will {word} after its current unit of work (process {process}); nothing is lost")
-
-
-def _watcher(workspace: Path, headless: bool) -> AbstractContextManager[HeadlessWatcher]:
-    from ..headless import headless_watcher, line_watcher
-
-    return line_watcher(workspace) if headless else headless_watcher(workspace)
 
 
 def _shows_tui(headless: bool, as_json: bool, needed: Path) -> bool:

@@ -42,6 +42,7 @@ def start_run(config_path: Path, overrides: Sequence[str], watcher: Watcher, int
         with store.transaction():
             run = _insert_run(store, inputs, hashed, forked_from=None)
             run.add_event("run_started", f"run {run.run_id} started from {inputs.config_path.name}")
+        watcher.message(f"run {run.run_id} started")
         with RunLock(_made(run.folder), run.run_id):
             work(run, inputs, hashed, watcher, interrupts)
     return run.run_id

@@ -8,17 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 
-def column_tables(columns: Sequence[Sequence[str]], width: int) -> Iterator[Table]:
-    """One table, or several when it would be wider than `width`; each begins with the first column.
+def column_tables(columns: Sequence[Sequence[str]], width: int, n_keys: int = 1) -> Iterator[Table]:
+    """One table, or several when it would be wider than `width`; each begins with the first `n_keys` columns.
 
     A column is its heading and then its cells, plain text all of them.
     """
-    key, *others = columns
-    taken = [key]
-    for column in others:
-        if len(taken) > 1 and sum(_width(one) + 1 for one in [*taken, column]) - 1 > width:
+    keys = list(columns[:n_keys])
+    taken = list(keys)
+    for column in columns[n_keys:]:
+        if len(taken) > n_keys and sum(_width(one) + 1 for one in [*taken, column]) - 1 > width:
             yield _table(taken)
-            taken = [key]
+            taken = list(keys)
         taken.append(column)
     yield _table(taken)
 

@@ -1,7 +1,8 @@
 """What sets runs apart: their settings and models, how their students did, and on how much data they trained.
 
-The first run is what the others are compared with. Runs that differ in nothing but `loop.rng_seed` are repetitions of
-one another: how far their figures lie apart says how much of a difference is chance.
+The first run is what the others are compared with. Runs that differ in nothing but their rng_seed, that of the loop and
+that by which their seeds were drawn, are repetitions of one another: how far their figures lie apart says how much of a
+difference is chance.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..records import Split
 from .curves import AccuracyCurve, accuracies
@@ -19,6 +21,12 @@ from .statistics import Spread, spread
 
 _OF_REPETITION = frozenset({"loop.rng_seed", "loop.match_run", "loop.matched_steps"})
 """Fields in which repetitions differ: a control at matched steps is repeated with the run that it matches."""
+
+_SAMPLE = "data.sample"
+_OF_DRAWN_SEEDS = frozenset({"labels", "task.labels"})
+"""What the fingerprint and the run have of them is read off the seeds: other draws may have another order, or lack one.
+What the person set is in the configuration.
+"""
 
 ABSENT = "—"
 """Stands for a field that a run of an older version doesn't have."""
@@ -44,8 +52,8 @@ class RunFigures:
 
 @dataclass(frozen=True, slots=True)
 class Repetitions:
-    """Runs with a result that share everything but `loop.rng_seed`, two or more, and the spread of their accuracy by
-    split. A run whose rng_seed another has too is that run once more, so it isn't counted.
+    """Runs with a result that share everything but their rng_seed, two or more, and the spread of their accuracy by
+    split. A run whose rng_seeds another has too is that run once more, so it isn't counted. `rng_seeds`: of the loop.
     """
 
     run_ids: tuple[int, ...]
@@ -68,6 +76,10 @@ class Comparison:
         )
 
 
+_RngSeeds = tuple[int, int | None]
+"""Of the loop, and of the draw of the seeds, where they are a part of the file."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Setup:
     """What a run was begun with: the fields that are shown, and all there is to tell it from others."""
@@ -75,6 +87,7 @@ class _Setup:
     fields: Mapping[str, str]
     without_rng_seed: object
     rng_seed: int
+    sample_rng_seed: int | None
 
 
 def compare(connection: sqlite3.Connection, run_ids: Sequence[int]) -> Comparison:
@@ -98,21 +111,22 @@ def _differences(settings: Sequence[Mapping[str, str]]) -> tuple[Difference, ...
 
 
 def _repetitions(runs: Sequence[RunFigures], setups: Mapping[int, _Setup]) -> tuple[Repetitions, ...]:
-    groups: dict[object, dict[int, tuple[int, RunResult]]] = defaultdict(dict)
+    groups: dict[object, dict[_RngSeeds, tuple[int, RunResult]]] = defaultdict(dict)
     for run in runs:
         setup = setups[run.run_id]
         if run.result is not None:
-            groups[setup.without_rng_seed].setdefault(setup.rng_seed, (run.run_id, run.result))
+            rng_seeds = setup.rng_seed, setup.sample_rng_seed
+            groups[setup.without_rng_seed].setdefault(rng_seeds, (run.run_id, run.result))
     return tuple(_spread_over(group) for group in groups.values() if len(group) > 1)
 
 
-def _spread_over(group: Mapping[int, tuple[int, RunResult]]) -> Repetitions:
-    """`group`: rng_seed → run and its result."""
+def _spread_over(group: Mapping[_RngSeeds, tuple[int, RunResult]]) -> Repetitions:
+    """`group`: rng_seeds → run and its result."""
     results = [result for _, result in group.values()]
     shares = {split: [one.accuracy[split].share for one in results if split in one.accuracy] for split in Split}
     return Repetitions(
         tuple(run_id for run_id, _ in group.values()),
-        tuple(group),
+        tuple(rng_seed for rng_seed, _ in group),
         {split: spread(figures) for split, figures in shares.items() if figures},
     )
 
@@ -128,21 +142,33 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     ).fetchone()
     if row is None:
         return None
-    fields = {
-        **{name: _text(value) for name, value in json.loads(row[0]).items()},
-        "labels": ", ".join(json.loads(row[1])),
+    config, fingerprint = json.loads(row[0]), json.loads(row[8])
+    models = {
         "teacher": f"{row[2]} {row[3]}",
         "teacher sha256": row[4],
         "student": f"{row[5]} {row[6]}",
         "student sha256": row[7],
     }
-    # These tell what the configuration can't: what is in the data, the code and its packages.
-    fingerprint = {name: _text(value) for name, value in json.loads(row[8]).items()}
+    fields = {
+        **{name: _text(value) for name, value in config.items()},
+        "labels": ", ".join(json.loads(row[1])),
+        **models,
+    }
+    # The fingerprint tells what the configuration can't: what is in the data, the code and its packages.
+    seen = {**fingerprint, **models, "labels": fields["labels"]}
+    sample = config.get(_SAMPLE)
+    if sample:
+        seen = {name: value for name, value in seen.items() if name not in _OF_DRAWN_SEEDS}
     everything = tuple(
-        frozenset((name, value) for name, value in part.items() if name not in _OF_REPETITION)
-        for part in (fields, fingerprint)
+        frozenset(_repeated(name, value) for name, value in part.items() if name not in _OF_REPETITION)
+        for part in (config, seen)
     )
-    return _Setup(fields, everything, row[9])
+    return _Setup(fields, everything, row[9], sample and sample["rng_seed"])
+
+
+def _repeated(name: str, value: Any) -> tuple[str, str]:
+    """A field as it is in all repetitions: of the sample of seeds, how many they are, but not which."""
+    return name, _text({**value, "rng_seed": None} if name == _SAMPLE and value else value)
 
 
 def _text(value: object) -> str:

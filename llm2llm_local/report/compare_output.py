@@ -110,13 +110,13 @@ def _costs(comparison: Comparison, costs: Mapping[int, RunCost]) -> list[list[st
 
 
 def _repetitions(comparison: Comparison) -> list[list[str]]:
-    """Where there are any: the runs that differ in nothing but their rng_seed, a group a line."""
+    """Where there are any: the runs that differ in nothing but their rng_seeds, a group a line."""
     groups = comparison.repetitions
     splits = [split for split in (Split.TEST, Split.DEV) if any(split in one.accuracy for one in groups)]
     if not splits:
         return []
     return [
-        ["runs alike but for loop.rng_seed", *(", ".join(map(str, one.run_ids)) for one in groups)],
+        ["runs alike but for their rng_seed", *(", ".join(map(str, one.run_ids)) for one in groups)],
         *(column for split in splits for column in _spread_columns(groups, split)),
     ]
 
