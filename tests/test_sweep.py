@@ -410,18 +410,13 @@ def test_rng_seeds_are_told_as_mean_and_spread_and_only_finished_runs_count(comp
     fine_tune, llm2llm = sweep_tables(compared).groups
     assert fine_tune.run_ids == (1, 3, 5)
     test = fine_tune.accuracy[Split.TEST]
-    assert (test.n, test.low, test.high, test.mean) == (3, 0.5, 0.6, pytest.approx(1.6 / 3))
+    assert (test.n, test.low, test.high, test.mean) == pytest.approx((3, 0.5, 0.6, 1.6 / 3))
     assert (fine_tune.points, fine_tune.steps, fine_tune.seconds) == (None, 2.0, 60.0)
     assert llm2llm.run_ids == (2, 4)
     assert llm2llm.accuracy[Split.TEST].mean == pytest.approx(0.85)
     points = llm2llm.points
     assert points is not None
-    assert (points.n, points.low, points.high, points.mean) == (
-        2,
-        pytest.approx(20),
-        pytest.approx(40),
-        pytest.approx(30),
-    )
+    assert (points.n, points.low, points.high, points.mean) == pytest.approx((2, 20, 40, 30))
     assert (llm2llm.p, llm2llm.alone) == (None, {})
 
 

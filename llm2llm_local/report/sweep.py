@@ -41,7 +41,7 @@ class GroupFigures:
     """Of the `run_ids` that are finished. `accuracy`: the spread of their shares by split; `alone`: with intervals,
     where it is one run. `points`: by how many percentage points they are better than what they are compared with; `p`
     of McNemar's exact test, where that is one pair of runs. The rest are means: examples added, optimizer steps of all
-    trainings, the teacher's tokens in and out together, wall time in seconds. None: there are no figures.
+    trainings, tokens of new examples in and out together, the teacher's votes, wall time in seconds. None: there are no figures.
     """
 
     group: SweepGroup
@@ -52,7 +52,8 @@ class GroupFigures:
     p: float | None = None
     examples_added: float | None = None
     steps: float | None = None
-    teacher_tokens: float | None = None
+    new_example_tokens: float | None = None
+    teacher_votes: float | None = None
     seconds: float | None = None
 
 
@@ -80,7 +81,8 @@ def _figures(connection: sqlite3.Connection, group: SweepGroup) -> GroupFigures:
         p=pairs[0].p if len(pairs) == 1 else None,
         examples_added=_mean([one.examples_added for one in of_runs]),
         steps=_mean([one.steps for one in of_runs if one.steps is not None]),
-        teacher_tokens=_mean([cost.teacher_input_tokens + cost.teacher_output_tokens for cost in costs]),
+        new_example_tokens=_mean([one.new_example_input_tokens + one.new_example_output_tokens for one in costs]),
+        teacher_votes=_mean([cost.teacher_votes for cost in costs]),
         seconds=_mean([sum(cost.seconds.values()) for cost in costs]),
     )
 

@@ -79,7 +79,8 @@ def print_groups(tables: SweepTables, console: Console) -> None:
         *_accuracy_columns(groups, Split.DEV),
         ["added", *_cells(groups, lambda one: one.examples_added, _count)],
         ["steps", *_cells(groups, lambda one: one.steps, _count)],
-        ["teacher tokens", *_cells(groups, lambda one: one.teacher_tokens, _count)],
+        ["new-example tokens", *_cells(groups, lambda one: one.new_example_tokens, _count)],
+        ["teacher votes", *_cells(groups, lambda one: one.teacher_votes, _count)],
         ["time", *_cells(groups, lambda one: one.seconds, duration)],
     ]
     _print(columns, console, 2 + len(tables.varied))
