@@ -19,6 +19,7 @@ from llm2llm_local.records import (
     Outcome,
     Reply,
     Split,
+    Status,
 )
 from llm2llm_local.store.rows import TeacherCall
 from llm2llm_local.store.run_store import RunStore
@@ -36,6 +37,7 @@ def add_answering_run(
     new: Sequence[Rows] = (),
     rng_seed: int = 0,
     forked_from_run_id: int | None = None,
+    status: Status = Status.DONE,
     **config: Any,
 ) -> RunStore:
     """A run whose student of iteration i answers as `students[i]` says, and rightly where that says nothing.
@@ -45,7 +47,9 @@ def add_answering_run(
     names with __ for the dot.
     """
     fields = {**CONFIG_BY_HAND, "loop.rng_seed": rng_seed, **{k.replace("__", "."): v for k, v in config.items()}}
-    run = add_run(store, config=json.dumps(fields), rng_seed=rng_seed, forked_from_run_id=forked_from_run_id)
+    run = add_run(
+        store, config=json.dumps(fields), rng_seed=rng_seed, forked_from_run_id=forked_from_run_id, status=status
+    )
     with run.transaction():
         for split, of_split in rows.items():
             run.add_data(split, [DataRow(*row, f"{split}.jsonl", n) for n, row in enumerate(of_split, start=1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -15,13 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from knowing import KindStudent, KnowingTeacher, writes
 from plans import assert_indexed
+from rich.console import Console
 from scipy.stats import binomtest
 from workspaces import Workspace, add_run
 
 from llm2llm_local.config import flatten
 from llm2llm_local.loop.llm2llm import llm2llm
-from llm2llm_local.records import Split
+from llm2llm_local.records import Split, Status
 from llm2llm_local.report.compare import Comparison, compare
+from llm2llm_local.report.compare_output import print_comparison
 from llm2llm_local.report.results import RunCost, RunResult, run_cost
 from llm2llm_local.report.statistics import mcnemar, p_text, spread
 from llm2llm_local.store.reader import open_reader
@@ -264,6 +267,22 @@ def test_without_a_sample_other_labels_are_another_task(tmp_path: Path) -> None:
             run = add_answering_run(store, ROWS, [{}], rng_seed=rng_seed)
             store.execute("UPDATE runs SET labels = ? WHERE run_id = ?", [json.dumps(list(labels)), run.run_id])
     assert comparison_of(tmp_path, 1, 2).repetitions == ()
+
+
+def test_unfinished_runs_are_no_repetitions_and_said_to_be_unfinished(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [{}], rng_seed=0)
+        add_answering_run(store, ROWS, [wrong_on(0)], rng_seed=1)
+        add_answering_run(store, ROWS, [wrong_on(*range(9))], rng_seed=2, status=Status.FAILED)
+    comparison = comparison_of(tmp_path, 1, 2, 3)
+    assert [one.run_ids for one in comparison.repetitions] == [(1, 2)]
+    console = Console(file=io.StringIO(), width=200)
+    with open_reader(tmp_path) as connection:
+        print_comparison(comparison, {n: run_cost(connection, n) for n in (1, 2, 3)}, console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "run 3 isn't finished: its figures are of iteration 0" in text
+    assert "run 2 isn't finished" not in text
 
 
 def test_controls_at_matched_steps_are_repeated_with_the_runs_that_they_match(tmp_path: Path) -> None:

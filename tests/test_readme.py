@@ -195,8 +195,8 @@ def test_the_tables_and_views_are_those_of_the_schema(empty_store: Path, kind: s
     assert sorted(names) == sorted(row[0] for row in rows if not kept_by_sqlite.match(row[0]))
 
 
-def test_there_are_ten_queries() -> None:
-    assert len(queries()) == 10
+def test_there_are_twelve_queries() -> None:
+    assert len(queries()) == 12
 
 
 @pytest.mark.parametrize("sql", queries())

@@ -242,7 +242,7 @@ class Fingerprint:
         if stage in ASIDE:
             self._audit = digest({**fields, "folds": self._folds, "audit": self._audit})
             return self._audit
-        if stage == "student_vote" or (stage == "grade" and self._fields["loop.failure_signal"] == "kfold"):
+        if stage == "student_vote" or (stage == "grade" and self._fields.get("loop.failure_signal") == "kfold"):
             fields["folds"] = self._folds
         elif stage == "check":
             fields["audit"] = self._audit

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..records import Split
+from ..records import Split, Status
 from .curves import AccuracyCurve, accuracies
 from .results import RowKey, RunResult, right_rows, run_result
 from .statistics import Spread, spread
@@ -42,9 +42,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """A run's curves by split, iteration → number of training examples, and what it came to (None: nothing yet)."""
+    """A run's curves by split, iteration → number of training examples, and what it came to (None: nothing yet); of a
+    run that isn't `is_done`, until now.
+    """
 
     run_id: int
+    is_done: bool
     accuracy: Mapping[Split, AccuracyCurve]
     training_sizes: Mapping[int, int]
     result: RunResult | None
@@ -52,7 +55,7 @@ class RunFigures:
 
 @dataclass(frozen=True, slots=True)
 class Repetitions:
-    """Runs with a result that share everything but their rng_seed, two or more, and the spread of their accuracy by
+    """Finished runs that share everything but their rng_seed, two or more, and the spread of their accuracy by
     split. A run whose rng_seeds another has too is that run once more, so it isn't counted. `rng_seeds`: of the loop.
     """
 
@@ -88,6 +91,7 @@ class _Setup:
     without_rng_seed: object
     rng_seed: int
     sample_rng_seed: int | None
+    is_done: bool
 
 
 def compare(connection: sqlite3.Connection, run_ids: Sequence[int]) -> Comparison:
@@ -98,7 +102,7 @@ def compare(connection: sqlite3.Connection, run_ids: Sequence[int]) -> Compariso
     for run_id in setups:
         curves = accuracies(connection, run_id)
         result = run_result(connection, run_id, curves, first)
-        runs.append(RunFigures(run_id, curves, _training_sizes(connection, run_id), result))
+        runs.append(RunFigures(run_id, setups[run_id].is_done, curves, _training_sizes(connection, run_id), result))
         if first is None and len(setups) > 1:
             first = run_id, right_rows(connection, run_id)
     return Comparison(tuple(runs), _differences([one.fields for one in setups.values()]), _repetitions(runs, setups))
@@ -114,7 +118,7 @@ def _repetitions(runs: Sequence[RunFigures], setups: Mapping[int, _Setup]) -> tu
     groups: dict[object, dict[_RngSeeds, tuple[int, RunResult]]] = defaultdict(dict)
     for run in runs:
         setup = setups[run.run_id]
-        if run.result is not None:
+        if run.result is not None and run.is_done:
             rng_seeds = setup.rng_seed, setup.sample_rng_seed
             groups[setup.without_rng_seed].setdefault(rng_seeds, (run.run_id, run.result))
     return tuple(_spread_over(group) for group in groups.values() if len(group) > 1)
@@ -135,7 +139,7 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     """The configuration field by field, and what the models were: the same path can hold another model."""
     row = connection.execute(
         "SELECT r.config, r.labels, t.name, t.quantization, t.sha256, s.name, s.quantization, s.sha256, "
-        "r.fingerprint_fields, r.rng_seed "
+        "r.fingerprint_fields, r.rng_seed, r.status "
         "FROM runs r JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
         "WHERE r.run_id = ?",
         [run_id],
@@ -163,7 +167,7 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
         frozenset(_repeated(name, value) for name, value in part.items() if name not in _OF_REPETITION)
         for part in (config, seen)
     )
-    return _Setup(fields, everything, row[9], sample and sample["rng_seed"])
+    return _Setup(fields, everything, row[9], sample and sample["rng_seed"], row[10] == Status.DONE)
 
 
 def _repeated(name: str, value: Any) -> tuple[str, str]:

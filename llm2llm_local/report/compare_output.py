@@ -47,6 +47,7 @@ def comparison_document(comparison: Comparison, costs: Mapping[int, RunCost]) ->
         "runs": [
             {
                 "run_id": run.run_id,
+                "is_done": run.is_done,
                 "result": None if run.result is None else _result_document(run.result),
                 "cost": dataclasses.asdict(costs[run.run_id]),
             }
@@ -143,6 +144,8 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     for run in comparison.runs:
         if run.result is None:
             yield f"run {run.run_id}: no student is graded yet"
+        elif not run.is_done:
+            yield f"run {run.run_id} isn't finished: its figures are of iteration {run.result.iteration}"
     first, *others = comparison.runs
     results = [(run, run.result) for run in others if run.result is not None]
     if first.result is None or not results:

@@ -41,7 +41,8 @@ class GroupFigures:
     """Of the `run_ids` that are finished. `accuracy`: the spread of their shares by split; `alone`: with intervals,
     where it is one run. `points`: by how many percentage points they are better than what they are compared with; `p`
     of McNemar's exact test, where that is one pair of runs. The rest are means: examples added, optimizer steps of all
-    trainings, tokens of new examples in and out together, the teacher's votes, wall time in seconds. None: there are no figures.
+    trainings, tokens of new examples in and out together, the teacher's votes, wall time in seconds. None: there are
+    no figures.
     """
 
     group: SweepGroup
