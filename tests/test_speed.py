@@ -328,10 +328,12 @@ def test_a_teacher_that_only_votes_is_asked_for_no_new_example(tmp_path: Path) -
     assert "accepted at once" in lines[2] and "each takes 2 tries" in lines[2]
 
 
-def test_written_votes_of_a_teacher_that_writes_nothing_else_are_timed() -> None:
+def test_written_votes_of_a_teacher_that_writes_nothing_else_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    solved = [dataclasses.replace(seed, answer=f"#### {n}") for n, seed in enumerate(SEEDS)]
+    monkeypatch.setitem(globals(), "SEEDS", solved)
     teacher = SlowTeacher(tokens=10)
-    text = {"task__family": "text", "task__labels": []}
-    speed = of_teacher(teacher, loop__recipe="eda", checks__verify="on", **text)
+    math = {"task__family": "math", "task__labels": []}
+    speed = of_teacher(teacher, loop__recipe="eda", checks__verify="on", **math)
     assert speed == TeacherSpeed(7.0, None, (2.0 + 0.1 * 10) / 4)
     assert len(teacher.requests) == 4 and {request.sampling for request in teacher.requests} == {WRITTEN}
 
