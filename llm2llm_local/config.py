@@ -83,6 +83,9 @@ class SampleConfig(Section):
     rng_seed: int = Field(
         0, ge=0, le=LARGEST_RNG_SEED, description="Which random part; the same number takes the same rows."
     )
+    draw: Literal["plain", "balanced"] = Field(
+        "plain", description="plain: every row alike; balanced: as many rows of each label, as far as there are."
+    )
 
 
 class DataConfig(Section):
@@ -95,7 +98,8 @@ class DataConfig(Section):
     answer_column: str = Field("answer", min_length=1, description="Column or JSON key of the answer.")
     sample: SampleConfig | None = Field(
         None,
-        description="Use a random part of the seeds: {n = 60, rng_seed = 0} takes 60 rows, which ones by rng_seed.",
+        description="Use a random part of the seeds: {n = 60, rng_seed = 0} takes 60 rows, which ones by rng_seed; "
+        'with the key draw set to "balanced" as many of each label, as far as there are.',
     )
     dev_sample: SampleConfig | None = Field(None, description="Use a random part of dev.")
     test_sample: SampleConfig | None = Field(None, description="Use a random part of test.")

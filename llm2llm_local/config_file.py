@@ -99,6 +99,7 @@ def parse_config(document: dict[str, Any], source: str, base: Path) -> Config:
     if config.data.question_column == config.data.answer_column:
         raise ConfigError(f"{source}: data.question_column and data.answer_column are the same")
     _check_loop(config, source)
+    _check_samples(config, source)
     return in_force(_with_absolute_paths(config, base))
 
 
@@ -138,6 +139,17 @@ def _check_task(task: TaskConfig, source: str) -> None:
             f"{source}: task.labels: {pair[0]!r} and {pair[1]!r} look alike but differ: {difference(*pair)}",
             "Keep the one that the data has.",
         )
+
+
+def _check_samples(config: Config, source: str) -> None:
+    data = config.data
+    for name, sample in (("sample", data.sample), ("dev_sample", data.dev_sample), ("test_sample", data.test_sample)):
+        if sample and sample.draw == "balanced" and config.task.family not in ("classification", "multiple_choice"):
+            raise ConfigError(
+                f'{source}: data.{name}: draw = "balanced" takes as many rows of each label, and answers of '
+                f"{config.task.family} are no labels",
+                'Set draw = "plain".',
+            )
 
 
 def _check_loop(config: Config, source: str) -> None:

@@ -196,7 +196,8 @@ def _template(ready: ReadyTask, rows: Mapping[Split, Sequence[DataRow]], n_seeds
     values = {field: json.dumps(value, ensure_ascii=False) for field, value in ready.values.items()}
     values |= {f"data.{name.removesuffix('.jsonl')}": json.dumps(name) for name in files}
     if n_seeds < len(rows[Split.TRAIN]):
-        values["data.sample"] = f"{{n = {n_seeds}, rng_seed = 0}}"
+        draw = ', draw = "balanced"' if ready.values["task.family"] == "classification" else ""
+        values["data.sample"] = f"{{n = {n_seeds}, rng_seed = 0{draw}}}"
     presets = ", ".join(f"n = {preset.n} ({preset.share})" for preset in ready.presets)
     remarks = {**ready.remarks, "data.sample": f"Often tried with {presets}."}
     return Template(ready.description, values, files, remarks)

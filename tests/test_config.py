@@ -341,8 +341,8 @@ def test_relative_paths_count_from_the_files_folder(
         ("student.quantization=none", "student.quantization", "none"),
         ("teacher.show_student_answer=true", "teacher.show_student_answer", True),
         ('task.labels=["a", "b"]', "task.labels", ["a", "b"]),
-        ("data.sample={n=3}", "data.sample", {"n": 3, "rng_seed": 0}),
-        ("data.sample.n=4", "data.sample", {"n": 4, "rng_seed": 0}),
+        ("data.sample={n=3}", "data.sample", {"n": 3, "rng_seed": 0, "draw": "plain"}),
+        ("data.sample.n=4", "data.sample", {"n": 4, "rng_seed": 0, "draw": "plain"}),
     ],
 )
 def test_a_field_is_overridden(smallest: Path, override: str, name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import random
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -361,6 +362,25 @@ def test_each_sample_is_its_own_random_part_in_file_order(write: Write) -> None:
     other = load_splits(config.model_copy(update={"sample": SampleConfig(n=10, rng_seed=4)})).rows
     assert other[Split.TRAIN] != once[Split.TRAIN]
     assert other[Split.DEV] == once[Split.DEV]
+
+
+def test_a_balanced_sample_has_as_many_of_each_label_as_there_are(write: Write) -> None:
+    answers = "a" * 50 + "b" * 20 + "c" * 2
+    text = "".join(f'{{"question": "q{n}", "answer": "{answer}"}}\n' for n, answer in enumerate(answers))
+    train = write("train.jsonl", text.encode())
+
+    def drawn(n: int, rng_seed: int) -> tuple[DataRow, ...]:
+        sample = SampleConfig(n=n, rng_seed=rng_seed, draw="balanced")
+        return load_splits(DataConfig(train=train, sample=sample)).rows[Split.TRAIN]
+
+    counts = Counter(row.answer for row in drawn(12, 0))
+    assert counts == {"a": 5, "b": 5, "c": 2}
+    assert sum(counts.values()) == 12
+    assert sorted(Counter(row.answer for row in drawn(5, 0)).values()) == [1, 2, 2]
+    lines = [row.line for row in drawn(12, 0)]
+    assert lines == sorted(set(lines))
+    assert drawn(12, 0) == drawn(12, 0) != drawn(12, 1)
+    assert len({frozenset(Counter(row.answer for row in drawn(4, seed)).items()) for seed in range(20)}) == 3
 
 
 def test_sample_as_large_as_the_file_is_the_file(write: Write) -> None:

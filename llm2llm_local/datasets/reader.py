@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
+import itertools
 import json
 import random
 import re
@@ -333,5 +334,23 @@ def _sampled(rows: Sequence[DataRow], sample: SampleConfig | None) -> tuple[Data
     """The configured random part, in file order."""
     if sample is None or sample.n >= len(rows):
         return tuple(rows)
-    chosen = random.Random(sample.rng_seed).sample(range(len(rows)), sample.n)
+    rng = random.Random(sample.rng_seed)
+    if sample.draw == "balanced":
+        chosen = _balanced(rows, sample.n, rng)
+    else:
+        chosen = rng.sample(range(len(rows)), sample.n)
     return tuple(rows[index] for index in sorted(chosen))
+
+
+def _balanced(rows: Sequence[DataRow], n: int, rng: random.Random) -> list[int]:
+    """`n` places, dealt out label by label: no label has more than one row more than another, unless that has no more.
+
+    Which labels those are that come out one ahead is drawn, too.
+    """
+    of_label: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        of_label.setdefault(row.answer, []).append(place)
+    drawn = [rng.sample(places, len(places)) for _, places in sorted(of_label.items())]
+    rng.shuffle(drawn)
+    deals = itertools.chain.from_iterable(itertools.zip_longest(*drawn))
+    return list(itertools.islice((place for place in deals if place is not None), n))
