@@ -101,7 +101,7 @@ def _costs(comparison: Comparison, costs: Mapping[int, RunCost]) -> list[list[st
         ["run", *(str(run.run_id) for run in runs)],
         ["added", *_of_results(runs, lambda one: f"{one.examples_added:,}")],
         ["steps", *_of_results(runs, lambda one: _count(one.steps))],
-        ["of the last training", *_of_results(runs, lambda one: _count(one.final_steps))],
+        ["of the result's", *_of_results(runs, lambda one: _count(one.final_steps))],
         ["new-example tokens in", *(f"{cost.new_example_input_tokens:,}" for cost in of_runs)],
         ["out", *(f"{cost.new_example_output_tokens:,}" for cost in of_runs)],
         ["teacher votes", *(f"{cost.teacher_votes:,}" for cost in of_runs)],
