@@ -200,7 +200,7 @@ def test_what_ballots_begin_with_is_the_same_whatever_is_judged() -> None:
 
 def test_what_a_student_answers_is_compared_with_the_answer() -> None:
     new = NewExample("Where is Big Ben?", "in London")
-    assert TASK.agrees(reply("**Answer:** In London."), new) == ("In London.", True)
+    assert TASK.agrees(reply(" In London."), new) == ("In London.", True)
     assert TASK.agrees(reply(" in Paris"), new) == ("in Paris", False)
     assert TASK.agrees(reply(" in Lon", FinishReason.LENGTH), new) == (None, None)
 

@@ -31,7 +31,7 @@ from ..records import (
 from ..spelling import alike, difference, look, shown
 from .base import PromptBuilder, PromptStyle, that_fit
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import is_announcement
+from .replies import is_announcement, one_line
 
 _LIST_MARKS = "-*•–"
 
@@ -98,7 +98,7 @@ class ClassificationTask:
         heading = f"{name}s whose {self.prompts.answer_name} is {label}"
         if show_student_answer and failure.predicted_answer is not None:
             heading += f" (the last is easily mistaken for {failure.predicted_answer})"
-        listing = "\n".join(f"- {_one_line(question)}" for question in shown)
+        listing = "\n".join(f"- {one_line(question)}" for question in shown)
         if style == "completion":
             text = f"{self._introduction()}{heading}:\n{listing}\n-"
             return TeacherPrompt(messages=(), completion=text, stop=("\n",))
@@ -145,8 +145,8 @@ class ClassificationTask:
         labels = list(self.labels)
         rng.shuffle(labels)
         introduction = f"{self._introduction()}{self.prompts.answer_name} is one of: {', '.join(labels)}"
-        shown = [self.prompts.example(_one_line(seed.question), seed.answer) for seed in self._demonstrations(seeds)]
-        text = "\n\n".join([introduction, *shown, self.prompts.prompt(_one_line(new.question))])
+        shown = [self.prompts.example(one_line(seed.question), seed.answer) for seed in self._demonstrations(seeds)]
+        text = "\n\n".join([introduction, *shown, self.prompts.prompt(one_line(new.question))])
         choices = tuple(self.prompts.completion(label) for label in self.labels)
         return Ballot(TeacherPrompt((), text, ()), choices, self.prompts.completion(new.answer))
 
@@ -217,7 +217,3 @@ def label_set(declared: Sequence[str], seeds: Sequence[DataRow]) -> tuple[str, .
             "Write the label in the same way everywhere.",
         )
     return labels
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..records import FinishReason, Message, Reply, TeacherPrompt, Unparsed
 from .base import PromptBuilder, PromptStyle
-from .replies import heading, is_announcement
+from .replies import heading, is_announcement, one_line
 
 _LIST_MARKS = "-*•–"
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"))
@@ -26,7 +26,7 @@ def ask_in_other_words(
     """`kept`: questions that already say the same. `what_stays`: about the answer, to end a sentence with."""
     name = prompts.question_name
     introduction = f"{instruction.strip()}\n\n" if instruction.strip() else ""
-    listing = "\n".join(f"- {_one_line(text)}" for text in (question, *kept))
+    listing = "\n".join(f"- {one_line(text)}" for text in (question, *kept))
     if style == "completion":
         text = f"{introduction}One {name}, said in several ways with the same meaning, {what_stays}:\n{listing}\n-"
         return TeacherPrompt(messages=(), completion=text, stop=("\n",))
@@ -42,7 +42,7 @@ def said_in_other_words(prompts: PromptBuilder, reply: Reply) -> str | Unparsed:
     """The question of the reply, on one line, without a list mark, its name in front, or quotes around it."""
     if reply.finish_reason is FinishReason.LENGTH:
         return Unparsed("cut off at the token limit")
-    text = _one_line(heading(prompts.answer_name).split(reply.text)[0]).lstrip(_LIST_MARKS).strip()
+    text = one_line(heading(prompts.answer_name).split(reply.text)[0]).lstrip(_LIST_MARKS).strip()
     text = heading(prompts.question_name).sub("", text, count=1).strip()
     for left, right in _QUOTES:
         if len(text) > 1 and text.startswith(left) and text.endswith(right):
@@ -50,7 +50,3 @@ def said_in_other_words(prompts: PromptBuilder, reply: Reply) -> str | Unparsed:
     if is_announcement(text):
         return Unparsed("an announcement")
     return text or Unparsed("empty reply")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

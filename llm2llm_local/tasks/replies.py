@@ -22,3 +22,8 @@ def heading(name: str) -> re.Pattern[str]:
 def is_announcement(text: str) -> bool:
     """Whether nothing is said but that something follows, as chat models begin: "Sure! Here is another one:"."""
     return text.rstrip("*_ ").endswith(":")
+
+
+def one_line(text: str) -> str:
+    """With each stretch of white space made a blank."""
+    return " ".join(text.split())

@@ -12,7 +12,7 @@ import random
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..records import (
     Ballot,
@@ -150,19 +150,13 @@ class TextTask:
         return f"{self.prompts.example(question, answer)}\nIs this {self.prompts.answer_name} right?"
 
     def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
-        grade = self.grade(_without_name(reply, self.prompts.answer_name), new.answer)
+        grade = self.grade(reply, new.answer)
         return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
 
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         """Another seed's answer; where all seeds have the same, its denial."""
         others = [seed.answer for seed in seeds if not same_answer(seed.answer, example.answer)]
         return [rng.choice(others) if others else f"not {example.answer}"]
-
-
-def _without_name(reply: Reply, answer_name: str) -> Reply:
-    """A chat model may begin with the answer's name, as in the examples it is shown."""
-    name = heading(answer_name).match(reply.text.lstrip())
-    return reply if name is None else replace(reply, text=reply.text.lstrip()[name.end() :])
 
 
 def same_answer(one: str, other: str) -> bool:
