@@ -112,7 +112,8 @@ class TeacherConfig(Section):
     prompt_style: Literal["auto", "chat", "completion"] = Field(
         "auto",
         description="chat: the model's own chat template; completion: a list for the model to continue, which "
-        "suits base models and very small ones; auto: chat when the file has a template.",
+        "suits base models and very small ones; auto: completion for new questions in classification, else chat when "
+        "the file has a template.",
     )
     temperature: float = Field(1.0, ge=0.0, le=5.0, description="Sampling temperature; 0 always takes the likeliest.")
     top_p: float = Field(1.0, gt=0.0, le=1.0, description="Sample from the likeliest tokens of this total probability.")
@@ -254,7 +255,10 @@ class LoopConfig(Section):
         "training, in every iteration for failure_signal = kfold, once for a student's votes.",
     )
     least_confident: float = Field(
-        0.3, gt=0.0, le=1.0, description="Share of the seeds that failure_signal = confidence takes."
+        0.3,
+        gt=0.0,
+        le=1.0,
+        description="Share of the seeds, in classification of each label, that failure_signal = confidence takes.",
     )
     select: Literal["last", "best_dev"] = Field(
         "last",

@@ -173,7 +173,7 @@ def _software() -> Iterator[Finding]:
 
 def _hardware(inputs: Inputs) -> Iterator[Finding]:
     if inputs.device == "cpu":
-        yield Finding("ok", f"no GPU in use: {threads(inputs.config)} CPU threads for each model")
+        yield Finding("ok", f"no GPU in use: {threads(inputs.config.hardware)} CPU threads for each model")
         return
     import pynvml
 

@@ -30,7 +30,7 @@ _MOST_SEEDS = 1_000
 """The method is for fewer; where there are more rows and nobody said how many to take, the first preset is taken."""
 
 _MOST_REASONS = 5
-_ABOUT_TASK = ("description", "presets", "remarks")
+_ABOUT_TASK = ("description", "presets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,12 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class ReadyTask:
-    """A task file of the package. `values`: dotted field → value; `remarks`: dotted field → a sentence about it."""
+    """A task file of the package. `values`: dotted field → value."""
 
     name: str
     description: str
     presets: tuple[Preset, ...]
     values: Mapping[str, Any]
-    remarks: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,6 @@ def ready_task(name: str) -> ReadyTask:
             if section not in _ABOUT_TASK
             for key, value in fields.items()
         },
-        remarks=document.get("remarks", {}),
     )
 
 
@@ -199,5 +197,5 @@ def _template(ready: ReadyTask, rows: Mapping[Split, Sequence[DataRow]], n_seeds
         draw = ', draw = "balanced"' if ready.values["task.family"] == "classification" else ""
         values["data.sample"] = f"{{n = {n_seeds}, rng_seed = 0{draw}}}"
     presets = ", ".join(f"n = {preset.n} ({preset.share})" for preset in ready.presets)
-    remarks = {**ready.remarks, "data.sample": f"Often tried with {presets}."}
+    remarks = {"data.sample": f"Often tried with {presets}."}
     return Template(ready.description, values, files, remarks)

@@ -180,7 +180,6 @@ def _demo() -> Template:
             "data.train": '"train.jsonl"',
             "data.dev": '"dev.jsonl"',
             "data.test": '"test.jsonl"',
-            "teacher.prompt_style": '"completion"',
             "teacher.temperature": "0.8",
             "teacher.min_p": "0.05",
             "teacher.max_new_tokens": "48",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RunFailedError
+from .loop.augment import demonstrations_for, drawn_to_show
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs
 from .loop.plans import DevicePlan, device_plan, student_settings
@@ -252,7 +253,7 @@ def measure_student(inputs: Inputs, student: Student, folder: Path, limit: TimeL
 def _pool(inputs: Inputs, plan: DevicePlan, folder: Path, limit: TimeLimit) -> WorkerPool:
     config = inputs.config
     return WorkerPool(
-        teacher=plan.teacher.settings(config.teacher.model, threads(config)),
+        teacher=plan.teacher.settings(config.teacher.model, threads(config.hardware)),
         student=student_settings(inputs, plan),
         plan=plan.memory,
         logs=folder,
@@ -282,21 +283,21 @@ def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
     wanted = [seed for seed in seeds for _ in range(config.loop.augmentations_per_failure)]
     sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
     chosen = rng.sample(wanted, min(config.teacher.group_size, len(wanted)))
+    shown = drawn_to_show(seeds, config.loop.rng_seed, iteration=0, attempt=0, slot=0)
     return [
-        TeacherRequest(_prompt(inputs, seed, seeds, rng), sampling, inputs.grammar, number, tokens)
+        TeacherRequest(_prompt(inputs, seed, shown), sampling, inputs.grammar, number, tokens)
         for number, seed in enumerate(chosen)
     ]
 
 
-def _prompt(inputs: Inputs, seed: Example, seeds: Sequence[Example], rng: random.Random) -> TeacherPrompt:
+def _prompt(inputs: Inputs, seed: Example, shown: Sequence[Example]) -> TeacherPrompt:
     """For a new example, as the run's recipe asks for one."""
     config = inputs.config.teacher
     if recipe_of(inputs.config).writer == "rephrasing teacher":
         return inputs.task.rephrase_prompt(seed, (), inputs.prompt_style)
-    similar = [one for one in seeds if one.id != seed.id and inputs.task.is_same_kind(seed, one)]
     return inputs.task.teacher_prompt(
         Failure(seed, seed.answer),
-        rng.sample(similar, min(config.demonstrations, len(similar))),
+        demonstrations_for(inputs.task, seed, shown, config.demonstrations),
         (),
         inputs.prompt_style,
         show_student_answer=config.show_student_answer,

@@ -1,4 +1,4 @@
-"""`llm2llm bench verification`: what is counted, what is read of a store, how the judge is kept, what is refused."""
+"""`llm2llm bench verification`: what is read of a store, what comes of it, what is refused."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from rich.console import Console
 from workspaces import Workspace, add_run, copied, wait_for
 
 from llm2llm_local.bench import verification
-from llm2llm_local.bench.judge import JudgeTraining, check_judge, train_judge
 from llm2llm_local.bench.measured_run import read_run
-from llm2llm_local.bench.training import whole_training
 from llm2llm_local.bench.verification import Request, VerificationReport, measure_verification
 from llm2llm_local.bench.verification_output import print_verification, verification_document
-from llm2llm_local.bench.worth import Candidate, Judged, Part, worth_of
+from llm2llm_local.bench.worth import Part
 from llm2llm_local.config import flatten
 from llm2llm_local.config_file import parse_config
-from llm2llm_local.errors import ChangedSinceStartError, RunBusyError, StoreError, UserInputError
+from llm2llm_local.errors import StoreError
 from llm2llm_local.file_digest import folder_digest
 from llm2llm_local.model_files.catalogue import content_hash
 from llm2llm_local.records import (
@@ -45,57 +43,11 @@ from llm2llm_local.store.rows import TeacherCall
 from llm2llm_local.store.run_store import RunStore
 from llm2llm_local.store.wishes import add_review
 from llm2llm_local.store.writer import Store
-from llm2llm_local.student.protocol import SegmentResult, TrainingExample, TrainingProgress, TrainingSegment
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
 
 ACCEPT, DOUBT, REJECT = Decision.ACCEPT, Decision.DOUBT, Decision.REJECT
-
-# --- counting ---------------------------------------------------------------------------------------------------------
-
-
-def judged(decision: Decision, probability: float | None, right: bool, hard: bool = False) -> Judged:
-    return Judged(Candidate(0, "question", "answer", decision, probability), right, hard)
-
-
-MIXED = [
-    judged(ACCEPT, 0.97, True),
-    judged(ACCEPT, 0.92, True, hard=True),
-    judged(ACCEPT, 0.91, False),
-    judged(DOUBT, 0.75, True, hard=True),
-    judged(DOUBT, 0.6, False),
-    judged(REJECT, 0.3, True, hard=True),
-    judged(REJECT, 0.1, False),
-    judged(REJECT, 0.2, False),
-]
-
-
-def test_right_ones_are_counted_of_all_and_of_each_decision() -> None:
-    worth = worth_of(MIXED)
-    assert worth.all == Part(4, 8)
-    assert (worth.accepted, worth.in_doubt, worth.rejected) == (Part(2, 3), Part(1, 2), Part(1, 3))
-    assert (worth.kept.right, worth.kept.hard, worth.kept.easy) == (Part(2, 4), Part(1, 3), Part(1, 1))
-
-
-def test_other_thresholds_decide_on_the_same_candidates() -> None:
-    low, high = worth_of(MIXED, [0.5, 0.95]).at
-    assert (low.threshold, low.accepted, low.kept.right) == (0.5, Part(3, 5), Part(3, 4))
-    assert (low.kept.hard, low.kept.easy) == (Part(2, 3), Part(1, 1))
-    assert (high.accepted, high.kept.right, high.kept.hard) == (Part(1, 1), Part(1, 4), Part(0, 3))
-
-
-def test_from_a_threshold_on_means_at_it_too() -> None:
-    (at,) = worth_of([judged(ACCEPT, 0.9, True)], [0.9]).at
-    assert at.accepted == Part(1, 1)
-
-
-def test_where_nothing_was_verified_there_are_no_thresholds_and_all_are_accepted() -> None:
-    worth = worth_of([judged(ACCEPT, None, True), judged(ACCEPT, None, False)])
-    assert worth.at == ()
-    assert worth.all == worth.accepted == Part(1, 2)
-    assert worth.in_doubt.share is None
-
 
 # --- a store by hand --------------------------------------------------------------------------------------------------
 
@@ -237,122 +189,6 @@ def test_a_run_without_verification_has_taken_all_that_the_other_checks_let_thro
     assert run.verifiers == ()
 
 
-# --- the judge's folder -----------------------------------------------------------------------------------------------
-
-
-class Crash(Exception):
-    """Stands for a kill within a segment."""
-
-
-@dataclass
-class Crashing(FakeStudent):
-    """Dies at the beginning of its third segment."""
-
-    def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
-        if len(self.segments) == 2:
-            raise Crash
-        return super().train(segment, progress)
-
-
-def by_heart(example: TrainingExample, segment: TrainingSegment) -> bool:
-    return True
-
-
-def training_in(folder: Path, **conditions: Any) -> JudgeTraining:
-    """Eight steps in four segments."""
-    examples = tuple(TrainingExample(question, answer) for question, answer in ROWS)
-    whole = whole_training(examples, folder / "adapter", epochs=2, batch_size=3, learning_rate=1e-3, rng_seed=1)
-    return JudgeTraining(whole, {"data.train": "a", "epochs": 2, **conditions}, checkpoint_steps=2)
-
-
-def quiet(line: str) -> None:
-    """Nobody listens."""
-
-
-def test_a_judge_is_trained_once_in_segments_that_follow_each_other(tmp_path: Path) -> None:
-    student = FakeStudent(by_heart)
-    training = training_in(tmp_path / "judge")
-    assert train_judge(training, student, quiet) == tmp_path / "judge" / "adapter"
-    assert [(one.start_step, one.stop_step) for one in student.segments] == [(0, 2), (2, 4), (4, 6), (6, 8)]
-    checkpoints = [one.checkpoint and one.checkpoint.name for one in student.segments]
-    assert checkpoints == [None, "step-2", "step-4", "step-6"]
-    assert sorted(path.name for path in training.folder.iterdir()) == ["adapter", "judge.json"]
-    train_judge(training, student, quiet)
-    assert len(student.segments) == 4
-
-
-def test_a_training_that_was_ended_goes_on_from_its_newest_checkpoint(tmp_path: Path) -> None:
-    training = training_in(tmp_path / "judge")
-    with pytest.raises(Crash):
-        train_judge(training, Crashing(by_heart), quiet)
-    assert check_judge(training) == 4
-    (training.folder / "step-6.part-1").mkdir()  # of the writer that was killed
-    student = FakeStudent(by_heart)
-    train_judge(training, student, quiet)
-    assert [(one.start_step, one.stop_step) for one in student.segments] == [(4, 6), (6, 8)]
-    assert sorted(path.name for path in training.folder.iterdir()) == ["adapter", "judge.json"]
-
-
-def test_a_call_that_was_killed_before_it_had_a_record_begins_anew(tmp_path: Path) -> None:
-    training = training_in(tmp_path / "judge")
-    training.folder.mkdir()
-    (training.folder / "judge.json.part").write_text('{"cond')
-    assert check_judge(training) == 0
-
-
-@pytest.mark.parametrize("done", ["begun", "trained"])
-def test_a_judge_of_other_conditions_is_refused_and_left_alone(tmp_path: Path, done: str) -> None:
-    training = training_in(tmp_path / "judge")
-    check_judge(training)
-    if done == "trained":
-        train_judge(training, FakeStudent(by_heart), quiet)
-    before = (training.folder / "judge.json").read_bytes()
-    with pytest.raises(ChangedSinceStartError, match="other conditions") as refused:
-        check_judge(training_in(training.folder, **{"data.train": "b", "epochs": 3}))
-    assert 'data.train: was "a", is "b"' in refused.value.message and "epochs: was 2, is 3" in refused.value.message
-    assert "--judge" in refused.value.remedy
-    assert (training.folder / "judge.json").read_bytes() == before
-
-
-@pytest.mark.parametrize("content", [None, "[]", '{"conditions": 3}', "no JSON"])
-def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path, content: str | None) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    name = "holiday.jpg" if content is None else "judge.json"
-    (folder / name).write_text(content or "jpg")
-    with pytest.raises(UserInputError, match="no judge"):
-        check_judge(training_in(folder))
-    assert [path.name for path in folder.iterdir()] == [name]
-
-
-def test_a_file_in_the_judges_place_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "judge").write_text("")
-    with pytest.raises(UserInputError, match="is no folder"):
-        check_judge(training_in(tmp_path / "judge"))
-
-
-def test_a_damaged_judge_does_not_judge(tmp_path: Path) -> None:
-    training = training_in(tmp_path / "judge")
-    train_judge(training, FakeStudent(by_heart), quiet)
-    (training.whole.output / "learnt.json").write_text("{}")
-    with pytest.raises(UserInputError, match="not what was written there"):
-        check_judge(training)
-
-
-def test_two_calls_do_not_train_the_same_judge(tmp_path: Path) -> None:
-    training = training_in(tmp_path / "judge")
-
-    @dataclass
-    class Visited(FakeStudent):
-        def train(self, segment: TrainingSegment, progress: TrainingProgress) -> SegmentResult:
-            with pytest.raises(RunBusyError, match="another process"):
-                train_judge(training, FakeStudent(by_heart), quiet)
-            return super().train(segment, progress)
-
-    check_judge(training)
-    train_judge(training, Visited(by_heart), quiet)
-
-
 # --- the whole, with students that aren't there -----------------------------------------------------------------------
 
 
@@ -371,7 +207,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measured]:
     """Measures with one student in place of all processes: it answers as its adapter has learnt."""
 
     def measure(workspace: Workspace, *run_ids: int) -> Measured:
-        student = FakeStudent(by_heart)
+        student = FakeStudent(lambda example, segment: True)
 
         @contextmanager
         def lent(*_: object) -> Iterator[FakeStudent]:

@@ -128,7 +128,7 @@ def test_a_completion_prompt_is_a_list_of_the_same_label_to_go_on_with() -> None
     )
     assert prompt.completion == (
         "Tenants write to the office.\n\nMessages whose Queue is keys lost:\n"
-        "- no key\n- key is gone\n- I lost my key\n-"
+        "- key is gone\n- no key\n- I lost my key\n-"
     )
     assert (prompt.messages, prompt.stop) == ((), ("\n",))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,16 @@ def test_demonstrations_are_other_seeds_of_the_same_label(tmp_path: Path) -> Non
         answers = {seed.answer for seed in SEEDS if seed.question in shown}
         assert len(shown) == len(set(shown)) == 3
         assert len(answers) == 1
+
+
+def test_prompts_of_a_round_begin_alike_so_that_their_beginning_is_evaluated_once(tmp_path: Path) -> None:
+    teacher = FakeTeacher()
+    config = configuration(loop__iterations=1, teacher__attempts=1, teacher__demonstrations=2)
+    with run_of(tmp_path, config, teacher, FakeStudent(lambda example, segment: False)) as run:
+        llm2llm(run)
+    beginnings = Counter(request.prompt.completion.rsplit("\n- ", 1)[0] for request in teacher.requests)
+    # No student knows anything but the first label. Of the other two, two of four seeds are shown to both others.
+    assert sorted(beginnings.values()) == [1, 1, 1, 1, 2, 2]
 
 
 def test_continue_starts_from_the_adapter_before_and_scratch_does_not(tmp_path: Path) -> None:

@@ -138,8 +138,8 @@ class TestTeacherPrompt:
         assert prompt.stop == ("\nQuestion:",)
         assert prompt.completion == (
             "Word problems for the fourth grade.\n\n"
-            "Question: Cy reads 7 pages on 2 days. How many?\nAnswer: 7*2=<<7*2=14>>14 pages\n#### 14\n\n"
             "Question: Bo eats 4 of 9 nuts. How many are left?\nAnswer: 9-4=<<9-4=5>>5 nuts\n#### 5\n\n"
+            "Question: Cy reads 7 pages on 2 days. How many?\nAnswer: 7*2=<<7*2=14>>14 pages\n#### 14\n\n"
             "Question: Ann has 3 pens and buys 2. How many?\nAnswer: 3+2=<<3+2=5>>5 pens\n#### 5\n\n"
             "Question:"
         )
@@ -152,8 +152,8 @@ class TestTeacherPrompt:
         *shown, request = message.content.split("\n\n")
         assert shown == [
             INSTRUCTION,
-            TASK.prompts.example(KEPT.question, KEPT.answer),
             TASK.prompts.example(DEMONSTRATION.question, DEMONSTRATION.answer),
+            TASK.prompts.example(KEPT.question, KEPT.answer),
             TASK.prompts.example(FAILURE.example.question, FAILURE.example.answer),
         ]
         assert request == (

@@ -136,7 +136,7 @@ def test_a_completion_prompt_is_a_list_to_continue() -> None:
     )
     assert prompt.completion == (
         "Pick one.\n\n"
-        f"Question: {NEW}\nAnswer: C\n\nQuestion: {OTHER.question}\nAnswer: A\n\nQuestion: {QUESTION}\nAnswer: B\n\n"
+        f"Question: {OTHER.question}\nAnswer: A\n\nQuestion: {NEW}\nAnswer: C\n\nQuestion: {QUESTION}\nAnswer: B\n\n"
         "Question:"
     )
     assert (prompt.messages, prompt.stop) == ((), ("\nQuestion:",))

@@ -89,6 +89,26 @@ def test_a_run_goes_on_in_the_precision_in_which_it_was_begun(
     assert continued(by_hand, {"student.compute_dtype": "bfloat16"}).compute_dtype == "float32"
 
 
+@pytest.mark.parametrize(
+    ("family", "recipe", "of_chat_model"),
+    [
+        ("classification", "llm2llm", "completion"),
+        ("classification", "auggpt", "chat"),
+        ("text", "llm2llm", "chat"),
+    ],
+)
+def test_a_chat_model_too_continues_a_list_of_questions_of_a_class(
+    workspace: Workspace, family: str, recipe: str, of_chat_model: str
+) -> None:
+    task = [f"task.family={family}", f"loop.recipe={recipe}"]
+    inputs = read_inputs(workspace.config, [*task, "teacher.prompt_style=auto"])
+    chat = dataclasses.replace(inputs, teacher=dataclasses.replace(inputs.teacher, has_chat_template=True))
+    assert chat.prompt_style == of_chat_model
+    assert dataclasses.replace(chat, config=read_inputs(workspace.config, task).config).prompt_style == "completion"
+    without = dataclasses.replace(inputs, teacher=dataclasses.replace(inputs.teacher, has_chat_template=False))
+    assert without.prompt_style == "completion"
+
+
 def test_a_run_stores_the_precision_of_its_student(finished_run: Workspace) -> None:
     ((fields,),) = finished_run.rows("SELECT fingerprint_fields FROM runs")
     assert json.loads(fields)["student.compute_dtype"] == find_compute_dtype("auto", "cpu")

@@ -11,7 +11,7 @@ import pytest
 from fake_runs import LABELS, configuration, run_of
 from fakes import FakeTeacher
 
-from llm2llm_local.loop.augment import teacher_prompt
+from llm2llm_local.loop.augment import drawn_to_show, teacher_prompt
 from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.plans import teacher_in_force
 from llm2llm_local.loop.preflight import check_prompts_fit
@@ -52,12 +52,12 @@ def longest_asked(run: Run) -> int:
     """Of all that may be asked in the first iteration, demonstrations being drawn anew for each attempt; where new
     examples are augmented too, of one that is no longer than its seed.
     """
-    seeds = run.store.examples(Split.TRAIN)
+    seeds, rng_seed = run.store.examples(Split.TRAIN), run.config.loop.rng_seed
     failing = list(seeds)
     if run.config.loop.augment_from == "all":
         failing += [dataclasses.replace(one, id=-one.id) for one in seeds]
     return max(
-        len(teacher_prompt(run, seeds, Failure(one, None), 0, attempt, 0).completion)
+        len(teacher_prompt(run, Failure(one, None), drawn_to_show(seeds, rng_seed, 0, attempt, 0)).completion)
         for one in failing
         for attempt in range(8)
     )

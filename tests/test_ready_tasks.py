@@ -60,7 +60,7 @@ def trec(tmp_path: Path) -> Path:
 def test_a_ready_task_sets_known_fields_only(name: str) -> None:
     ready = ready_task(name)
     known = {doc.name for doc in field_docs()}
-    assert ready.values.keys() | ready.remarks.keys() <= known
+    assert ready.values.keys() <= known
     assert [preset.n for preset in ready.presets] == sorted(preset.n for preset in ready.presets)
     assert ready.values["task.family"] in ("classification", "math", "multiple_choice")
 

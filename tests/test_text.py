@@ -121,8 +121,8 @@ def test_a_completion_prompt_is_a_list_to_continue() -> None:
         show_student_answer=True,
     )  # fmt: skip
     assert prompt.completion == (
-        "Answer in a few words.\n\nQuestion: Where is Big Ben?\nAnswer: in London\n\n"
-        "Question: Who wrote Faust?\nAnswer: Goethe\n\n"
+        "Answer in a few words.\n\nQuestion: Who wrote Faust?\nAnswer: Goethe\n\n"
+        "Question: Where is Big Ben?\nAnswer: in London\n\n"
         "A student answered the following wrongly with Rome:\n\nQuestion: Where is the Louvre?\nAnswer: in Paris\n\n"
         "Question:"
     )

@@ -199,14 +199,15 @@ def test_kfold_failures_are_answers_of_students_that_have_not_seen_the_seed(tmp_
     assert rows(tmp_path, "SELECT count(*) FROM predictions WHERE fold = 0 AND split = 'test'") == [(15,)]
 
 
-def test_the_least_confident_seeds_are_augmented_wrong_or_right(tmp_path: Path) -> None:
-    knows_all = FakeStudent(lambda example, segment: "seed question 7" not in example.prompt)
+def test_the_least_confident_seeds_of_each_label_are_augmented_wrong_or_right(tmp_path: Path) -> None:
+    unknown = ("question 7 ", "question 10 ", "question 1 ")  # all of one label
+    knows_others = FakeStudent(lambda example, segment: not any(words in example.prompt for words in unknown))
     config = configuration(loop__failure_signal="confidence", loop__least_confident=0.25, loop__iterations=1)
     teacher = FakeTeacher()
-    with run_of(tmp_path, config, teacher, knows_all) as run:
+    with run_of(tmp_path, config, teacher, knows_others) as run:
         llm2llm(run)
     asked = rows(tmp_path, "SELECT e.key FROM teacher_calls t JOIN examples e ON e.id = t.example_id ORDER BY t.id")
-    assert [key for (key,) in asked] == ["train/7", "train/0", "train/1"]
+    assert [key for (key,) in asked] == ["train/1", "train/0", "train/2"]
 
 
 class AllKnowing(FakeStudent):
@@ -280,6 +281,50 @@ def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(
         tmp_path, "SELECT count(*) FROM votes WHERE run_id = 2 AND example_id IS NOT NULL"
     )
     assert not any("Question: seed" in ballot.prompt.completion.rpartition("\n\n")[2] for ballot in teacher.ballots)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"teacher__temperature": 0.5, "teacher__demonstrations": 1}, {"checks__duplicate_threshold": 0.5}],
+    ids=["how new examples are written", "another check"],
+)
+def test_an_audit_is_taken_over_by_a_fork_that_leaves_verification_as_it_is(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with run_of(tmp_path, verified(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    other = verified(loop__iterations=1, **changes)
+    with Store(tmp_path) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            take_over(store, other)
+    taken = [name for (name,) in rows(tmp_path, "SELECT stage FROM stages WHERE run_id = 2")]
+    assert {"audit", "calibrate", "train"} <= set(taken) and "check" not in taken
+
+
+def test_a_fork_has_verified_what_another_check_refused_before(tmp_path: Path) -> None:
+    everything: dict[str, Any] = {"loop__failure_signal": "confidence", "loop__least_confident": 1.0}
+    strict, loose = (
+        verified(checks__verifier="both", loop__iterations=1, checks__duplicate_threshold=threshold, **everything)
+        for threshold in (0.5, 0.95)
+    )
+    forked, fresh = tmp_path / "forked", tmp_path / "fresh"
+    for folder in (forked, fresh):
+        folder.mkdir()
+    with run_of(forked, strict, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    assert rows(forked, "SELECT count(*) > 0 FROM verdicts WHERE check_name = 'duplicate' AND verdict = 'reject'") == [
+        (1,)
+    ]
+    with Store(forked) as store:
+        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        with store.transaction():
+            take_over(store, loose)
+    assert rows(forked, "SELECT count(*) FROM teacher_calls WHERE run_id = 2") != [(0,)]
+    for folder, run_id in ((forked, 2), (fresh, None)):
+        with run_of(folder, loose, KnowingTeacher(writes), KindStudent(half_learnt), run_id=run_id) as run:
+            llm2llm(run)
+    assert [one for one in differences(fresh, 1, forked, 2) if not one.startswith("events")] == []
 
 
 def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def _tasks(
         "SELECT prompt FROM teacher_calls WHERE iteration = ? ORDER BY id", [iteration]
     ).fetchall()
     student, teacher = config.student, config.teacher
-    device, n_threads = find_device(config.hardware.device), threads(config)
+    device, n_threads = find_device(config.hardware.device), threads(config.hardware)
     tasks: list[tuple[str, Task]] = [
         (
             "train",

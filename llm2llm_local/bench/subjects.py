@@ -223,7 +223,7 @@ def _material(request: Request, scratch: Path) -> Material:
         student=request.student or (config.student.model if config else models / STUDENT),
         data=request.data,
         device=find_device(config.hardware.device if config else "auto"),
-        threads=threads(config) if config else len(os.sched_getaffinity(0)),
+        threads=threads(config.hardware) if config else len(os.sched_getaffinity(0)),
         scratch=scratch,
     )
 

@@ -9,7 +9,6 @@ keeps out what the student needs most.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from ..datasets.reader import LoadedData, load_splits
 from ..errors import ChangedSinceStartError, DataError, UserInputError
 from ..loop.context import derive_rng_seed
 from ..loop.fingerprint import differing
-from ..loop.plans import estimated_tokens
+from ..loop.plans import estimated_tokens, settings_of_student
 from ..model_files.catalogue import content_hash
 from ..model_files.folder import count_weights, inspect_folder
 from ..records import DataRow, Outcome, Reply, Split
@@ -269,18 +268,7 @@ def _settings(run: MeasuredRun, rows: Sequence[DataRow]) -> StudentSettings:
         compute_dtype=dtype,
         lora_rank=student.lora_rank,
     )
-    return StudentSettings(
-        model=student.model,
-        quantization=student.quantization,
-        compute_dtype=dtype,
-        lora_rank=student.lora_rank,
-        lora_alpha=student.lora_alpha,
-        lora_dropout=student.lora_dropout,
-        max_length=student.max_length,
-        device=device,
-        threads=run.hardware.threads or len(os.sched_getaffinity(0)),
-        reserved_bytes=memory.training_bytes,
-    )
+    return settings_of_student(student, run.hardware, device, dtype, memory)
 
 
 def _training(run: MeasuredRun, labelled: _Labelled, request: Request) -> JudgeTraining:

@@ -6,6 +6,7 @@ Recipes that LLM2LLM is measured against have it say an example in other words i
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import random
 import time
@@ -18,6 +19,7 @@ from ..eda.wordnet import Synonyms
 from ..recipes import recipe_of
 from ..records import Example, Failure, FinishReason, NewExample, Reply, Split, TeacherPrompt, Unparsed
 from ..store.rows import TeacherCall
+from ..tasks.base import Task
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run, derive_rng_seed
 from .units import Wait, Write, work_through, work_through_ahead
@@ -57,14 +59,18 @@ def augment(run: Run, iteration: int, attempt: int, failures: Sequence[Failure])
 
 def _ask_teacher(run: Run, iteration: int, attempt: int, groups: Sequence[_Group]) -> None:
     config = run.config
-    seeds = run.store.examples(Split.TRAIN)
     sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
     rephrases = recipe_of(config).writer == "rephrasing teacher"
+    seeds = run.store.examples(Split.TRAIN)
+
+    @cache
+    def shown(slot: int) -> list[Example]:
+        return drawn_to_show(seeds, config.loop.rng_seed, iteration, attempt, slot)
 
     def prompt(item: _Wanted) -> TeacherPrompt:
         if rephrases:
             return rephrase_prompt(run, item.failure.example)
-        return teacher_prompt(run, seeds, item.failure, iteration, attempt, item.slot)
+        return teacher_prompt(run, item.failure, shown(item.slot))
 
     def parsed(item: _Wanted, reply: Reply) -> NewExample | Unparsed:
         if rephrases:
@@ -154,21 +160,29 @@ def rephrase_prompt(run: Run, example: Example) -> TeacherPrompt:
     return run.task.rephrase_prompt(example, kept, run.prompt_style)
 
 
-def teacher_prompt(
-    run: Run, seeds: Sequence[Example], failure: Failure, iteration: int, attempt: int, slot: int
-) -> TeacherPrompt:
-    """The request for one new example, with demonstrations drawn anew for each request."""
-    similar = [seed for seed in seeds if seed.id != failure.example.id and run.task.is_same_kind(failure.example, seed)]
-    rng = random.Random(
-        derive_rng_seed(run.config.loop.rng_seed, iteration, "demonstrations", failure.example.key, attempt, slot)
-    )
+def teacher_prompt(run: Run, failure: Failure, shown: Sequence[Example]) -> TeacherPrompt:
+    """The request for one new example; `shown`: the seeds as they are drawn for it."""
     return run.task.teacher_prompt(
         failure,
-        rng.sample(similar, min(run.config.teacher.demonstrations, len(similar))),
+        demonstrations_for(run.task, failure.example, shown, run.config.teacher.demonstrations),
         _kept_that_fit(run.store.candidates.kept_for(failure.example.id), run.config.teacher.demonstrations),
         run.prompt_style,
         show_student_answer=run.config.teacher.show_student_answer,
     )
+
+
+def drawn_to_show(seeds: Sequence[Example], rng_seed: int, iteration: int, attempt: int, slot: int) -> list[Example]:
+    """The seeds in the order in which prompts may show them, the same for all failures: what their prompts begin with
+    is then evaluated once for a unit.
+    """
+    rng = random.Random(derive_rng_seed(rng_seed, iteration, "demonstrations", attempt, slot))
+    return rng.sample(seeds, len(seeds))
+
+
+def demonstrations_for(task: Task, example: Example, shown: Sequence[Example], n: int) -> list[Example]:
+    """The first `n` of the example's kind, without itself."""
+    similar = (seed for seed in shown if seed.id != example.id and task.is_same_kind(example, seed))
+    return list(itertools.islice(similar, n))
 
 
 def _kept_that_fit(kept: Sequence[NewExample], n: int) -> Sequence[NewExample]:

@@ -15,7 +15,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, affects_results, flatten
+from ..config import Config, HardwareConfig, affects_results, flatten
 from ..recipes import recipe_of
 
 COMPUTE_DTYPE = "student.compute_dtype"
@@ -114,7 +114,27 @@ _PREDICTION = (
     "code.predict",
 )
 
-_VERIFICATION = ("checks.verify", "checks.verifier", "checks.votes", "teacher.", "task.instruction", "code.votes")
+_VERIFICATION = (
+    "checks.verify",
+    "checks.verifier",
+    "checks.votes",
+    "teacher.model",
+    "teacher.prompt_style",
+    "teacher.max_new_tokens",
+    "teacher.group_size",
+    "teacher.n_parallel",
+    "teacher.context_length",
+    "teacher.n_batch",
+    "teacher.gpu_layers",
+    "teacher.kv_cache",
+    "teacher.flash_attention",
+    "task.instruction",
+    "code.votes",
+)
+"""How the teacher writes new examples (its sampling, its demonstrations) is nothing to its votes."""
+
+_OTHER_CHECKS = ("checks.duplicate_threshold", "checks.leak_threshold", "checks.max_length_ratio", "code.checks")
+"""What they refuse is not voted on."""
 
 _FOLDS = ("loop.folds", "loop.failure_signal", "checks.verify", "checks.verifier", "code.votes")
 
@@ -122,7 +142,7 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
     "audit": (*_VERIFICATION, "loop.rng_seed", "hardware.", "code.teacher", "version.teacher"),
     "fold_train": (*_TRAINING, *_FOLDS),
     "fold_predict": (*_PREDICTION, *_FOLDS),
-    "calibrate": ("checks.", "code.votes"),
+    "calibrate": (*_VERIFICATION, "checks.accept_probability", "checks.reject_probability"),
     "train": _TRAINING,
     "predict": (*_PREDICTION, "loop.failure_signal"),
     "grade": (),
@@ -138,8 +158,8 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
         "code.eda",
         "version.eda",
     ),
-    "vote": _VERIFICATION,
-    "student_vote": (*_VERIFICATION, *_PREDICTION),
+    "vote": (*_VERIFICATION, *_OTHER_CHECKS),
+    "student_vote": (*_VERIFICATION, *_OTHER_CHECKS, *_PREDICTION),
     "check": ("checks.", "code.checks", "code.votes"),
 }
 """Which fields a stage reads beside those of the stages before it; by prefix of the name."""
@@ -168,7 +188,7 @@ def run_fields(
         if fields[name] is not None:
             fields[name] = hashes.get(name)
     fields["task.labels"] = list(labels)
-    fields["hardware.threads"] = threads(config)
+    fields["hardware.threads"] = threads(config.hardware)
     fields["hardware.device"] = device
     fields[COMPUTE_DTYPE] = compute_dtype
     unused = frozenset() if recipe_of(config).writer == "eda" else frozenset({"eda"})
@@ -180,9 +200,9 @@ def run_fields(
     return fields
 
 
-def threads(config: Config) -> int:
+def threads(hardware: HardwareConfig) -> int:
     """CPU threads of a model: as configured, or one for each core this process may use."""
-    return config.hardware.threads or len(os.sched_getaffinity(0))
+    return hardware.threads or len(os.sched_getaffinity(0))
 
 
 def _code_digest(patterns: tuple[str, ...]) -> str:

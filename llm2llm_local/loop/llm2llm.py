@@ -53,7 +53,7 @@ def llm2llm(run: Run) -> str:
         own = [example for example in asked if not is_answered_by_folds(run, example)]
         predict(run, iteration, own + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
         grade(run, iteration)
-        failures = to_augment(run, iteration, asked)
+        failures = to_augment(run, iteration)
 
         # 4. The last student is the result; and one that fails nowhere leaves nothing to ask the teacher for.
         if iteration == config.loop.iterations:

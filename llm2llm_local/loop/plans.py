@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..byte_size import byte_size
-from ..config import Config
+from ..config import Config, HardwareConfig, StudentConfig
 from ..records import Split
 from ..store.run_store import RunStore
 from ..student.precision import ComputeDtype, has_bfloat16
 from ..student.protocol import StudentSettings
 from ..tasks.base import MOST_SHOWN_CHARACTERS
-from ..teacher.plan import TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
+from ..teacher.plan import Device, TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
 from ..teacher.reasons import reasons
 from ..workers.memory import MemoryPlan, StudentMemory, free_bytes, plan_memory, student_memory, with_dequantized
 from .fingerprint import threads
@@ -76,18 +76,25 @@ def device_plan(inputs: Inputs, recorded: TeacherPlan | None = None) -> DevicePl
 
 def student_settings(inputs: Inputs, plan: DevicePlan) -> StudentSettings:
     """How a worker loads the student."""
-    student = inputs.config.student
+    config = inputs.config
+    return settings_of_student(config.student, config.hardware, inputs.device, inputs.compute_dtype, plan.student)
+
+
+def settings_of_student(
+    student: StudentConfig, hardware: HardwareConfig, device: Device, dtype: ComputeDtype, memory: StudentMemory
+) -> StudentSettings:
+    """The same, of what is configured, and of where, in what precision and in how much memory it will work."""
     return StudentSettings(
         model=student.model,
         quantization=student.quantization,
-        compute_dtype=inputs.compute_dtype,
+        compute_dtype=dtype,
         lora_rank=student.lora_rank,
         lora_alpha=student.lora_alpha,
         lora_dropout=student.lora_dropout,
         max_length=student.max_length,
-        device=inputs.device,
-        threads=threads(inputs.config),
-        reserved_bytes=plan.student.training_bytes,
+        device=device,
+        threads=threads(hardware),
+        reserved_bytes=memory.training_bytes,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..counted import counted
 from ..recipes import Subjects, recipe_of
-from ..records import Example, Failure, Split
+from ..records import Failure, Split
 from .context import Run, derive_rng_seed
 
 _NEXT = {
@@ -22,35 +22,50 @@ _NEXT = {
 """What a person may try when nothing fails by a signal."""
 
 
-def to_augment(run: Run, iteration: int, asked: Sequence[Example]) -> Sequence[Failure]:
-    """What new examples are made for in this iteration; `asked`: the training examples that the student answered."""
-    return _SUBJECTS[recipe_of(run.config).subjects](run, iteration, asked)
+def to_augment(run: Run, iteration: int) -> Sequence[Failure]:
+    """What new examples are made for in this iteration."""
+    return _SUBJECTS[recipe_of(run.config).subjects](run, iteration)
 
 
-def failing(run: Run, iteration: int, asked: Sequence[Example]) -> list[Failure]:
-    """Of the training examples that were `asked`; in file order, the least confident first where that is the signal."""
+def failing(run: Run, iteration: int) -> list[Failure]:
+    """Of the training examples that were answered: in file order, or the least confident first."""
     if run.config.loop.failure_signal == "confidence":
-        return run.store.least_confident(iteration, math.ceil(run.config.loop.least_confident * len(asked)))
+        return _least_confident(run, iteration)
     return run.store.failures(iteration)
 
 
-def _random_seeds(run: Run, iteration: int, asked: Sequence[Example]) -> list[Failure]:
+def _least_confident(run: Run, iteration: int) -> list[Failure]:
+    """The share is taken of each kind (of each label, say), so that new examples leave all as frequent as they are."""
+    ordered = run.store.least_confident_first(iteration)
+    kinds: list[list[Failure]] = []
+    for one in ordered:
+        kind = next((kind for kind in kinds if run.task.is_same_kind(kind[0].example, one.example)), None)
+        if kind is None:
+            kinds.append([one])
+        else:
+            kind.append(one)
+    share = run.config.loop.least_confident
+    taken = {one.example.id for kind in kinds for one in kind[: math.ceil(share * len(kind))]}
+    return [one for one in ordered if one.example.id in taken]
+
+
+def _random_seeds(run: Run, iteration: int) -> list[Failure]:
     """As many as fail, in file order, so that a comparison with LLM2LLM is one of which, not of how many."""
     seeds = run.store.examples(Split.TRAIN)
-    n = min(len(seeds), len(failing(run, iteration, asked)))
+    n = min(len(seeds), len(failing(run, iteration)))
     rng = random.Random(derive_rng_seed(run.config.loop.rng_seed, iteration, "random seeds"))
     return [Failure(seeds[place], None) for place in sorted(rng.sample(range(len(seeds)), n))]
 
 
-def _all_seeds(run: Run, iteration: int, asked: Sequence[Example]) -> list[Failure]:
+def _all_seeds(run: Run, iteration: int) -> list[Failure]:
     return [Failure(seed, None) for seed in run.store.examples(Split.TRAIN)]
 
 
-_SUBJECTS: Mapping[Subjects, Callable[[Run, int, Sequence[Example]], Sequence[Failure]]] = {
+_SUBJECTS: Mapping[Subjects, Callable[[Run, int], Sequence[Failure]]] = {
     "failures": failing,
     "random seeds": _random_seeds,
     "all seeds": _all_seeds,
-    "nothing": lambda run, iteration, asked: (),
+    "nothing": lambda run, iteration: (),
 }
 
 

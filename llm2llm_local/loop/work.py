@@ -10,7 +10,6 @@ from ..errors import DiskError, Llm2LlmError, RunStoppedError, UserInputError
 from ..launch import take_log_along
 from ..records import Split, Status
 from ..store.run_store import RunStore
-from ..student.protocol import StudentSettings
 from ..teacher.protocol import TeacherSettings
 from ..workers.memory import MemoryPlan
 from ..workers.pool import ShortOf, WorkerPool
@@ -21,7 +20,7 @@ from .fingerprint import Fingerprint, threads
 from .folds import ask_folds
 from .inputs import HashedInputs, Inputs
 from .llm2llm import llm2llm
-from .plans import plan_of_run, smaller_plan_of_run, turns_of_run
+from .plans import plan_of_run, smaller_plan_of_run, student_settings, turns_of_run
 from .preflight import check_prompts_fit
 from .pulse import Pulse
 from .vote import verifiers
@@ -96,25 +95,14 @@ def _pool(run: RunStore, inputs: Inputs, watcher: Watcher, control: Control) -> 
         if smaller is None:
             return None
         watcher.message(f"the teacher ran out of memory and goes on with less: {smaller.lines()[0]}")
-        return smaller.teacher.settings(config.teacher.model, threads(config)), smaller.memory
+        return smaller.teacher.settings(config.teacher.model, threads(config.hardware)), smaller.memory
 
     plan = plan_of_run(run, inputs)
     for line in plan.lines():
         watcher.message(line)
     return WorkerPool(
-        teacher=plan.teacher.settings(config.teacher.model, threads(config)),
-        student=StudentSettings(
-            model=config.student.model,
-            quantization=config.student.quantization,
-            compute_dtype=inputs.compute_dtype,
-            lora_rank=config.student.lora_rank,
-            lora_alpha=config.student.lora_alpha,
-            lora_dropout=config.student.lora_dropout,
-            max_length=config.student.max_length,
-            device=inputs.device,
-            threads=threads(config),
-            reserved_bytes=plan.student.training_bytes,
-        ),
+        teacher=plan.teacher.settings(config.teacher.model, threads(config.hardware)),
+        student=student_settings(inputs, plan),
         plan=plan.memory,
         logs=run.folder,
         timeout_seconds=config.hardware.worker_timeout_seconds,

@@ -178,12 +178,22 @@ def _iterations(
             failures = None
         else:
             if takes_least_confident(config):
-                asked = training_examples if config["loop.augment_from"] == "all" else n[Split.TRAIN]
-                failures = math.ceil(config["loop.least_confident"] * asked)
+                failures = _least_confident(connection, run_id, iteration, config)
             failures = _taken_for_failures(config, failures, n[Split.TRAIN])
         iterations.append(IterationWork(status == "done", training_examples, failures, accepted))
         available += accepted
     return tuple(iterations)
+
+
+def _least_confident(connection: sqlite3.Connection, run_id: int, iteration: int, config: Mapping[str, Any]) -> int:
+    """The share of those that were asked; of each label, where labels are what they differ in."""
+    kind = "e.answer" if config["task.family"] == "classification" else "e.split"
+    rows = connection.execute(
+        "SELECT count(*) FROM predictions p JOIN examples e ON e.id = p.example_id "
+        f"WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' GROUP BY {kind}",
+        [run_id, iteration],
+    )
+    return sum(math.ceil(config["loop.least_confident"] * n) for (n,) in rows)
 
 
 def _taken_for_failures(config: Mapping[str, Any], failing: int, seeds: int) -> int:

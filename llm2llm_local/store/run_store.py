@@ -336,18 +336,18 @@ class RunStore:
 
     def failures(self, iteration: int) -> list[Failure]:
         """Training examples predicted wrongly, in the order in which the examples came."""
-        return self._failures("p.is_correct = 0 ORDER BY e.id", [iteration])
+        return self._failures(iteration, "p.is_correct = 0 ORDER BY e.id")
 
-    def least_confident(self, iteration: int, n: int) -> list[Failure]:
-        """The `n` training examples whose right answer the student gives the least probability, the least first."""
-        return self._failures("true ORDER BY p.gold_confidence, e.id LIMIT ?", [iteration, n])
+    def least_confident_first(self, iteration: int) -> list[Failure]:
+        """Every training example that was answered, in the order of the probability that its right answer was given."""
+        return self._failures(iteration, "true ORDER BY p.gold_confidence, e.id")
 
-    def _failures(self, tail: str, parameters: Sequence[Any]) -> list[Failure]:
+    def _failures(self, iteration: int, tail: str) -> list[Failure]:
         rows = self._store.execute(
             "SELECT e.id, e.key, e.split, e.origin, e.question, e.answer, p.predicted_answer "
             "FROM predictions p JOIN examples e ON e.id = p.example_id "
             f"WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' AND {tail}",
-            [self.run_id, *parameters],
+            [self.run_id, iteration],
         )
         return [
             Failure(Example(row[0], row[1], Split(row[2]), Origin(row[3]), row[4], row[5]), row["predicted_answer"])

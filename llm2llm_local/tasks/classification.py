@@ -93,8 +93,8 @@ class ClassificationTask:
         show_student_answer: bool,
     ) -> TeacherPrompt:
         name, label = self.prompts.question_name, failure.example.answer
-        # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
-        shown = [*(new.question for new in kept), *(item.question for item in demonstrations), failure.example.question]
+        # The failing example comes last, since what stands last is imitated most; what failures have in common, first.
+        shown = [*(item.question for item in demonstrations), *(new.question for new in kept), failure.example.question]
         heading = f"{name}s whose {self.prompts.answer_name} is {label}"
         if show_student_answer and failure.predicted_answer is not None:
             heading += f" (the last is easily mistaken for {failure.predicted_answer})"

@@ -23,11 +23,11 @@ def ask_for_another(
     failing = prompts.example(failure.example.question, failure.example.answer)
     if show_student_answer and failure.predicted_answer is not None:
         failing = f"A student answered the following wrongly with {failure.predicted_answer}:\n\n{failing}"
-    # The failing example comes last, since what stands last is imitated most; the teacher's own work first.
+    # The failing example comes last, since what stands last is imitated most; what failures have in common, first.
     blocks = [
         *filter(None, [instruction.strip()]),
-        *(prompts.example(new.question, new.answer) for new in kept),
         *(prompts.example(shown.question, shown.answer) for shown in demonstrations),
+        *(prompts.example(new.question, new.answer) for new in kept),
         failing,
     ]
     if style == "completion":
