@@ -35,7 +35,7 @@ from .report.duration import estimated
 from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, extent_of, measured_rates
 from .report.status import run_statuses
-from .report.verification import OFF, audit_line, audits_of, newest_audit
+from .report.verification import OFF, audit_line, audits_of, newest_audit, teaches_little
 from .speed import TooSlowError, measure_speed
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
@@ -140,6 +140,8 @@ def _audited(folder: Path, inputs: Inputs, watcher: Watcher, interrupts: Interru
         raise failed
     for one in figures:
         yield Finding("ok", audit_line(one))
+    if little_to_teach := teaches_little(figures):
+        yield Finding("warning", little_to_teach)
     if failed is not None:
         yield Finding("error", f"a run would stop at this: {_UNINFORMATIVE}")
 
@@ -318,6 +320,8 @@ def _verification(inputs: Inputs) -> Iterator[Finding]:
     run_id, audits = found
     for one in audits:
         yield Finding("ok" if one.preference.low > 0.5 else "warning", f"run {run_id}: {audit_line(one)}")
+    if little_to_teach := teaches_little(audits):
+        yield Finding("warning", f"run {run_id}: {little_to_teach}")
 
 
 def _plan(inputs: Inputs) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -29,6 +30,7 @@ from llm2llm_local.report.verification import (
     newest_audit,
     person_audit,
     short_lines,
+    teaches_little,
     verification_notes,
     verification_of,
 )
@@ -65,6 +67,20 @@ def test_each_verifier_has_its_line_and_the_one_that_decides_is_last(verified: P
     (person,) = verification_notes(found)
     assert "no decisions yet" in person and f": {found.person.waiting} candidates wait in the review" in person
     assert "accepts " in next(short_lines(found))
+
+
+def test_a_teacher_that_knows_no_more_than_students_is_said_to_have_little_to_teach(verified: Path) -> None:
+    with open_reader(verified) as connection:
+        found = verification_of(connection, 1)
+    teacher, student, together = found.audits
+    assert teacher.agreement == 1.0 and student.agreement is not None and student.agreement < 1.0
+    assert teaches_little(found.audits) is None
+    equal = dataclasses.replace(teacher, agreement=student.agreement)
+    audits = (equal, student, together)
+    line = teaches_little(audits)
+    assert line is not None and f"({student.agreement:.0%})" in line
+    assert next(verification_notes(dataclasses.replace(found, audits=audits))) == line
+    assert teaches_little((equal, together)) is teaches_little(()) is None  # students were not asked
 
 
 def test_a_run_without_new_examples_is_not_said_to_take_the_teachers_word(tmp_path: Path) -> None:
