@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, new_run,
 from fakes import FakeStudent, FakeTeacher, scored
 from knowing import KindStudent, KnowingTeacher, writes
 
-from llm2llm_local.config import Config
+from llm2llm_local.config import Config, flatten
 from llm2llm_local.errors import RunFailedError
 from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.report.work import run_work
+from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.rows import ModelRow
 from llm2llm_local.store.writer import Store
 from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer, TrainingExample
@@ -208,6 +211,10 @@ def test_the_least_confident_seeds_of_each_label_are_augmented_wrong_or_right(tm
         llm2llm(run)
     asked = rows(tmp_path, "SELECT e.key FROM teacher_calls t JOIN examples e ON e.id = t.example_id ORDER BY t.id")
     assert [key for (key,) in asked] == ["train/1", "train/0", "train/2"]
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
+    with open_reader(tmp_path) as connection:
+        assert run_work(connection, 1).iterations[0].failures == 3
 
 
 class AllKnowing(FakeStudent):
