@@ -280,13 +280,14 @@ def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
         return []
     seeds = _seeds(inputs)
     rng = random.Random(0)
-    wanted = [seed for seed in seeds for _ in range(config.loop.augmentations_per_failure)]
+    slots = range(config.loop.augmentations_per_failure)
+    wanted = [(seed, slot) for seed in seeds for slot in slots]
     sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
     chosen = rng.sample(wanted, min(config.teacher.group_size, len(wanted)))
-    shown = drawn_to_show(seeds, config.loop.rng_seed, iteration=0, attempt=0, slot=0)
+    shown = [drawn_to_show(seeds, config.loop.rng_seed, 0, 0, slot) for slot in slots]
     return [
-        TeacherRequest(_prompt(inputs, seed, shown), sampling, inputs.grammar, number, tokens)
-        for number, seed in enumerate(chosen)
+        TeacherRequest(_prompt(inputs, seed, shown[slot]), sampling, inputs.grammar, number, tokens)
+        for number, (seed, slot) in enumerate(chosen)
     ]
 
 
