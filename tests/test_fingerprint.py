@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from llm2llm_local.loop.fingerprint import _CODE
+from llm2llm_local.config import TeacherConfig
+from llm2llm_local.loop.fingerprint import _CODE, _VERIFICATION
+from llm2llm_local.report.verification import ONLY_FOR_WRITING
 
 _PACKAGE = Path(str(resources.files("llm2llm_local")))
 _CHANGES_NO_RESULT = {
@@ -60,3 +62,12 @@ def test_what_covered_code_uses_is_covered_too(part: str) -> None:
     others = set().union(*map(covered, _CODE)) if part == "tasks" else covered("tasks") | covered("eda")
     used = {module for file in covered(part) for module in imported(file)} - covered(part) - others
     assert {str(module.relative_to(_PACKAGE).with_suffix("")) for module in used} <= _CHANGES_NO_RESULT
+
+
+def test_every_field_of_the_teacher_matters_to_votes_or_to_writing_alone() -> None:
+    """A new one has to be put in one of the two: else forks take votes over that were cast under other conditions, or
+    doctor passes over an audit that holds.
+    """
+    voting = {name for name in _VERIFICATION if name.startswith("teacher.")}
+    assert voting.isdisjoint(ONLY_FOR_WRITING)
+    assert voting | ONLY_FOR_WRITING == {f"teacher.{name}" for name in TeacherConfig.model_fields}

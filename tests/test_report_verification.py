@@ -97,7 +97,8 @@ def test_the_newest_audit_of_the_same_models_and_seeds_is_found(verified: Path) 
     with open_reader(verified) as connection:
         config = json.loads(connection.execute("SELECT config FROM runs").fetchone()[0])
         sizes = {"teacher": 1, "student": 1}
-        found = newest_audit(connection, {**config, "loop.iterations": 9}, seeds, sizes)
+        otherwise_written = {"loop.iterations": 9, "teacher.temperature": 0.3, "teacher.demonstrations": 9}
+        found = newest_audit(connection, {**config, **otherwise_written}, seeds, sizes)
         assert found == (1, verification_of(connection, 1).audits)
         for other in ({"checks.votes": 5}, {"student.epochs": 7}, {"teacher.model": "other.gguf"}):
             assert newest_audit(connection, {**config, **other}, seeds, sizes) is None

@@ -25,6 +25,12 @@ NO_AUDIT = "verification: not audited yet"
 _MOST_RUNS = 20
 """With an audit, looked into for the newest that fits."""
 
+ONLY_FOR_WRITING = frozenset(
+    f"teacher.{name}"
+    for name in ("temperature", "top_p", "min_p", "demonstrations", "show_student_answer", "attempts", "grammar")
+)
+"""How the teacher writes new examples, which is nothing to its votes."""
+
 LAST_DECISION = (
     "r.id = (SELECT max(id) FROM reviews WHERE candidate_id = c.id) AND r.decision != 'withdraw' "
     "AND r.refused_reason IS NULL"
@@ -163,7 +169,9 @@ def _audited_with(config: Mapping[str, Any]) -> dict[str, Any]:
     fields = ["task.", "teacher.", "checks.verif", "checks.votes", "checks.accept", "checks.reject", "loop.rng_seed"]
     if "student" in verifiers_of(config):
         fields += ["student.", "loop.folds"]
-    return {name: value for name, value in config.items() if name.startswith(tuple(fields))}
+    return {
+        name: value for name, value in config.items() if name.startswith(tuple(fields)) and name not in ONLY_FOR_WRITING
+    }
 
 
 def verification_notes(verification: Verification) -> Iterator[str]:
