@@ -27,9 +27,9 @@ from .loop.control import Interrupts
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs, disk_plan, read_inputs
 from .loop.matching import matched
-from .loop.plans import device_plan
+from .loop.plans import DevicePlan, device_plan
 from .loop.start import audit_in
-from .recipes import recipe_of
+from .recipes import recipe_of, uses_teacher
 from .records import Split
 from .report.duration import estimated
 from .report.plain import plain, shortened
@@ -203,6 +203,8 @@ def _models(inputs: Inputs) -> Iterator[Finding]:
             f"{role} {model.name}: {model.architecture}, {model.quantization}, {model.size_bytes / _GIB:.2f} GiB, "
             f"context {model.context_length}",
         )
+    if not uses_teacher(inputs.config):
+        return
     style = inputs.prompt_style
     if style == "chat" and not inputs.teacher.has_chat_template:
         yield Finding("error", 'teacher has no chat template; set teacher.prompt_style = "completion"')
@@ -241,18 +243,32 @@ def _short(label: str) -> str:
 
 def _memory(inputs: Inputs) -> Iterator[Finding]:
     plan = device_plan(inputs)
-    teacher, student, memory = plan.teacher, plan.student, plan.memory
+    student, memory = plan.student, plan.memory
     for line in plan.lines():
         yield Finding("ok", line)
+    if plan.asks_teacher:
+        yield from _memory_of_teacher(inputs, plan)
+    if student.needed_bytes > memory.free_bytes:
+        quantize = ' or student.quantization = "nf4"' if inputs.config.student.quantization == "none" else ""
+        yield Finding(
+            "warning",
+            f"the student needs about {byte_size(student.needed_bytes)} of the {byte_size(memory.free_bytes)} free "
+            f"({memory.device}): memory may run out; free some, take a smaller model, a smaller "
+            f"student.micro_batch_size{quantize}",
+        )
+
+
+def _memory_of_teacher(inputs: Inputs, plan: DevicePlan) -> Iterator[Finding]:
+    teacher, memory = plan.teacher, plan.memory
     for reason in plan.reasons:
         yield Finding("ok", f"teacher: {reason}")
-    free = f"of the {byte_size(memory.free_bytes)} free ({memory.device})"
     if not teacher.fits:
         by_hand = ", ".join(f"teacher.{name}" for name in teacher.by_hand)
         yield Finding(
             "warning",
-            f"the teacher needs about {byte_size(teacher.total_bytes)} {free}: memory may run out; free some, take a "
-            "smaller model" + (f', or set to "auto" what is set by hand ({by_hand})' if by_hand else ""),
+            f"the teacher needs about {byte_size(teacher.total_bytes)} of the {byte_size(memory.free_bytes)} free "
+            f"({memory.device}): memory may run out; free some, take a smaller model"
+            + (f', or set to "auto" what is set by hand ({by_hand})' if by_hand else ""),
         )
     left, machine = host_bytes(teacher, inputs.teacher_layers), available_bytes()
     if left > machine:
@@ -261,13 +277,6 @@ def _memory(inputs: Inputs) -> Iterator[Finding]:
             f"what is left of the teacher beside the GPU needs about {byte_size(left)} of the {byte_size(machine)} of "
             "RAM that are free: it may be read from the disk again and again; free some, raise teacher.gpu_layers, or "
             "take a smaller model",
-        )
-    if student.needed_bytes > memory.free_bytes:
-        quantize = ' or student.quantization = "nf4"' if inputs.config.student.quantization == "none" else ""
-        yield Finding(
-            "warning",
-            f"the student needs about {byte_size(student.needed_bytes)} {free}: memory may run out; free some, take a "
-            f"smaller model, a smaller student.micro_batch_size{quantize}",
         )
 
 

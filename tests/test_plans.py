@@ -291,6 +291,17 @@ def test_where_both_fit_nothing_is_warned_of(workspace: Workspace, monkeypatch: 
     assert {finding.level for finding in diagnose(workspace.config, (VERIFIED,))} == {"ok"}
 
 
+def test_nothing_is_said_against_a_teacher_that_is_never_asked(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plans_module, "free_bytes", lambda device: 400 * 2**20)
+    findings = diagnose(workspace.config, ("loop.recipe=fine_tune", "teacher.prompt_style=chat"))
+    about_teacher = [finding.text for finding in findings if "teacher" in finding.text]
+    assert about_teacher[1:] == ["teacher: is never asked, so it isn't loaded"]  # after what the file is
+    (device,) = (finding.text for finding in findings if finding.text.startswith("device: "))
+    assert device == "device: cpu, 400 MiB free"
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver's library made by hand, with one of 16 GiB."""

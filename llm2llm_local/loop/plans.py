@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ..byte_size import byte_size
 from ..config import Config, HardwareConfig, StudentConfig
+from ..recipes import uses_teacher
 from ..records import Split
 from ..store.run_store import RunStore
 from ..student.precision import ComputeDtype, has_bfloat16
@@ -35,8 +36,11 @@ _FRAME_TOKENS = 200
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """The teacher's plan, what the student needs, and whether both stay loaded. `reasons`: of the teacher's figures."""
+    """The teacher's plan, what the student needs, and whether both stay loaded. `reasons`: of the teacher's figures.
+    `asks_teacher`: whether the run's recipe and its verifiers ever do; else it isn't loaded, whatever its plan says.
+    """
 
+    asks_teacher: bool
     teacher: TeacherPlan
     reasons: tuple[str, ...]
     student: StudentMemory
@@ -45,18 +49,24 @@ class DevicePlan:
 
     def lines(self) -> list[str]:
         """In words: the teacher, the student, both together."""
-        teacher, student, memory = self.teacher, self.student, self.memory
+        student, memory = self.student, self.memory
         together = "both stay loaded" if memory.keeps_both else "they take turns"
         kept = f"; {byte_size(student.dequantized_bytes)} more keep its weights dequantized while there is room"
         return [
-            f"teacher: {plan_words(teacher)}; about {byte_size(teacher.total_bytes)} with "
-            f"{byte_size(teacher.weight_bytes)} of weights",
+            f"teacher: {self._teacher()}",
             f"student: {self._precision()}; about {byte_size(student.needed_bytes)}: "
             f"{byte_size(student.weight_bytes)} of weights, {byte_size(student.lora_bytes)} of adapter and optimizer, "
             f"{byte_size(student.activation_bytes)} of activations, {byte_size(student.logit_bytes)} of scores, "
             f"{byte_size(student.process_bytes)} of libraries" + (kept if student.dequantized_bytes else ""),
-            f"device: {memory.device}, {byte_size(memory.free_bytes)} free; {together}: {memory.reason}",
+            f"device: {memory.device}, {byte_size(memory.free_bytes)} free"
+            + (f"; {together}: {memory.reason}" if self.asks_teacher else ""),
         ]
+
+    def _teacher(self) -> str:
+        if not self.asks_teacher:
+            return "is never asked, so it isn't loaded"
+        total, weights = byte_size(self.teacher.total_bytes), byte_size(self.teacher.weight_bytes)
+        return f"{plan_words(self.teacher)}; about {total} with {weights} of weights"
 
     def _precision(self) -> str:
         if self.compute_dtype == "bfloat16" and not has_bfloat16(self.memory.device):
@@ -186,7 +196,7 @@ def _device_plan(inputs: Inputs, teacher: TeacherPlan, memory: MemoryPlan) -> De
     weights, quantization = inputs.student_weights, inputs.config.student.quantization
     student = with_dequantized(_student(inputs), weights, quantization, inputs.compute_dtype, memory)
     told = tuple(reasons(teacher, inputs.teacher_layers, _wishes(inputs)))
-    return DevicePlan(teacher, told, student, inputs.compute_dtype, memory)
+    return DevicePlan(uses_teacher(inputs.config), teacher, told, student, inputs.compute_dtype, memory)
 
 
 def _student(inputs: Inputs) -> StudentMemory:
