@@ -13,7 +13,8 @@ import pytest
 from compared_runs import Answers, add_answering_run
 from fake_runs import RecordingWatcher
 from rich.console import Console
-from workspaces import add_run
+from tiny_models import TinyModels
+from workspaces import add_run, make_workspace
 
 from llm2llm_local.errors import (
     ChangedSinceStartError,
@@ -36,7 +37,7 @@ from llm2llm_local.store.writer import Store
 from llm2llm_local.sweep import work
 from llm2llm_local.sweep.grid import Grid, Varied
 from llm2llm_local.sweep.outcome import sweep_error, sweep_tables
-from llm2llm_local.sweep.plan import PlannedCell, SweepPlan, conditions
+from llm2llm_local.sweep.plan import PlannedCell, SweepPlan, conditions, plan_sweep
 from llm2llm_local.sweep.standing import most_shared_run, standings
 from llm2llm_local.sweep.work import FailedCell, work_cells
 
@@ -161,6 +162,20 @@ def test_what_matches_a_run_waits_for_it_and_then_goes_by_its_steps(tmp_path: Pa
             fields = fields_of("fine_tune_matched", 0, loop__matched_steps=steps, loop__match_run=99)
             add_begun(store, fields, Status.DONE)
     assert (standings(plan)[2].state, standings(plan)[2].run_id) == ("done", 3)
+
+
+def test_controls_of_runs_that_differ_are_cells_of_their_own(tmp_path: Path, tiny_models: TinyModels) -> None:
+    """Their steps will differ; to one that trains on the seeds alone verification is all the same."""
+    workspace = make_workspace(tmp_path / "cells", tiny_models)
+    verify = Varied("checks.verify", ('"on"', '"off"'))
+    plan = plan_sweep(workspace.config, Grid(("fine_tune_matched", "llm2llm", "fine_tune"), varied=(verify,)))
+    assert [(cell.number, cell.recipe, cell.values, cell.matches, cell.baseline) for cell in plan.cells] == [
+        (1, "llm2llm", ('"on"',), None, 3),
+        (2, "fine_tune", (None,), None, 3),
+        (3, "fine_tune_matched", ('"on"',), 1, None),
+        (4, "llm2llm", ('"off"',), None, 5),
+        (5, "fine_tune_matched", ('"off"',), 4, None),
+    ]
 
 
 # --- what a new run takes over --------------------------------------------------------------------------------------
@@ -306,6 +321,18 @@ def test_a_run_that_can_not_be_resumed_as_it_was_started_is_forked(runs: Runs, e
         add_begun(store, fields_of("eda", 0), Status.PENDING, "stopped")
     assert runs.sweep() == []
     assert runs.diary[-2:] == ["resume 1", "fork 1"]
+
+
+def test_a_control_that_turns_out_to_be_done_already_is_not_worked_again(runs: Runs) -> None:
+    """By a run that matched another one, of as many steps."""
+    with Store(runs.plan.workspace) as store:
+        add_finished(store, fields_of("fine_tune_matched", 0, loop__matched_steps=2))
+    assert runs.sweep() == []
+    assert [one.partition(" ")[2] for one in runs.diary] == [
+        "loop.recipe=fine_tune",
+        "loop.recipe=llm2llm",
+        "loop.recipe=eda",
+    ]
 
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(runs: Runs) -> None:

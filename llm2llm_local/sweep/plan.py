@@ -167,10 +167,13 @@ def _read(
 
 
 def _merged(grid: Grid, read: Mapping[Cell, PlannedCell]) -> tuple[PlannedCell, ...]:
-    """One cell for those that come to the same, in the place of the first."""
-    groups: dict[str, list[Cell]] = defaultdict(list)
+    """One cell for those that come to the same, in the place of the first. Those that take the steps of other cells do
+    so where these come to the same, too.
+    """
+    groups: dict[tuple[str, str | None], list[Cell]] = defaultdict(list)
     for place, cell in read.items():
-        groups[conditions(cell.fields)].append(place)
+        match = grid.matched_by(place)
+        groups[conditions(cell.fields), None if match is None else conditions(read[match].fields)].append(place)
     numbers = {place: number for number, places in enumerate(groups.values(), start=1) for place in places}
     merged = []
     for first, *others in groups.values():

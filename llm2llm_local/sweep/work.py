@@ -60,9 +60,12 @@ def work_cells(plan: SweepPlan, watching: Watching, interrupts: Interrupts) -> l
             raise RunStoppedError(
                 f"the sweep was stopped by {interrupts.names[0]}", f"Nothing is lost. Continue: {_AGAIN}"
             )
+        standing = standings(plan)[cell.number]
+        if standing.is_done:  # by a run of before, now that it is known how many steps it was to match
+            continue
         with watching() as watcher:
             try:
-                _work(plan, cell, standings(plan)[cell.number], watcher, interrupts)
+                _work(plan, cell, standing, watcher, interrupts)
             except (DiskError, StoreError, ChangedSinceStartError):
                 raise
             except RunStoppedError as error:
