@@ -49,6 +49,14 @@ MANY = {
 }
 """With changes of mind, and a last one that comes too late."""
 
+KFOLD = configuration(
+    teacher__attempts=2,
+    loop__augmentations_per_failure=2,
+    loop__iterations=2,
+    loop__failure_signal="kfold",
+    loop__folds=3,
+)
+
 
 # --- going on after a kill ------------------------------------------------------------------------------------------
 
@@ -209,3 +217,42 @@ def test_a_fork_leaves_decisions_on_candidates_that_it_does_not_have(tmp_path: P
     finish(tmp_path, MANY)
     fork(tmp_path, configuration(teacher__temperature=0.5))
     assert rows(tmp_path, "SELECT count(*) FROM reviews WHERE run_id = 2") == [(0,)]
+
+
+# --- beside students that leave seeds out ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", [(1, "fold_train", 2), (1, "fold_train", 3), (1, "fold_predict", 3)])
+def test_a_decision_after_the_first_fold_of_an_iteration_was_begun_is_for_the_next(
+    tmp_path: Path, moment: tuple[int, str, int]
+) -> None:
+    plan = {moment: [Wish("passed", n, REJECT) for n in range(6)]}
+    calm, disturbed = tmp_path / "calm", tmp_path / "disturbed"
+    finish(calm, plan, KFOLD)
+    disturbed.mkdir()
+    person = Person(disturbed, plan)
+
+    def decide_then_crash() -> None:
+        person()
+        if rows(disturbed, "SELECT count(*) FROM reviews") != [(0,)]:
+            raise Crash
+
+    with (
+        run_of(disturbed, KFOLD, FakeTeacher(sometimes_repeats), obey=decide_then_crash) as run,
+        pytest.raises(Crash),
+    ):
+        llm2llm(run)
+    with run_of(disturbed, KFOLD, FakeTeacher(sometimes_repeats), run_id=1) as run:
+        llm2llm(run)
+    assert rows(disturbed, "SELECT DISTINCT applied_iteration FROM reviews") == [(2,)]
+    assert differences(calm, 1, disturbed, 1) == []
+
+
+def test_a_fork_takes_decisions_over_with_the_first_fold_that_they_were_carried_out_for(tmp_path: Path) -> None:
+    finish(tmp_path, {FIRST: [Wish("passed", 0, REJECT)]}, KFOLD)
+    with run_of(tmp_path, KFOLD), Store(tmp_path) as store, store.transaction():
+        before = "(SELECT id FROM stages WHERE iteration = 1 AND stage = 'fold_train' AND attempt = 2)"
+        copy_stages(store, 1, 2, store.execute(f"SELECT * FROM stages WHERE id < {before} ORDER BY id").fetchall())
+    assert rows(tmp_path, "SELECT applied_iteration FROM reviews WHERE run_id = 2") == [(1,)]
+    removed = "SELECT question FROM examples WHERE run_id = {} AND removed_iteration = 1"
+    assert rows(tmp_path, removed.format(2)) == rows(tmp_path, removed.format(1)) != []

@@ -13,15 +13,19 @@ from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, new_run,
 from fakes import FakeStudent, FakeTeacher, scored
 from knowing import KindStudent, KnowingTeacher, writes
 
+import llm2llm_local.loop.llm2llm as loop_module
 from llm2llm_local.config import Config, flatten
 from llm2llm_local.errors import RunFailedError
+from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.records import ReviewDecision
 from llm2llm_local.report.work import run_work
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.rows import ModelRow
+from llm2llm_local.store.wishes import add_review
 from llm2llm_local.store.writer import Store
 from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer, TrainingExample
-from llm2llm_local.teacher.protocol import Progress
+from llm2llm_local.teacher.protocol import Progress, TeacherRequest
 
 NOTHING_LEARNT = FakeStudent(lambda example, segment: False)
 
@@ -394,3 +398,68 @@ def test_a_fork_that_refuses_what_was_drawn_for_a_person_asks_nobody_about_it(tm
     assert rows(tmp_path, "SELECT run_id, sum(is_audited) > 0 FROM candidates GROUP BY 1") == [(1, 1), (2, 0)]
     later = rows(tmp_path, "SELECT count(*) FROM candidates WHERE run_id = 2 AND attempt > 0")[0][0]
     assert len(teacher.requests) == later  # those of the first round are taken over
+
+
+# --- a person's decisions beside verification ---
+
+
+def decide_before_the_second_training(
+    monkeypatch: pytest.MonkeyPatch, workspace: Path, decision: ReviewDecision, n: int
+) -> None:
+    """On the first `n` doubtful candidates of the first round of asking."""
+    carry_out = loop_module.carry_out_reviews
+
+    def decided(run: Run, iteration: int) -> None:
+        if iteration == 1 and rows(workspace, "SELECT count(*) FROM reviews") == [(0,)]:
+            doubtful = "SELECT id FROM candidates WHERE verdict = 'doubt' AND attempt = 0 ORDER BY id"
+            for (candidate,) in rows(workspace, f"{doubtful} LIMIT {n}"):
+                add_review(workspace, 1, candidate, decision, None, None)
+        carry_out(run, iteration)
+
+    monkeypatch.setattr(loop_module, "carry_out_reviews", decided)
+
+
+def stopped_in_the_second_training(workspace: Path, config: Config, teacher: FakeTeacher) -> None:
+    def obey() -> None:
+        if rows(workspace, "SELECT iteration, stage FROM stages ORDER BY id DESC LIMIT 1") == [(1, "train")]:
+            raise Crash
+
+    with run_of(workspace, config, teacher, NOTHING_LEARNT, obey=obey) as run, pytest.raises(Crash):
+        llm2llm(run)
+
+
+def test_a_doubtful_candidate_that_a_person_lets_in_leaves_later_votes_on_the_same_text_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher writes it again in the next round of asking, when it wasn't accepted yet."""
+
+    def always_the_same(request: TeacherRequest) -> str:
+        failing = [line for line in request.prompt.completion.splitlines() if line.startswith("- ")][-1]
+        return f" something after {failing.split()[3]} of no kind"
+
+    doubting = verified(checks__accept_probability=1.0, checks__reject_probability=0.0, loop__iterations=2)
+    decide_before_the_second_training(monkeypatch, tmp_path, ReviewDecision.ACCEPT, 12)
+    stopped_in_the_second_training(tmp_path, doubting, KnowingTeacher(always_the_same))
+    again = "SELECT count(*) FROM candidates WHERE attempt = {} AND verdict = '{}'"
+    assert rows(tmp_path, again.format(0, "accept"))[0][0] > 0
+    assert rows(tmp_path, again.format(1, "doubt"))[0][0] > 0
+    with run_of(tmp_path, doubting, KnowingTeacher(always_the_same), NOTHING_LEARNT, run_id=1) as run:
+        assert llm2llm(run) == "finished after 2 rounds of augmentation"
+
+
+def test_decisions_of_a_person_do_not_end_a_run_for_refusing_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 candidates are in doubt, too few to end the run; a person's rejecting them doesn't make them 48."""
+    doubting = verified(
+        checks__accept_probability=1.0,
+        checks__reject_probability=0.0,
+        teacher__attempts=1,
+        loop__augmentations_per_failure=2,
+        loop__iterations=1,
+    )
+    decide_before_the_second_training(monkeypatch, tmp_path, ReviewDecision.REJECT, 24)
+    stopped_in_the_second_training(tmp_path, doubting, KnowingTeacher(writes))
+    assert rows(tmp_path, "SELECT count(*) FROM verdicts WHERE check_name = 'review'")[0][0] > 6
+    with run_of(tmp_path, doubting, KnowingTeacher(writes), NOTHING_LEARNT, run_id=1) as run:
+        assert llm2llm(run) == "finished after 1 round of augmentation"

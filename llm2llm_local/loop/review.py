@@ -16,12 +16,13 @@ _WORDS = {ReviewDecision.ACCEPT: "accepted", ReviewDecision.REJECT: "rejected", 
 
 
 def carry_out_reviews(run: Run, iteration: int) -> None:
-    """Before the training of an iteration begins, all decisions since the one before get their effect.
+    """Before the first training of an iteration begins, be it a fold's, all decisions since the one before get their
+    effect.
 
     One that would let unusable or held-out text into the training is refused, with its reason in the store. A
     decision that comes later than this is for the next iteration.
     """
-    if run.store.stage(iteration, "train", 0) is not None:
+    if run.store.stage(iteration, "train", 0) is not None or run.store.stage(iteration, "fold_train", 1) is not None:
         return
     reviews = run.store.reviews.to_carry_out()
     if not reviews:

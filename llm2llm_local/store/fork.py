@@ -63,6 +63,7 @@ class _Copy:
         self._calls: dict[int, int] = {}
         self._candidates: dict[int, int] = {}
         self._reviews: dict[int, int] = {}
+        self._reviewed: set[int] = set()
         rows = store.execute(
             "SELECT old.id, new.id FROM examples old JOIN examples new ON new.key = old.key "
             "WHERE old.run_id = ? AND new.run_id = ?",
@@ -80,6 +81,7 @@ class _Copy:
                 self._rows("metrics", "iteration = ? AND name = 'loss'", [iteration], {})
                 self._checkpoints(iteration, 0)
             case "fold_train":
+                self._reviews_of(iteration)
                 self._rows("metrics", "iteration = ? AND name = ?", [iteration, f"loss_fold_{attempt}"], {})
                 self._checkpoints(iteration, attempt)
             case "predict":
@@ -133,7 +135,10 @@ class _Copy:
                 self._store.of_run(self._target).verification.mark_audited(self._candidates[row["id"]])
 
     def _reviews_of(self, iteration: int) -> None:
-        """The decisions that were carried out before this training, with what they changed."""
+        """The decisions that were carried out before this iteration's trainings, with what they changed."""
+        if iteration in self._reviewed:
+            return
+        self._reviewed.add(iteration)
         carried_out = "SELECT id FROM reviews WHERE run_id = ? AND applied_iteration = ?"
         copied = self._rows("reviews", "applied_iteration = ?", [iteration], self._of_candidate())
         self._reviews |= copied

@@ -213,14 +213,18 @@ class RunStore:
         )
 
     def ever_accepted(self, before: tuple[int, int] | None = None) -> list[Example]:
-        """All augmented examples, those that a person keeps out too; `before`: without those of this iteration and
-        round of asking, and later ones.
+        """All augmented examples, those that a person keeps out too; `before`: those that there were when this
+        iteration's round of asking began. A person may let in a candidate of an earlier round later on, and then it
+        wasn't among them.
         """
         tail = "WHERE run_id = ? AND split = 'train' AND origin = 'augmented'"
         if before is None:
             return self._examples(f"{tail} ORDER BY id", [])
-        earlier = "candidate_id IN (SELECT id FROM candidates WHERE run_id = ? AND (iteration, attempt) < (?, ?))"
-        return self._examples(f"{tail} AND {earlier} ORDER BY id", [self.run_id, *before])
+        earlier = (
+            "candidate_id IN (SELECT id FROM candidates WHERE run_id = ? AND (iteration, attempt) < (?, ?)) "
+            "AND (review_id IS NULL OR iteration < ?)"
+        )
+        return self._examples(f"{tail} AND {earlier} ORDER BY id", [self.run_id, *before, before[0]])
 
     def seed_of(self, example_id: int) -> int:
         """Id of the seed that an example descends from, itself when it is one."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..records import Rate, Vote
+from .verdicts import REVIEW
 
 if TYPE_CHECKING:
     import sqlite3
@@ -144,21 +145,25 @@ class VerificationStore:
         )
 
     def n_let_in(self, iterations: range) -> int:
-        """Candidates of these iterations that are accepted, or will be by a person's decision."""
+        """Candidates of these iterations that the checks accepted, whatever a person decided on them since, or that
+        are accepted, or will be, by a person's decision.
+        """
         row = self._store.execute(
             "SELECT count(*) FROM candidates c WHERE run_id = ? AND iteration BETWEEN ? AND ? "
-            "AND (verdict = 'accept' OR EXISTS "
-            "(SELECT 1 FROM reviews r WHERE r.candidate_id = c.id AND r.decision = 'accept'))",
+            "AND (verdict = 'accept' "
+            "OR EXISTS (SELECT 1 FROM examples e WHERE e.candidate_id = c.id AND e.review_id IS NULL) "
+            "OR EXISTS (SELECT 1 FROM reviews r WHERE r.candidate_id = c.id AND r.decision = 'accept'))",
             [self._run_id, iterations[0], iterations[-1]],
         ).fetchone()
         return int(row[0])
 
     def refusals(self, iterations: range) -> list[Refusal]:
-        """By check and reason, the most frequent first."""
+        """By check and reason, the most frequent first; a person's decisions are none."""
         rows = self._store.execute(
             "SELECT check_name, reason, count(*) AS n FROM verdicts WHERE run_id = ? AND iteration BETWEEN ? AND ? "
-            "AND verdict != 'accept' GROUP BY check_name, reason ORDER BY n DESC, check_name, reason",
-            [self._run_id, iterations[0], iterations[-1]],
+            "AND verdict != 'accept' AND check_name != ? "
+            "GROUP BY check_name, reason ORDER BY n DESC, check_name, reason",
+            [self._run_id, iterations[0], iterations[-1], REVIEW],
         )
         return [Refusal(row["check_name"], row["reason"], row["n"]) for row in rows]
 
