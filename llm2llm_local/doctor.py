@@ -32,6 +32,7 @@ from .loop.start import audit_in
 from .recipes import recipe_of, uses_teacher
 from .records import Split
 from .report.duration import estimated
+from .report.growth import most_examples
 from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, extent_of, measured_rates
 from .report.status import run_statuses
@@ -51,10 +52,7 @@ _MOST_BUSY = 0.2
 _CUDA_BUILD = 'there; make setup CUDA=1 installs one, or set hardware.device = "cpu"'
 
 
-_UNINFORMATIVE = (
-    "nothing that the verifiers say tells right answers from wrong ones. Take a stronger teacher, give it more seeds, "
-    "or let the other model vote, too (checks.verifier)"
-)
+_AGAINST_IT = "Take a stronger teacher, give it more seeds, or let the other model vote, too (checks.verifier)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ def _audited(folder: Path, inputs: Inputs, watcher: Watcher, interrupts: Interru
     if little_to_teach := teaches_little(figures):
         yield Finding("warning", little_to_teach)
     if failed is not None:
-        yield Finding("error", f"a run would stop at this: {_UNINFORMATIVE}")
+        yield Finding("error", f"a run would stop at this: {failed.message}. {_AGAINST_IT}")
 
 
 def _at_work(workspace: Path) -> str:
@@ -334,15 +332,16 @@ def _verification(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _plan(inputs: Inputs) -> Iterator[Finding]:
-    loop, student = inputs.config.loop, inputs.config.student
-    n = {split: len(inputs.data.rows[split]) for split in Split}
-    most = n[Split.TRAIN] * loop.augmentations_per_failure * loop.iterations
-    steps = inputs.matched_steps or total_steps(n[Split.TRAIN], student.batch_size, student.epochs)
+    plan, student = _run_plan(inputs), inputs.config.student
+    most = most_examples(plan, plan.iterations) - plan.seeds
+    steps = inputs.matched_steps or total_steps(plan.seeds, student.batch_size, student.epochs)
+    folds = sum(plan.folds_in(iteration) for iteration in range(plan.iterations + 1))
     yield Finding(
         "ok",
-        f"plan: {counted(loop.iterations + 1, 'training')}, the first of {counted(steps, 'step')} on "
-        f"{counted(n[Split.TRAIN], 'seed')}; at most {counted(most, 'new example')}"
-        + (" if only seeds are augmented" if loop.augment_from == "all" else ""),
+        f"plan: {counted(plan.iterations + 1, 'training')}, the first of {counted(steps, 'step')} on "
+        f"{counted(plan.seeds, 'seed')}"
+        + (f", and {folds} on a part of them each" if folds else "")
+        + f"; at most {counted(most, 'new example')}",
     )
     seconds = _estimated_seconds(inputs)
     if seconds is None:
@@ -365,6 +364,8 @@ def _estimated_seconds(inputs: Inputs) -> float | None:
 
 def _run_plan(inputs: Inputs) -> Plan:
     loop, student, rows = inputs.config.loop, inputs.config.student, inputs.data.rows
+    answers = [row.answer if inputs.labels else "" for row in rows[Split.TRAIN]]
+    kinds = tuple(Counter(answers).values())
     epochs: float = student.epochs
     if inputs.matched_steps is not None:
         epochs = inputs.matched_steps / total_steps(len(rows[Split.TRAIN]), student.batch_size, 1)
@@ -376,5 +377,5 @@ def _run_plan(inputs: Inputs) -> Plan:
         epochs=epochs,
         augmentations_per_failure=loop.augmentations_per_failure,
         augment_from=loop.augment_from,
-        **extent_of(flatten(inputs.config), len(rows[Split.TRAIN])),
+        **extent_of(flatten(inputs.config), kinds),
     )

@@ -52,9 +52,20 @@ def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
         student_vote=speed.student.answer_seconds,
     )
     iterations = [one.seconds or 0.0 for one in iterations_ahead(rates, plan, Position(0, plan.seeds))]
-    n_loads = len(iterations) if speed.takes_turns else 1
-    loading = n_loads * ((0.0 if speed.teacher is None else speed.teacher.loading) + speed.student.loading)
+    loading = _n_loads(speed, plan, assumption, len(iterations)) * (
+        (0.0 if speed.teacher is None else speed.teacher.loading) + speed.student.loading
+    )
     return Forecast(iterations[0], sum(iterations) + loading)
+
+
+def _n_loads(speed: Speed, plan: Plan, assumption: Assumption, n_iterations: int) -> int:
+    """Of each model: at the start, when the texts are measured, and, where they take turns, after the audit and with
+    every round of asking, or where only the teacher is asked in several of them, with the first.
+    """
+    if not speed.takes_turns:
+        return 1
+    rounds = assumption.requests if "student" in plan.verifiers else 1
+    return 1 + ("teacher" in plan.verifiers) + (n_iterations - 1) * rounds
 
 
 def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:

@@ -92,6 +92,20 @@ _MATH = Template(
                     "Adults pay 2 * 4 = <<2*4=8>>8 coins.\nA child pays 4 / 2 = <<4/2=2>>2 coins, "
                     "two pay 2 * 2 = <<2*2=4>>4.\nTogether that is 8 + 4 = <<8+4=12>>12 coins.\n#### 12",
                 ),
+                (
+                    "A tank holds 90 litres and loses 5 litres an hour. How much is left after 4 hours?",
+                    "In 4 hours it loses 4 * 5 = <<4*5=20>>20 litres.\n"
+                    "So 90 - 20 = <<90-20=70>>70 litres are left.\n#### 70",
+                ),
+                (
+                    "Five friends share 35 stickers evenly. Then each loses 2. How many has one of them?",
+                    "Each gets 35 / 5 = <<35/5=7>>7 stickers.\nThen 7 - 2 = <<7-2=5>>5 are left.\n#### 5",
+                ),
+                (
+                    "A train has 8 carriages with 40 seats each. 250 seats are taken. How many are free?",
+                    "There are 8 * 40 = <<8*40=320>>320 seats.\n"
+                    "Of these 320 - 250 = <<320-250=70>>70 are free.\n#### 70",
+                ),
             ]
         ),
         "test.jsonl": jsonl(
@@ -124,6 +138,21 @@ _MULTIPLE_CHOICE = Template(
                 (
                     "Which of these floats on water?\n\n(A) an iron nail\n(B) a cork\n(C) a pebble",
                     "B",
+                ),
+                (
+                    "What makes a balloon stick to a jumper that it was rubbed on?\n\n"
+                    "(A) static electricity\n(B) glue in the rubber\n(C) warm air",
+                    "A",
+                ),
+                (
+                    "Why do we see ourselves in a mirror?\n\n"
+                    "(A) it makes light of its own\n(B) it sends light back\n(C) it is colder than the room",
+                    "B",
+                ),
+                (
+                    "Which end of a lever needs less force to lift a stone?\n\n"
+                    "(A) the one nearer to the pivot\n(B) either, it is all the same\n(C) the one farther away",
+                    "C",
                 ),
             ]
         ),

@@ -84,9 +84,7 @@ class StudentSpeed:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """`teacher`: None where it is never asked. `takes_turns`: both are asked, only one fits, and each iteration loads
-    both anew.
-    """
+    """`teacher`: None where it is never asked. `takes_turns`: both are asked and only one fits."""
 
     teacher: TeacherSpeed | None
     student: StudentSpeed

@@ -208,14 +208,20 @@ def test_the_least_confident_need_answers_that_are_scored(workspace: Workspace) 
     assert_refused(workspace, ending, "loop.failure_signal", "these are written", 'Take "train" or "kfold"')
 
 
-@pytest.mark.parametrize("override", ['checks.verify="on"', 'loop.failure_signal="kfold"'])
-def test_one_seed_leaves_none_to_learn_from_for_a_student_that_has_not_seen_it(
-    workspace: Workspace, override: str
+@pytest.mark.parametrize(
+    ("n_seeds", "override", "words"),
+    [
+        (1, 'loop.failure_signal="kfold"', ["train.jsonl: has one row", "Give it more seeds"]),
+        (3, 'checks.verify="on"', ["train.jsonl: 3 seeds: too few to tell", "Give it 4 or more, or,"]),
+    ],
+)
+def test_what_seeds_are_asked_about_needs_some(
+    workspace: Workspace, n_seeds: int, override: str, words: list[str]
 ) -> None:
-    (workspace.folder / "train.jsonl").write_text(GOOD_LINE)
+    (workspace.folder / "train.jsonl").write_text(GOOD_LINE * n_seeds)
     labels = 'task.labels=["person", "place", "number"]'
     ending = workspace.llm2llm("run", "--set", labels, "--set", override, "--set", "student.max_length=8")
-    assert_refused(workspace, ending, "train.jsonl: has one row", "Give it more seeds")
+    assert_refused(workspace, ending, *words)
 
 
 @pytest.mark.parametrize(

@@ -119,11 +119,21 @@ def test_a_run_stores_the_precision_of_its_student(finished_run: Workspace) -> N
 def test_a_run_without_a_reply_is_planned_anew_when_it_goes_on(workspace: Workspace) -> None:
     """Nothing depends on the plan yet, which may have been made where less was free."""
     set_sequences(workspace, 1)
-    workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)
+    workspace.execute("DELETE FROM stages WHERE stage = 'augment' AND 0 < ?", 1)
     inputs = read_inputs(workspace.config, ())
     with Store(workspace.folder) as store:
         assert plan_of_run(store.of_run(1), inputs).teacher.n_parallel == 2
     assert [reason for reason, _ in plans(workspace, 1)] == ["planned at the start"] * 2
+
+
+@pytest.mark.parametrize("stage", ["audit", "vote"])
+def test_a_run_whose_teacher_has_only_voted_keeps_its_plan(workspace: Workspace, stage: str) -> None:
+    """Candidates are judged by what votes were worth under it."""
+    set_sequences(workspace, 1)
+    workspace.execute("UPDATE stages SET stage = ? WHERE stage = 'augment' AND attempt = 0", stage)
+    workspace.execute("DELETE FROM stages WHERE stage = 'augment' AND 0 < ?", 1)
+    with Store(workspace.folder) as store:
+        assert plan_of_run(store.of_run(1), read_inputs(workspace.config, ())).teacher.n_parallel == 1
 
 
 def test_a_fork_keeps_the_plan_under_which_its_replies_were_made(workspace: Workspace) -> None:
@@ -219,7 +229,7 @@ def test_what_was_measured_of_the_prompts_bounds_a_smaller_plan_and_stays(worksp
     inputs = read_inputs(workspace.config, ("teacher.context_length=auto", "teacher.group_size=8"))
     with Store(workspace.folder) as store:
         run = store.of_run(1)
-        workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)
+        workspace.execute("DELETE FROM stages WHERE stage = 'augment' AND 0 < ?", 1)
         first = plan_of_run(run, inputs)
         complete_plan(run, 1000)
         assert plan_of_run(run, inputs).teacher.longest_request == 1000

@@ -324,7 +324,7 @@ def test_a_teacher_that_only_votes_is_asked_for_no_new_example(tmp_path: Path) -
     # Two trainings, on 60 and on 120, and three ballots on each of 60 seeds and of 60 new examples, or of 120.
     trainings = speed.student.example_seconds * 10 * 180 + speed.student.answer_seconds * 2 * 560
     for line, tries in ((lines[2].partition(", ")[0], 1), (lines[2].partition(", ")[2], 2)):
-        assert estimated(trainings + 0.75 * 3 * 60 * (1 + tries) + 2 * 11.0) in line, lines
+        assert estimated(trainings + 0.75 * 3 * 60 * (1 + tries) + 3 * 11.0) in line, lines
     assert "accepted at once" in lines[2] and "each takes 2 tries" in lines[2]
 
 
@@ -378,12 +378,26 @@ def test_failures_and_requests_are_added_up_over_the_iterations(share: float, re
     assert found.whole_run == pytest.approx(students + 3 * teacher + 8.0)
 
 
-def test_models_that_take_turns_are_loaded_in_each_iteration() -> None:
+@pytest.mark.parametrize(
+    ("verifiers", "requests", "n_loads"),
+    [
+        ((), 3, 1 + 3),
+        (("teacher",), 3, 1 + 1 + 3),  # the teacher asks and votes in all rounds of an iteration, one after another
+        (("teacher", "student"), 1, 1 + 1 + 3),
+        (("teacher", "student"), 3, 1 + 1 + 3 * 3),
+        (("student",), 3, 1 + 3 * 3),
+    ],
+)
+def test_models_that_take_turns_are_loaded_as_often_as_it_is_the_others_turn(
+    verifiers: tuple[str, ...], requests: int, n_loads: int
+) -> None:
+    teacher = dataclasses.replace(SPEED.teacher, ballot_seconds=0.1) if SPEED.teacher else None
+    speed, plan = dataclasses.replace(SPEED, teacher=teacher), dataclasses.replace(PLAN, verifiers=verifiers)
     both, turns = (
-        forecast(dataclasses.replace(SPEED, takes_turns=takes_turns), PLAN, Assumption(1.0, 1, 0.5)).whole_run
+        forecast(dataclasses.replace(speed, takes_turns=takes_turns), plan, Assumption(1.0, requests, 0.5)).whole_run
         for takes_turns in (False, True)
     )
-    assert turns - both == pytest.approx(3 * 8.0)
+    assert turns - both == pytest.approx((n_loads - 1) * 8.0)
 
 
 def test_what_is_told_goes_from_the_least_to_the_most() -> None:

@@ -27,7 +27,6 @@ from ..errors import RunFailedError
 from ..recipes import recipe_of
 from ..records import Rate, Split, Vote
 from ..store.verification import TOGETHER, AuditRow, Subject
-from ..wilson import interval
 from .context import Run
 from .units import work_through
 from .vote import ask_teacher_to_vote, audited, verifiers
@@ -67,12 +66,6 @@ def calibrate_verifiers(run: Run) -> None:
 
     work_through(run, 0, "calibrate", 0, [None], work)
     together = run.store.verification.audit()
-    if interval(1.0, together.n_seeds)[0] <= 0.5:
-        raise RunFailedError(
-            f"{counted(together.n_seeds, 'seed')}: too few to tell what verification is worth, were it always right",
-            "Give it more seeds, or, against all this, have nothing verified: "
-            f'llm2llm fork {run.store.run_id} --set checks.verify=\\"off\\"',
-        )
     if together.preference.low <= 0.5:
         raise RunFailedError(
             f"nothing that verifiers say tells right answers from wrong ones: {audit_words(together)}",

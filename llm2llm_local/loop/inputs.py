@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from ..config import Config
 from ..config_file import load_config, read_text
+from ..counted import counted
 from ..datasets.reader import PATH_REMEDY, LoadedData, load_splits
 from ..eda.wordnet import Synonyms
 from ..errors import ConfigError
@@ -27,6 +29,7 @@ from ..tasks.base import PromptStyle, Task
 from ..tasks.families import make_task
 from ..teacher.plan import Device, can_quantize
 from ..teacher.protocol import KV_BLOCK
+from ..wilson import interval
 from ..workers.memory import find_device, lora_parameters
 from .fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, run_fields
 
@@ -131,7 +134,7 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
             'loop.failure_signal = "confidence": needs answers that are scored, and these are written',
             'Take "train" or "kfold", or, for classification, task.predict = "likelihood".',
         )
-    _check_folds(config, len(data.rows[Split.TRAIN]))
+    _check_seeds(config, len(data.rows[Split.TRAIN]))
     labels = getattr(task, "labels", ())
     return Inputs(
         config_path=config_path,
@@ -201,12 +204,18 @@ def _check_thresholds(config: Config) -> None:
         )
 
 
-def _check_folds(config: Config, n_seeds: int) -> None:
-    votes = config.checks.verify == "on" and config.checks.verifier != "teacher"
-    if n_seeds < 2 and (votes or config.loop.failure_signal == "kfold"):
-        what = f'checks.verifier = "{config.checks.verifier}"' if votes else 'loop.failure_signal = "kfold"'
+def _check_seeds(config: Config, n_seeds: int) -> None:
+    least = next(n for n in itertools.count(1) if interval(1.0, n)[0] > 0.5)
+    if config.checks.verify == "on" and n_seeds < least:
         raise ConfigError(
-            f"{config.data.train}: has one row, and a student that hasn't seen it ({what}) has none left to learn from",
+            f"{config.data.train}: {counted(n_seeds, 'seed')}: too few to tell what verification is worth, were it "
+            "always right",
+            f'Give it {least} or more, or, against all this, have nothing verified (checks.verify = "off").',
+        )
+    if config.loop.failure_signal == "kfold" and n_seeds < 2:
+        raise ConfigError(
+            f'{config.data.train}: has one row, and a student that hasn\'t seen it (loop.failure_signal = "kfold") '
+            "has none left to learn from",
             "Give it more seeds.",
         )
 

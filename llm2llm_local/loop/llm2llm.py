@@ -1,7 +1,8 @@
 """LLM2LLM (Lee et al. 2024, arXiv 2403.15042): the loop, as the paper has it.
 
 Only the student's failures are augmented, and only failures on seeds unless the person asks otherwise, so
-the training set grows by at most (seeds × augmentations_per_failure) examples an iteration. What LLM2LLM is measured
+the training set grows by at most (seeds × augmentations_per_failure) examples an iteration, beside what a person lets
+in. What LLM2LLM is measured
 against goes through the same loop: a recipe (see recipes.py) says what is augmented instead, who writes, how often.
 """
 

@@ -1,10 +1,11 @@
 """How a run's models share the device: planned once for its teacher, stored with the run, and kept.
 
-Batched arithmetic depends on the batch, and what fits depends on the memory of the moment. So from its first reply on
-a run's teacher is loaded as it was for that one, however much is free when the run goes on. Only when memory runs out
-for a teacher that has the device to itself does that change: what is done stays, and what comes after may differ from
-the replies of a run that had the memory. Whether both models stay loaded changes no result: it is decided anew at every
-start, and given up for the rest of it when memory runs out with both loaded; the plan that is stored says so then.
+Batched arithmetic depends on the batch, and what fits depends on the memory of the moment. So from its first reply or
+vote on a run's teacher is loaded as it was for that one, however much is free when the run goes on. Only when memory
+runs out for a teacher that has the device to itself does that change: what is done stays, and what comes after may
+differ from the replies of a run that had the memory. Whether both models stay loaded changes no result: it is decided
+anew at every start, and given up for the rest of it when memory runs out with both loaded; the plan that is stored says
+so then.
 """
 
 from __future__ import annotations
@@ -109,13 +110,14 @@ def settings_of_student(
 
 
 def plan_of_run(run: RunStore, inputs: Inputs) -> DevicePlan:
-    """The run's own plan when replies were made under it; stored in any case, for those who see only the store.
+    """The run's own plan when replies or votes were made under it. It is stored in any case, for those who
+    see the store alone.
 
     What was measured of its prompts stays true in a new plan, too.
     """
     record = run.teacher_plan()
     known = None if record is None else TeacherPlan.from_record(record)
-    if known is not None and run.has_teacher_calls():
+    if known is not None and run.has_asked_teacher():
         plan, reason = device_plan(inputs, known), "as at the start; what is free is as now"
     else:
         plan, reason = device_plan(inputs), "planned at the start"

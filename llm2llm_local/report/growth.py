@@ -60,7 +60,7 @@ def growth_of(connection: sqlite3.Connection, run_id: int) -> tuple[IterationGro
 def most_examples(plan: Plan, iteration: int) -> int:
     """In the training set of an iteration: as many new ones as there are failures at most, times the new examples
     wanted for each. Seeds alone give as many every time; where new examples that fail are augmented in turn they
-    multiply.
+    multiply. What a person lets in of the doubtful ones comes on top, since others were asked for in their place.
     """
     if plan.augment_from == "all" and plan.subjects == "failures":
         return int(plan.seeds * (1 + plan.augmentations_per_failure) ** iteration)

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
 from ..recipes import Subjects
 from ..records import Split
 from .stages import STAGES, folds_of, recipe_in, takes_least_confident, tells_failures_by_folds, verifiers_of
-from .work import RunWork, StageProgress, run_work
+from .work import RunWork, StageProgress, run_work, taken_of_kinds
 
 _STUDENT = (
     "task.family",
@@ -65,9 +65,6 @@ _LEARNING = (
 """And for its share of failures: how long, how fast and on what a student learns, and what is taken for a failure,
 changes that many times over.
 """
-
-_CHECKING = ("checks.verify", "checks.verifier", "checks.accept_probability", "checks.reject_probability")
-"""And for the share of requests that are accepted."""
 
 _BY_STUDENT = ("train", "predict", "grade")
 _BY_TEACHER = ("audit", "calibrate")
@@ -364,7 +361,7 @@ def _of_earlier_runs(
             usable += _BY_TEACHER
             if makes_alike:
                 usable += _OF_NEW_BY_TEACHER
-                if _same(config, other, _CHECKING):
+                if _checks_alike(config, other) and (of_student == student or "student" not in verifiers_of(config)):
                     usable += _OF_NEW_BY_CHECKING
         if set(usable) & set(missing):
             rates = rates.completed_by(rates_within(run_work(connection, run_id)), usable)
@@ -373,6 +370,12 @@ def _of_earlier_runs(
 
 def _same(config: Mapping[str, Any], other: Mapping[str, Any], names: Iterable[str]) -> bool:
     return all(config.get(name) == other.get(name) for name in names)
+
+
+def _checks_alike(config: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether what one lets in the other does, too. How many are drawn for a person is nothing to that."""
+    fields = {name for name in config.keys() | other.keys() if name.startswith("checks.")} - {"checks.audit_sample"}
+    return _same(config, other, fields)
 
 
 def _model_at(connection: sqlite3.Connection, role: str, path: object) -> int | None:
@@ -394,7 +397,7 @@ def plan_of(work: RunWork) -> Plan:
         epochs=work.epochs(work.n[Split.TRAIN]),
         augmentations_per_failure=work.config["loop.augmentations_per_failure"],
         augment_from=work.config["loop.augment_from"],
-        **extent_of(work.config, work.n[Split.TRAIN]),
+        **extent_of(work.config, work.kinds),
     )
 
 
@@ -407,14 +410,14 @@ class _Extent(TypedDict):
     failures: float | None
 
 
-def extent_of(config: Mapping[str, Any], seeds: int) -> _Extent:
-    """These fields of a plan, from a configuration by dotted names."""
-    verifiers = verifiers_of(config)
+def extent_of(config: Mapping[str, Any], kinds: Sequence[int]) -> _Extent:
+    """These fields of a plan, from a configuration by dotted names. `kinds`: how many seeds there are of each."""
+    verifiers, seeds = verifiers_of(config), sum(kinds)
     return {
         "subjects": recipe_in(config).subjects,
         "verifiers": verifiers,
         "votes": config["checks.votes"] if "teacher" in verifiers else 0,
         "folds": folds_of(config, seeds, 0),
         "folds_tell_failures": tells_failures_by_folds(config),
-        "failures": config["loop.least_confident"] if takes_least_confident(config) else None,
+        "failures": taken_of_kinds(config, kinds) / seeds if takes_least_confident(config) else None,
     }

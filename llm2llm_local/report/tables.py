@@ -22,6 +22,10 @@ from .verification import AuditFigures, rate_text, verification_notes
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
 _NO_FIGURE = "–"
+_GROWTH_HEADING = (
+    "growth; at most: if every example were failed each time and all new ones accepted, without doubtful ones that a "
+    "person lets in"
+)
 _MOST_AHEAD = 5
 """Iterations ahead that are shown, beside the last."""
 
@@ -43,7 +47,7 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
     if len(seconds) > 1:
         parts += column_tables(seconds, width)
     if len(summary.growth) > 1:
-        parts.append(Text("growth; at most: if every example were failed each time and all new ones accepted"))
+        parts.append(Text(_GROWTH_HEADING))
         parts += column_tables(_growth(summary.growth), width)
     if summary.rejections:
         parts.append(_rejections(summary))

@@ -72,7 +72,8 @@ class IterationWork:
 
 @dataclass(frozen=True, slots=True)
 class RunWork:
-    """A run's stages and iterations, oldest first; `n` are the person's rows by split.
+    """A run's stages and iterations, oldest first; `n` are the person's rows by split, `kinds` the seeds of each kind, where a
+    share is taken of each.
 
     `matched_steps`: of every training, where the recipe asks for as many as another run's last one had.
     """
@@ -81,6 +82,7 @@ class RunWork:
     status: str
     config: Mapping[str, Any]
     n: Mapping[Split, int]
+    kinds: tuple[int, ...]
     iterations: tuple[IterationWork, ...]
     stages: tuple[StageProgress, ...]
     matched_steps: int | None = None
@@ -144,7 +146,8 @@ def run_work(connection: sqlite3.Connection, run_id: int) -> RunWork:
         [run_id],
     ).fetchall()
     config = json.loads(run[1])
-    work = RunWork(run_id, run[0], config, n, _iterations(connection, run_id, config, stages, n), (), run[2])
+    kinds = _seeds_by_kind(connection, run_id, config) if takes_least_confident(config) else (n[Split.TRAIN],)
+    work = RunWork(run_id, run[0], config, n, kinds, _iterations(connection, run_id, config, stages, n), (), run[2])
     for row in stages:
         work = replace(work, stages=(*work.stages, _stage(connection, work, row)))
     return work
@@ -185,15 +188,33 @@ def _iterations(
     return tuple(iterations)
 
 
+def _seeds_by_kind(connection: sqlite3.Connection, run_id: int, config: Mapping[str, Any]) -> tuple[int, ...]:
+    """How many there are of each; of labels, where labels are what they differ in."""
+    rows = connection.execute(
+        "SELECT count(*) FROM examples e WHERE e.run_id = ? AND e.split = 'train' AND e.origin = 'seed' "
+        f"GROUP BY {_kind(config)}",
+        [run_id],
+    )
+    return tuple(n for (n,) in rows)
+
+
 def _least_confident(connection: sqlite3.Connection, run_id: int, iteration: int, config: Mapping[str, Any]) -> int:
-    """The share of those that were asked; of each label, where labels are what they differ in."""
-    kind = "e.answer" if config["task.family"] == "classification" else "e.split"
+    """How many are taken of those that were asked."""
     rows = connection.execute(
         "SELECT count(*) FROM predictions p JOIN examples e ON e.id = p.example_id "
-        f"WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' GROUP BY {kind}",
+        f"WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' GROUP BY {_kind(config)}",
         [run_id, iteration],
     )
-    return sum(math.ceil(config["loop.least_confident"] * n) for (n,) in rows)
+    return taken_of_kinds(config, [n for (n,) in rows])
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    return "e.answer" if config["task.family"] == "classification" else "e.split"
+
+
+def taken_of_kinds(config: Mapping[str, Any], kinds: Sequence[int]) -> int:
+    """The least confident that are taken of so many of each kind."""
+    return sum(math.ceil(config["loop.least_confident"] * n) for n in kinds)
 
 
 def _taken_for_failures(config: Mapping[str, Any], failing: int, seeds: int) -> int:

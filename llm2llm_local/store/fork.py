@@ -48,9 +48,9 @@ def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:
     for row in stages:
         copy.stage(row)
     copy.reviews_to_carry_out()
-    augmented = [row["finished_at"] for row in stages if row["stage"] == "augment"]
-    if augmented:
-        copy.plan(augmented[-1])
+    asked = [row["finished_at"] for row in stages if row["stage"] in ("audit", "augment", "vote")]
+    if asked:
+        copy.plan(asked[-1])
 
 
 class _Copy:
@@ -164,8 +164,8 @@ class _Copy:
                 self._rows("reviews", "id = ?", [row["id"]], self._of_candidate(), new)
 
     def plan(self, replied_at: str) -> None:
-        """The teacher goes on as it was loaded for what is taken over, the last reply of which came at `replied_at`:
-        replies depend on what is decoded together, and a later plan may be a smaller one.
+        """The teacher goes on as it was loaded for what is taken over, the last word of which came at `replied_at`:
+        replies and votes depend on what is decoded together, and a later plan may be a smaller one.
         """
         in_force = "id = (SELECT max(id) FROM plans WHERE run_id = ? AND created_at <= ?)"
         self._rows("plans", in_force, [self._origin, replied_at], {}, {"reason": f"taken over from run {self._origin}"})

@@ -61,8 +61,10 @@ class RunStore:
         """Whether its first iteration was opened."""
         return self._one("SELECT 1 FROM iterations WHERE run_id = ?", []) is not None
 
-    def has_teacher_calls(self) -> bool:
-        return self._one("SELECT 1 FROM teacher_calls WHERE run_id = ?", []) is not None
+    def has_asked_teacher(self) -> bool:
+        """Whether anything that it said, new examples or votes, is in the store."""
+        sql = "SELECT 1 FROM stages WHERE run_id = ? AND stage IN ('audit', 'augment', 'vote') AND units_done > 0"
+        return self._one(sql, []) is not None
 
     def delete(self) -> None:
         """Remove the run and everything that belongs to it from the tables."""
