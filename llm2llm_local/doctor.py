@@ -16,6 +16,7 @@ from typing import Literal
 
 import psutil
 
+from .audit_words import audit_line
 from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
@@ -36,7 +37,7 @@ from .report.growth import most_examples
 from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, extent_of, measured_rates
 from .report.status import run_statuses
-from .report.verification import OFF, audit_line, audits_of, newest_audit, teaches_little
+from .report.verification import OFF, audits_of, newest_audit, teaches_little
 from .speed import TooSlowError, measure_speed
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps

@@ -210,6 +210,10 @@ class Vote:
     output_text: str
 
 
+TOGETHER = "together"
+"""The verifier of an audit by which candidates are judged: all those that vote."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """A share (0 to 1) with the bounds of its 95% interval."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,14 @@ import pytest
 from fake_runs import configuration, rows, run_of
 from fakes import FakeStudent, FakeTeacher
 
+from llm2llm_local.config import flatten
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import DataRow, FinishReason, Reply
+from llm2llm_local.report.rates import plan_of
+from llm2llm_local.report.results import run_cost
+from llm2llm_local.report.work import run_work
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
 from llm2llm_local.student.protocol import PredictionBatch, Progress, StudentAnswer
 from llm2llm_local.tasks.options import split_options
 from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
@@ -38,6 +45,21 @@ class Choosing(FakeTeacher):
         asked = split_options(request.prompt.completion.rpartition("Question: ")[2].removesuffix("\nAnswer:"))
         right = asked.letters[asked.options.index("right")]
         return tuple(-0.1 if choice.strip() == right else -3.0 for choice in request.continuations)
+
+
+class Judging(FakeTeacher):
+    """Says yes to the tree's answers and to its own, no to others."""
+
+    n_ballots = 0
+
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+        self.n_ballots += len(group)
+        return [self._scores(request) for request in group]
+
+    def _scores(self, request: ScoreRequest) -> tuple[float, ...]:
+        question, answer, _ = request.prompt.completion.rpartition("Question: ")[2].split("\n")
+        is_right = answer == f"Answer: tree {question.split()[-1].rstrip('?')}"
+        return (-0.1, -3.0) if is_right else (-3.0, -0.1)
 
 
 def choices(name: str, n: int) -> list[DataRow]:
@@ -113,3 +135,32 @@ def test_votes_on_options_are_told_by_the_letters_of_the_question(
     assert {row[0] for row in rows(tmp_path, "SELECT agreement FROM audits")} == {1.0}
     details = {row[0] for row in rows(tmp_path, "SELECT detail FROM verdicts WHERE check_name = 'verify'")}
     assert details == {"teacher: A, 3 of 3"}
+
+
+def test_a_judge_of_free_answers_has_a_ballot_for_each_and_gives_none_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split, name, n in (("SEEDS", "tree", 12), ("DEV", "house", 1), ("TEST", "road", 2)):
+        rows_of = [DataRow(f"Which {name} is it, {k}?", f"{name} {k}", f"{name}.jsonl", k) for k in range(n)]
+        monkeypatch.setattr(fake_runs, split, rows_of)
+    config = configuration(
+        task__family="text",
+        task__labels=[],
+        loop__iterations=1,
+        checks__verify="on",
+        checks__verifier="teacher",
+        checks__votes=2,
+    )
+    teacher = Judging(lambda request: f" Which tree is it, {request.rng_seed}?\nAnswer: tree {request.rng_seed}\n")
+    with run_of(tmp_path, config, teacher, SilentStudent(lambda example, segment: False)) as run:
+        llm2llm(run)
+    with Store(tmp_path) as store:
+        store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
+    assert rows(tmp_path, "SELECT agreement, true_accepts, false_accepts FROM audits") == [(None, 1.0, 0.0)]
+    n_candidates = rows(tmp_path, "SELECT count(DISTINCT candidate_id) FROM votes")[0][0]
+    assert n_candidates > 0 and teacher.n_ballots == 2 * (12 * 2 + n_candidates)
+    with open_reader(tmp_path) as connection:
+        assert run_cost(connection, 1).teacher_votes == teacher.n_ballots
+        audit = next(stage for stage in run_work(connection, 1).stages if stage.stage == "audit")
+        assert (audit.rows_done, audit.rows_total) == (48, 48)
+        assert plan_of(run_work(connection, 1)).ballots_on_seed == 2

@@ -16,6 +16,7 @@ from llm2llm_local.report.verification import ONLY_FOR_WRITING
 _PACKAGE = Path(str(resources.files("llm2llm_local")))
 _CHANGES_NO_RESULT = {
     "airgap",  # what it refuses has no part in a result
+    "audit_words",
     "byte_size",
     "cells",  # how texts are cut for a person
     "config",  # its values are fields of their own

@@ -13,6 +13,7 @@ from knowing import KindStudent, KnowingTeacher, writes
 from rich.console import Console
 from workspaces import CONFIG_BY_HAND, add_run, fill
 
+from llm2llm_local.audit_words import audit_line
 from llm2llm_local.config import flatten
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import Rate, ReviewDecision
@@ -26,7 +27,6 @@ from llm2llm_local.report.verification import (
     AuditFigures,
     PersonAudit,
     Verification,
-    audit_line,
     newest_audit,
     person_audit,
     short_lines,
@@ -156,7 +156,7 @@ def test_without_verification_that_is_said_loudly(tmp_path: Path) -> None:
 
 
 def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> None:
-    """Rejected, or accepted with another answer, is wrong; another question, withdrawn or refused is not."""
+    """Rejected, or accepted with another answer or question, is wrong; withdrawn or refused is not."""
     with Store(tmp_path) as store:
         run = add_run(store)
         fill(run)
@@ -170,10 +170,10 @@ def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> 
     add_review(tmp_path, 1, 4, ReviewDecision.REJECT)
     add_review(tmp_path, 1, 5, ReviewDecision.REJECT)
     add_review(tmp_path, 1, 5, ReviewDecision.WITHDRAW)
-    assert _person(tmp_path) == PersonAudit(1, 3, 2, Rate(2 / 3, *interval(2 / 3, 3)))
+    assert _person(tmp_path) == PersonAudit(1, 3, 3, Rate(1.0, *interval(1.0, 3)))
     with open_reader(tmp_path) as connection:
         *_, line = verification_notes(verification_of(connection, 1))
-    assert line.startswith("accepted answers that are wrong, by a person's 3 decisions: 67% (")
+    assert line.startswith("accepted answers that are wrong, by a person's 3 decisions (rejected or changed): 100% (")
     assert line.endswith("1 more wait in the review")
 
 

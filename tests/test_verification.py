@@ -17,6 +17,7 @@ from llm2llm_local.checks.verification import (
     calibrate,
     choice_bias,
     evidence_of,
+    gives_answers,
     held_out_probabilities,
     is_for,
 )
@@ -68,6 +69,14 @@ def test_a_judge_of_yes_and_no_keeps_its_word() -> None:
     bias = choice_bias(votes)
     assert bias == {"yes": 0.0, "no": 0.0}
     assert [is_for([vote], bias) for vote in votes] == [True, True, False]
+
+
+def test_a_judge_of_yes_and_no_gives_no_answer_of_its_own() -> None:
+    """However often it says yes to right answers: how often it would have given them isn't known."""
+    yes = [scored("yes", yes=0.9, no=0.1)] * 3
+    assert not gives_answers(yes, yes)
+    assert gives_answers([scored("a", a=0.9, b=0.1)] * 3, [scored("b", a=0.9, b=0.1)] * 3)
+    assert gives_answers([written(True)] * 3, [written(False)] * 3)
 
 
 def test_a_judge_that_says_a_whatever_it_is_asked_is_seen_through_though_all_seeds_are_a() -> None:

@@ -37,20 +37,27 @@ Bias = Mapping[str, float]
 """What a verifier tends to say whatever it is asked: the mean log-probability of each choice, in nats."""
 
 
+def gives_answers(votes: Sequence[Vote], planted: Sequence[Vote]) -> bool:
+    """Whether a verifier gives an answer of its own, by its votes on right answers and on planted ones. It doesn't
+    where one choice is intended every time: then it judges the answer that it is shown, by yes or no.
+    """
+    intended = {vote.intended for vote in votes}
+    return len(intended) != 1 or intended == {None} or any(vote.intended not in intended for vote in planted)
+
+
 def choice_bias(votes: Sequence[Vote], planted: Sequence[Vote] = ()) -> dict[str, float]:
     """From votes on right answers: the mean log-probability of each choice, every intended choice counting alike.
 
     Subtracting it is batch calibration (Zhou et al. 2023, arXiv 2309.17249), balanced over the answers so that a
-    frequent answer isn't taken for a bias. Where one choice is intended every time, in votes on `planted` answers too,
-    as of yes and no, its being likelier than others is what should be: there is no telling a bias from it, and none is
-    found.
+    frequent answer isn't taken for a bias. Of a verifier that says yes or no (`gives_answers`), yes being likelier is
+    what should be: there is no telling a bias from it, and none is found.
     """
     by_intended: defaultdict[str, list[Mapping[str, float]]] = defaultdict(list)
     for vote in votes:
         if vote.scores and vote.intended is not None:
             by_intended[vote.intended].append(vote.scores)
     means = [_mean_scores(rows) for rows in by_intended.values()]
-    if len(means) == 1 and all(vote.intended in by_intended for vote in planted):
+    if means and not gives_answers(votes, planted):
         return dict.fromkeys(means[0], 0.0)
     return _mean_scores(means) if means else {}
 

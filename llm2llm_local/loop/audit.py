@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ..audit_words import audit_line
 from ..checks.verification import (
     AuditedSeed,
     Bias,
@@ -20,13 +21,13 @@ from ..checks.verification import (
     calibrate,
     choice_bias,
     evidence_of,
+    gives_answers,
     is_for,
 )
-from ..counted import counted
 from ..errors import RunFailedError
 from ..recipes import recipe_of
-from ..records import Rate, Split, Vote
-from ..store.verification import TOGETHER, AuditRow, Subject
+from ..records import TOGETHER, Split, Vote
+from ..store.verification import AuditRow, Subject
 from .context import Run
 from .units import work_through
 from .vote import ask_teacher_to_vote, audited, verifiers
@@ -58,8 +59,8 @@ def calibrate_verifiers(run: Run) -> None:
         def write() -> int:
             for row in rows:
                 run.store.verification.add_audit(row)
-                run.store.add_event("audit", audit_words(row))
-                run.watcher.message(audit_words(row))
+                run.store.add_event("audit", audit_line(row))
+                run.watcher.message(audit_line(row))
             return rows[0].n_seeds
 
         return write
@@ -68,7 +69,7 @@ def calibrate_verifiers(run: Run) -> None:
     together = run.store.verification.audit()
     if together.preference.low <= 0.5:
         raise RunFailedError(
-            f"nothing that verifiers say tells right answers from wrong ones: {audit_words(together)}",
+            f"nothing that verifiers say tells right answers from wrong ones: {audit_line(together)}",
             "Take a stronger teacher, give it more seeds, let the other model vote, too (checks.verifier), or, against "
             f'all this, have nothing verified: llm2llm fork {run.store.run_id} --set checks.verify=\\"off\\"',
         )
@@ -83,21 +84,6 @@ def verify_check(run: Run) -> VerifyCheck:
     found = run.store.verification.audit().calibration
     calibration = Calibration(found["intercept"], found["weights"])
     return VerifyCheck(calibration, found["biases"], thresholds(run), run.config.checks.doubt)
-
-
-def audit_words(row: AuditRow) -> str:
-    """A sentence."""
-    who = "verification" if row.verifier == TOGETHER else f"the {row.verifier} alone"
-    agreement = "" if row.agreement is None else f", answers {row.agreement:.0%} of them right itself"
-    return (
-        f"{who}, on {counted(row.n_seeds, 'seed')}: accepts {_percent(row.true_accepts)} of right answers and "
-        f"{_percent(row.false_accepts)} of planted wrong ones, prefers the right one in {_percent(row.preference)}"
-        f"{agreement}"
-    )
-
-
-def _percent(rate: Rate) -> str:
-    return f"{rate.share:.0%} ({rate.low:.0%} to {rate.high:.0%})"
 
 
 def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
@@ -147,6 +133,8 @@ def _audited_seeds(votes: Votes, biases: Mapping[str, Bias]) -> list[AuditedSeed
     return [AuditedSeed(right[example_id], tuple(wrong[example_id])) for example_id in right]
 
 
-def _agreement(votes: Votes, biases: Mapping[str, Bias], name: str) -> float:
+def _agreement(votes: Votes, biases: Mapping[str, Bias], name: str) -> float | None:
+    if not gives_answers(_on_right(votes, name), _on_planted(votes, name)):
+        return None
     right = [by_verifier[name] for subject, by_verifier in votes.items() if not subject.is_planted]
     return sum(is_for(one, biases[name]) for one in right) / len(right)

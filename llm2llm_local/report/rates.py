@@ -12,7 +12,15 @@ from typing import Any, TypedDict
 
 from ..recipes import Subjects
 from ..records import Split
-from .stages import STAGES, folds_of, recipe_in, takes_least_confident, tells_failures_by_folds, verifiers_of
+from .stages import (
+    STAGES,
+    ballots_on_seed,
+    folds_of,
+    recipe_in,
+    takes_least_confident,
+    tells_failures_by_folds,
+    verifiers_of,
+)
 from .work import RunWork, StageProgress, run_work, taken_of_kinds
 
 _STUDENT = (
@@ -127,9 +135,10 @@ class Plan:
     """A run to be estimated: its rows, and the fields of its configuration that say how often they are worked on.
 
     `epochs`: not whole where a training has as many steps as another. `subjects`: which examples new ones are made for.
-    `votes`: the teacher's ballots on each answer. `folds`: into which the seeds are divided for students that haven't
-    seen them, which tell failures in every iteration (`folds_tell_failures`), vote, or both. `failures`: the share of
-    the questions asked that is taken for failures, where that doesn't depend on the answers.
+    `votes`: the teacher's ballots on each answer, of which a seed has `ballots_on_seed` in the audit. `folds`: into
+    which the seeds are divided for students that haven't seen them, which tell failures in every iteration
+    (`folds_tell_failures`), vote, or both. `failures`: the share of the questions asked that is taken for failures,
+    where that doesn't depend on the answers.
     """
 
     seeds: int
@@ -142,6 +151,7 @@ class Plan:
     subjects: Subjects = "failures"
     verifiers: tuple[str, ...] = ()
     votes: int = 0
+    ballots_on_seed: int = 1
     folds: int = 0
     folds_tell_failures: bool = False
     failures: float | None = None
@@ -241,7 +251,7 @@ def _of_student(
     """What comes before the teacher is asked for new examples, the audit included."""
     opened = position.opened
     if position.iteration == 0 and "teacher" in plan.verifiers and "audit" not in opened:
-        yield rates.audit, plan.seeds * plan.votes
+        yield rates.audit, plan.seeds * plan.votes * plan.ballots_on_seed
     if position.iteration == 0 and plan.verifiers and "calibrate" not in opened:
         yield rates.calibrate, plan.seeds
     folds = plan.folds_in(position.iteration)
@@ -405,6 +415,7 @@ class _Extent(TypedDict):
     subjects: Subjects
     verifiers: tuple[str, ...]
     votes: int
+    ballots_on_seed: int
     folds: int
     folds_tell_failures: bool
     failures: float | None
@@ -417,6 +428,7 @@ def extent_of(config: Mapping[str, Any], kinds: Sequence[int]) -> _Extent:
         "subjects": recipe_in(config).subjects,
         "verifiers": verifiers,
         "votes": config["checks.votes"] if "teacher" in verifiers else 0,
+        "ballots_on_seed": ballots_on_seed(config),
         "folds": folds_of(config, seeds, 0),
         "folds_tell_failures": tells_failures_by_folds(config),
         "failures": taken_of_kinds(config, kinds) / seeds if takes_least_confident(config) else None,

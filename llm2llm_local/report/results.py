@@ -148,8 +148,10 @@ def run_cost(connection: sqlite3.Connection, run_id: int) -> RunCost:
         [run_id],
     ).fetchone()
     votes = connection.execute(
-        # Of the rows of one vote on a seed, a row for each answer, one alone has the seed's own.
-        "SELECT count(*) FROM votes WHERE run_id = ? AND verifier = 'teacher' AND NOT is_planted",
+        # Of the rows of one vote on a seed, a row for each answer, one alone has the seed's own; free answers have a
+        # ballot each.
+        "SELECT count(*) FROM votes v JOIN runs r ON r.run_id = v.run_id WHERE v.run_id = ? AND v.verifier = 'teacher' "
+        "AND (NOT v.is_planted OR json_extract(r.config, '$.\"task.family\"') = 'text')",
         [run_id],
     ).fetchone()
     seconds: dict[str, float] = defaultdict(float)

@@ -35,6 +35,13 @@ def verifiers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     return ("teacher", "student") if verifier == "both" else (verifier,)
 
 
+def ballots_on_seed(config: Mapping[str, Any]) -> int:
+    """Of each of the teacher's votes in the audit. All answers are judged by one, but free ones, which it shows: there
+    the right one has a ballot, and the one that is planted.
+    """
+    return 2 if config["task.family"] == "text" else 1
+
+
 def recipe_in(config: Mapping[str, Any]) -> Recipe:
     """The method of a run; there was one only before recipes."""
     return recipe_named(config.get("loop.recipe", "llm2llm"))

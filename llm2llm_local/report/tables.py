@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..audit_words import rate_text
 from ..counted import counted
 from ..wilson import Accuracy, with_interval
 from .columns import column_tables
@@ -17,7 +18,7 @@ from .growth import IterationGrowth
 from .plain import plain, shortened
 from .stages import STAGES
 from .summary import IterationSummary, RunSummary
-from .verification import AuditFigures, rate_text, verification_notes
+from .verification import AuditFigures, verification_notes
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"

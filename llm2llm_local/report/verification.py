@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..audit_words import acceptance_ratio, rate_text
 from ..counted import counted
-from ..records import Rate
+from ..records import TOGETHER, Rate
 from ..wilson import wilson
 from .stages import verifiers_of
-
-TOGETHER = "together"
-"""The verifier of the audit by which candidates are judged; the others are those of each verifier alone."""
 
 OFF = 'nothing was verified: checks.verify = "off", so every answer is taken on the teacher\'s word'
 NO_AUDIT = "verification: not audited yet"
@@ -60,7 +58,7 @@ class AuditFigures:
 @dataclass(frozen=True, slots=True)
 class PersonAudit:
     """A person's word on accepted candidates that were drawn at random: how many wait for it and have it, and how many
-    of these had a wrong answer (rejected, or accepted with another answer), with that share.
+    of these were wrong, since they were rejected, or accepted with another answer or another question, with that share.
     """
 
     waiting: int
@@ -108,12 +106,11 @@ def _figures(row: sqlite3.Row) -> AuditFigures:
         name: Rate(row[name], row[f"{name}_low"], row[f"{name}_high"])
         for name in ("true_accepts", "false_accepts", "preference")
     }
-    ratio = row["true_accepts"] / row["false_accepts"] if row["false_accepts"] else None
     return AuditFigures(
         verifier=row["verifier"],
         n_seeds=row["n_seeds"],
         n_planted=row["n_planted"],
-        ratio=ratio,
+        ratio=acceptance_ratio(rates["true_accepts"], rates["false_accepts"]),
         agreement=row["agreement"],
         **rates,
     )
@@ -121,7 +118,8 @@ def _figures(row: sqlite3.Row) -> AuditFigures:
 
 def person_audit(connection: sqlite3.Connection, run_id: int) -> PersonAudit:
     decided, wrong = connection.execute(
-        "SELECT count(*), coalesce(sum(r.decision = 'reject' OR coalesce(r.answer, c.answer) != c.answer), 0) "
+        "SELECT count(*), coalesce(sum(r.decision = 'reject' OR coalesce(r.answer, c.answer) != c.answer "
+        "OR coalesce(r.question, c.question) != c.question), 0) "
         f"FROM candidates c JOIN reviews r ON {LAST_DECISION} WHERE c.run_id = ? AND c.is_audited",
         [run_id],
     ).fetchone()
@@ -199,38 +197,18 @@ def teaches_little(audits: Sequence[AuditFigures]) -> str | None:
     )
 
 
-def audit_line(audit: AuditFigures) -> str:
-    """What one audit measured, in a sentence."""
-    who = "verification" if audit.verifier == TOGETHER else f"the {audit.verifier} alone"
-    agreement = "" if audit.agreement is None else f"; its own answer is right for {audit.agreement:.0%}"
-    return (
-        f"{who}, audited on {counted(audit.n_seeds, 'seed')}: accepts {rate_text(audit.true_accepts)} of right answers "
-        f"and {rate_text(audit.false_accepts)} of planted wrong ones{_ratio(audit)}; prefers the right one in "
-        f"{rate_text(audit.preference)}{agreement}"
-    )
-
-
-def _ratio(audit: AuditFigures) -> str:
-    return "" if audit.ratio is None else f", {audit.ratio:.1f} times as often"
-
-
 def _person_lines(person: PersonAudit) -> Iterator[str]:
     if person.error_rate is not None:
         waiting = f"; {person.waiting:,} more wait in the review" if person.waiting else ""
         yield (
-            f"accepted answers that are wrong, by a person's {counted(person.decided, 'decision')}: "
-            f"{rate_text(person.error_rate)}{waiting}"
+            f"accepted answers that are wrong, by a person's {counted(person.decided, 'decision')} (rejected or "
+            f"changed): {rate_text(person.error_rate)}{waiting}"
         )
     elif person.waiting:
         yield (
             f"accepted answers that are wrong: no decisions yet: {counted(person.waiting, 'candidate')} "
             f"{'waits' if person.waiting == 1 else 'wait'} in the review (llm2llm tui)"
         )
-
-
-def rate_text(rate: Rate) -> str:
-    """A share with its 95% interval."""
-    return f"{rate.share:.0%} ({rate.low:.0%} to {rate.high:.0%})"
 
 
 def short_lines(verification: Verification) -> Iterator[str]:

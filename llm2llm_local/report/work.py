@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..records import Split
-from .stages import folds_of, recipe_in, takes_least_confident, tells_failures_by_folds
+from .stages import ballots_on_seed, folds_of, recipe_in, takes_least_confident, tells_failures_by_folds
 
 LEAST_PART_OF_UNIT = 0.1
 """Before that much of its first unit of work is done, no time left is told for a stage."""
@@ -72,8 +72,8 @@ class IterationWork:
 
 @dataclass(frozen=True, slots=True)
 class RunWork:
-    """A run's stages and iterations, oldest first; `n` are the person's rows by split, `kinds` the seeds of each kind, where a
-    share is taken of each.
+    """A run's stages and iterations, oldest first; `n` are the person's rows by split, `kinds` the seeds of each
+    kind, where a share is taken of each.
 
     `matched_steps`: of every training, where the recipe asks for as many as another run's last one had.
     """
@@ -270,7 +270,8 @@ def _rows(connection: sqlite3.Connection, run: RunWork, stage: StageProgress) ->
             wanted = _wanted(connection, run, iteration, stage.attempt, is_done=stage.status == "done")
             return min(stage.units_done * config["teacher.group_size"], wanted), wanted
         case "audit":
-            return _ballots(config, stage, seeds)
+            done, total = _ballots(config, stage, seeds)
+            return done * ballots_on_seed(config), total * ballots_on_seed(config)
         case "calibrate":
             return 0, seeds
     requests = run.requests(iteration, stage.attempt)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..records import Rate, Vote
+from ..records import TOGETHER, Rate, Vote
 from .verdicts import REVIEW
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from .writer import Store
 
-
-TOGETHER = "together"
-"""The `verifier` of the audit by which candidates are judged."""
 
 _RATES = ("true_accepts", "false_accepts", "preference")
 
