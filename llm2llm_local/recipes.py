@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:  # reports read recipes, too, and not the configuration's library
     from .config import Config
 
-Subjects = Literal["failures", "random seeds", "all seeds", "nothing"]
+Subjects = Literal["failures", "all seeds", "nothing"]
 """Which training examples new ones are made for."""
 
 Writer = Literal["teacher", "rephrasing teacher", "eda"]
@@ -54,7 +54,7 @@ _RECIPES: Mapping[str, Recipe] = {
     # Dai et al. 2023, arXiv 2302.13007.
     "auggpt": Recipe("all seeds", "rephrasing teacher", rounds="one"),
     # After Wang et al. 2022, arXiv 2212.10560: demonstrations drawn at random, whatever the student can.
-    "self_instruct": Recipe("random seeds"),
+    "self_instruct": Recipe("all seeds"),
     "one_shot": Recipe(rounds="one"),
     "augment_all": Recipe(settings={"augment_from": "all"}),
     "continue": Recipe(settings={"fine_tune": "continue"}),

@@ -6,13 +6,12 @@ What LLM2LLM is measured against asks about others, as its recipe says, whatever
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Mapping, Sequence
 
 from ..counted import counted
 from ..recipes import Subjects, recipe_of
 from ..records import Failure, Split
-from .context import Run, derive_rng_seed
+from .context import Run
 
 _NEXT = {
     "train": 'ask for those that a student fails at which has not seen them (loop.failure_signal = "kfold"), or for '
@@ -49,21 +48,12 @@ def _least_confident(run: Run, iteration: int) -> list[Failure]:
     return [one for one in ordered if one.example.id in taken]
 
 
-def _random_seeds(run: Run, iteration: int) -> list[Failure]:
-    """As many as fail, in file order, so that a comparison with LLM2LLM is one of which, not of how many."""
-    seeds = run.store.examples(Split.TRAIN)
-    n = min(len(seeds), len(failing(run, iteration)))
-    rng = random.Random(derive_rng_seed(run.config.loop.rng_seed, iteration, "random seeds"))
-    return [Failure(seeds[place], None) for place in sorted(rng.sample(range(len(seeds)), n))]
-
-
 def _all_seeds(run: Run, iteration: int) -> list[Failure]:
     return [Failure(seed, None) for seed in run.store.examples(Split.TRAIN)]
 
 
 _SUBJECTS: Mapping[Subjects, Callable[[Run, int], Sequence[Failure]]] = {
     "failures": failing,
-    "random seeds": _random_seeds,
     "all seeds": _all_seeds,
     "nothing": lambda run, iteration: (),
 }

@@ -165,8 +165,7 @@ class Plan:
         """Examples that new ones are made for, of those `asked`, where students fail this share of them."""
         if self.subjects == "all seeds":
             return self.seeds
-        failing = _times(share if self.failures is None else self.failures, asked)
-        return failing if failing is None or self.subjects == "failures" else min(failing, self.seeds)
+        return _times(share if self.failures is None else self.failures, asked)
 
     def folds_in(self, iteration: int) -> int:
         """Students of an iteration that leave a part of the seeds out."""

@@ -39,7 +39,7 @@ def ballots_on_seed(config: Mapping[str, Any]) -> int:
     """Of each of the teacher's votes in the audit. All answers are judged by one, but free ones, which it shows: there
     the right one has a ballot, and the one that is planted.
     """
-    return 2 if config["task.family"] == "text" else 1
+    return 2 if config.get("task.family") == "text" else 1
 
 
 def recipe_in(config: Mapping[str, Any]) -> Recipe:

@@ -222,8 +222,6 @@ def _taken_for_failures(config: Mapping[str, Any], failing: int, seeds: int) -> 
     match recipe_in(config).subjects:
         case "failures":
             return failing
-        case "random seeds":
-            return min(failing, seeds)
         case "all seeds":
             return seeds
         case "nothing":
