@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ class Preset:
 
     share: str
     n: int
+
+    def is_named_by(self, fraction: float) -> bool:
+        """Whether people mean this one by it. It may be as many for each class, or cut off, so it isn't the share to
+        the row; and of a part of the data set it is another number.
+        """
+        return isclose(fraction, float(self.share.removesuffix("%")) / 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,7 @@ def convert(name: str, folder: Path, wanted: Wanted) -> Conversion:
         lines.append("no test rows: without a data.test nothing tells whether the student gets better on new text")
     lines += _absent_labels(ready, rows[Split.TRAIN])
     lines += [f"kept, were all training rows seeds: {finding}" for finding in describe_repeats(rows)]
-    n_seeds = _n_seeds(ready, wanted, len(rows[Split.TRAIN]))
+    n_seeds = seeds_to_take(ready, wanted, len(rows[Split.TRAIN]))
     lines.append(_seeds_line(n_seeds, len(rows[Split.TRAIN])))
     return Conversion(_template(ready, rows, n_seeds), tuple(lines))
 
@@ -169,11 +176,12 @@ def _absent_labels(ready: ReadyTask, rows: Sequence[DataRow]) -> list[str]:
     return [f"no training rows for {', '.join(absent)}"] if absent else []
 
 
-def _n_seeds(ready: ReadyTask, wanted: Wanted, n_rows: int) -> int:
+def seeds_to_take(ready: ReadyTask, wanted: Wanted, n_rows: int) -> int:
     if wanted.n is not None:
         n = wanted.n
     elif wanted.fraction is not None:
         n = max(1, round(wanted.fraction * n_rows))
+        n = next((one.n for one in ready.presets if one.is_named_by(wanted.fraction) and n > one.n / 2), n)
     else:
         n = ready.presets[0].n if n_rows > _MOST_SEEDS else n_rows
     return min(n, n_rows)

@@ -79,6 +79,26 @@ def test_a_number_is_traced_to_the_rationales_that_come_to_it(tmp_path: Path) ->
     assert [one.question for one in found.suspects] == ["1 + 4"]
 
 
+@pytest.mark.parametrize(
+    ("family", "questions"),
+    [
+        ("classification", ["a pan"]),
+        ("text", ["a pan", "a kettle", "a red kettle of tin"]),  # the one with the wrong answer, then by their words
+        ("multiple_choice", ["a kettle", "a red kettle of tin", "a pan"]),
+    ],
+)
+def test_where_answers_are_no_labels_the_most_similar_new_examples_are_shown(
+    tmp_path: Path, family: str, questions: list[str]
+) -> None:
+    rows = {Split.TRAIN: [("a spoon", "B")], Split.TEST: [("a red kettle", "A")]}
+    new = [("a kettle", "A"), ("a pan", "C"), ("a red kettle of tin", "B"), ("nothing alike", "B")]
+    with Store(tmp_path) as store:
+        add_answering_run(store, rows, [{}, {"a red kettle": "C"}], [new])
+        store.execute("UPDATE runs SET config = json_set(config, '$.\"task.family\"', ?)", [family])
+    ((found,),) = [one.answers for one in flips(tmp_path, 1)]
+    assert [one.question for one in found.suspects] == questions
+
+
 def test_examples_that_the_teacher_made_are_not_rows_of_the_person(workspace: Path) -> None:
     """With loop.augment_from = "all" the student is asked about them too."""
     with Store(workspace) as store:

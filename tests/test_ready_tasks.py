@@ -16,7 +16,7 @@ from llm2llm_local.config_file import load_config, parse_config
 from llm2llm_local.datasets.distributions import FORMS
 from llm2llm_local.datasets.reader import load_splits
 from llm2llm_local.errors import UserInputError
-from llm2llm_local.ready_tasks import ready_task
+from llm2llm_local.ready_tasks import Wanted, ready_task, seeds_to_take
 from llm2llm_local.records import Split
 from llm2llm_local.scaffold import CONFIG_NAME
 from llm2llm_local.tasks.families import make_task
@@ -120,6 +120,11 @@ def test_seeds_are_a_number_or_a_fraction(
     assert len(load_splits(config.data).rows[Split.TRAIN]) == n
 
 
+@pytest.mark.parametrize(("n_rows", "n_seeds"), [(6_920, 1), (67_349, 20)])
+def test_a_presets_fraction_is_the_preset_where_the_data_set_is_whole(n_rows: int, n_seeds: int) -> None:
+    assert seeds_to_take(ready_task("sst2"), Wanted(fraction=0.0002), n_rows) == n_seeds
+
+
 def test_more_seeds_than_rows_are_all_of_them(tmp_path: Path, trec: Path) -> None:
     shown = init(tmp_path / "new", "--task", "trec", "--data", trec, "--seeds", "99")
     assert "seeds: all 13 training rows" in shown.output
@@ -176,6 +181,7 @@ def test_a_whole_casehold_is_divided_as_lexglue_does(tmp_path: Path) -> None:
     shown = init(tmp_path / "new", "--task", "casehold", "--data", tmp_path)
     for split, n in (("train", "45,000"), ("dev", "3,900"), ("test", "3,600")):
         assert f"casehold.csv: {n} rows for {split}" in shown.output
+    assert "500 further rows are in none of its splits" in shown.output
     assert "seeds: 225 of 45,000 training rows (0.50%)" in shown.output
     first = json.loads((tmp_path / "new" / "dev.jsonl").read_text("utf-8").splitlines()[0])
     assert first == {"question": "Text 45000 (<HOLDING>)\n\n(A) a\n(B) b\n(C) c\n(D) d\n(E) e", "answer": "A"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from fresh_interpreter import imported_by
+from rich.console import Console
 from workspaces import Workspace
 
 from llm2llm_local.errors import DataError, UserInputError
 from llm2llm_local.reference.grading import ReferenceReport, reference_report
 from llm2llm_local.reference.old_grader import old_is_right
-from llm2llm_local.reference.output import csv_text
+from llm2llm_local.reference.output import csv_text, print_reference
 
 SUMS = [("How much is 2 + 3?", "2 + 3 = <<2+3=5>>5\n#### 5"), ("What is half of one?", "1 / 2\n#### 1/2")]
 PLACES = [(f"{what} {n}", where) for n in range(3) for what, where in (("Pan", "kitchen"), ("Tyre", "garage"))]
@@ -213,6 +215,24 @@ def test_the_family_can_be_named(sums: Path, tmp_path: Path) -> None:
         report(seeds, tmp_path / "e", family="math")
 
 
+def test_letters_without_options_are_labels(tmp_path: Path) -> None:
+    seeds = write_seeds(tmp_path / "s.jsonl", [("Is ice cold?", "Y"), ("Is tea cold?", "N")] * 3)
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [("Is ice cold?", "Y")])
+    found = report(seeds, tmp_path / "e")
+    assert (found.family, found.files[0].correct) == ("classification", 1)
+
+
+def test_it_is_told_what_the_published_report_holds_answers_against(tmp_path: Path) -> None:
+    rows = [{"instruction": question, "output": answer} for question, answer in SUMS]
+    (tmp_path / "s.json").write_text(json.dumps(rows))
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", solved("5", "1/2"))
+    found = report(tmp_path / "s.json", tmp_path / "e")
+    assert [one.is_right for one in found.differences] == [True, True]
+    console = Console(width=200, file=io.StringIO(), record=True)
+    print_reference(found, console)
+    assert "takes the whole output for the right answer" in console.export_text()
+
+
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +247,16 @@ def test_missing_steps_are_named(sums: Path, evaluations: Path) -> None:
         f"{evaluations}/eval: 4 steps without results: step_3 has no test_0.jsonl, step_7 isn't there, "
         "step_11 isn't there, step_12 has no test_0.jsonl",
     )
+
+
+def test_a_step_may_be_a_link_to_a_folder_elsewhere(sums: Path, tmp_path: Path) -> None:
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", solved("5", "1/2"))
+    write_results(tmp_path / "moved" / "test_0.jsonl", solved("5", "0"))
+    (tmp_path / "e" / "step_1").symlink_to(tmp_path / "moved")
+    (tmp_path / "e" / "step_1" / "around").symlink_to(tmp_path / "e")
+    found = report(sums, tmp_path / "e")
+    assert [(one.step, one.correct) for one in found.files] == [(0, 2), (1, 1)]
+    assert found.gaps == ()
 
 
 def test_of_many_missing_steps_a_few_are_named(sums: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from llm2llm_local.records import Status
 from llm2llm_local.report.failures import FailureRecord, failure_lines, failures_of
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.report.models import model_lines
-from llm2llm_local.report.plain import conclusion, plain, shortened
+from llm2llm_local.report.plain import conclusion, plain, shortened, shortened_apart
 from llm2llm_local.report.query import csv_text, json_text, table_text
 from llm2llm_local.report.status import RunStatus, run_statuses, status_lines
 from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize
@@ -97,6 +97,14 @@ def test_no_text_can_steer_a_terminal(text: str) -> None:
 )
 def test_where_there_is_one_line_an_answer_is_what_its_reasoning_comes_to(answer: str, words: str) -> None:
     assert conclusion(answer) == words
+
+
+def test_what_differs_late_is_told_apart() -> None:
+    begins = "Messages from tenants to the office"
+    texts = [f"{begins}.", f"{begins}, sorted by queue", "short"]
+    assert shortened_apart(texts, 12) == ["…fice.", "…fice, sort…", "short"]
+    assert shortened_apart(["same and long enough"] * 2, 8) == ["same an…"] * 2
+    assert shortened_apart(["a long text", "another one"], 8) == [shortened("a long text", 8), "another…"]
 
 
 def test_shortened_text_is_at_most_as_wide_and_says_that_it_was_cut() -> None:

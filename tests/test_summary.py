@@ -199,7 +199,7 @@ def test_unreadable_answers_are_counted_in_their_split(
 # --- what a gain may mean -------------------------------------------------------------------------------------------
 
 CHANCE = "the intervals overlap: this may be chance"
-UNCHANGED = "the training set is unchanged: the difference is only another random start"
+UNCHANGED = "the training set hasn't grown: the difference is another random start, or what a person exchanged"
 MORE_STEPS = "more examples also mean more optimizer steps"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,13 +21,20 @@ _HOLDINGS = tuple(f"holding_{n}" for n in range(5))
 _COLUMNS = ("citing_prompt", *_HOLDINGS, "label")
 
 
-def read_casehold(path: Path, first: int = 0, last: int | None = None) -> Published:
+def read_casehold(path: Path, first: int = 0, last: int | None = None, *, tells_rest: bool = False) -> Published:
     """The records of a CSV file from the number `first` (from 0) to before `last`; the line is that of the file.
+    `tells_rest`: what comes after them belongs to nothing else either, which is told.
 
     Raises DataError when the file can't be read or isn't such a table.
     """
     decoded = decode(read_bytes(path))
-    return published(path, islice(_found(path, decoded.text), first, last), decoded.notes)
+    found = _found(path, decoded.text)
+    part = published(path, islice(found, first, last), decoded.notes)
+    n_rest = sum(1 for _ in found) if tells_rest else 0
+    if not n_rest:
+        return part
+    is_in_none = "row is in none of its splits" if n_rest == 1 else "rows are in none of its splits"
+    return replace(part, notes=(*part.notes, f"{n_rest:,} further {is_in_none}"))
 
 
 def _found(path: Path, text: str) -> Iterator[Found | Skip]:

@@ -90,7 +90,8 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
                     ("casehold.csv",), partial(read_casehold, first=_LEXGLUE_DEV, last=_LEXGLUE_TEST)
                 ),
                 Split.TEST: SplitFiles(
-                    ("casehold.csv",), partial(read_casehold, first=_LEXGLUE_TEST, last=_LEXGLUE_END)
+                    ("casehold.csv",),
+                    partial(read_casehold, first=_LEXGLUE_TEST, last=_LEXGLUE_END, tells_rest=True),
                 ),
             },
         ),

@@ -36,7 +36,9 @@ def results_files(folder: Path, name: str) -> list[ResultsFile]:
     if not folder.is_dir():
         raise UserInputError(f"{folder}: is a file", "Name the folder with the step_* folders.")
     found, others = [], set()
-    for place, _, names in os.walk(folder, onerror=_stop):
+    been = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, onerror=_stop, followlinks=True):
+        folders[:] = [one for one in folders if _is_new(Path(place, one), been)]
         for one in names:
             if one == name:
                 found.append(Path(place) / one)
@@ -74,6 +76,14 @@ def _gaps(parent: Path, rest: Path, steps: set[int]) -> Iterator[str]:
     ]
     more = f", and {n - len(named):,} more" if n > len(named) else ""
     yield f"{parent}: {counted(n, 'step')} without results: {', '.join(named)}{more}"
+
+
+def _is_new(folder: Path, been: set[str]) -> bool:
+    """Links may lead to where one has been."""
+    real = os.path.realpath(folder)
+    is_new = real not in been
+    been.add(real)
+    return is_new
 
 
 def _stop(error: OSError) -> None:

@@ -18,6 +18,7 @@ from ..errors import DataError, UserInputError
 from ..records import FinishReason, Outcome, Reply
 from ..tasks.base import Task
 from ..tasks.families import make_task
+from ..tasks.options import has_options
 from .folders import ResultsFile, missing_steps, results_files
 from .json_rows import JsonRow, rows_of_lines
 from .old_grader import old_answers, old_gold, old_is_right
@@ -74,13 +75,16 @@ class FileFigures:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceReport:
-    """`differences`: the first five of all; `gaps`: what is missing, a line for each series of steps."""
+    """`differences`: the first five of all; `gaps`: what is missing, a line for each series of steps.
+    `has_whole_rationales`: the seeds are of the form where the published report holds answers against whole rationales.
+    """
 
     seed_file: str
     family: str
     files: tuple[FileFigures, ...]
     differences: tuple[Difference, ...]
     gaps: tuple[str, ...]
+    has_whole_rationales: bool
 
 
 def reference_report(seed_file: Path, folder: Path, name: str, family: str | None) -> ReferenceReport:
@@ -95,7 +99,14 @@ def reference_report(seed_file: Path, folder: Path, name: str, family: str | Non
         task.validate(row)
     differences: list[Difference] = []
     figures = tuple(_FileGrader(seeds, family, task, file, differences).figures() for file in files)
-    return ReferenceReport(seeds.name, family, figures, tuple(differences[:_MOST_SHOWN]), tuple(missing_steps(files)))
+    return ReferenceReport(
+        seed_file=seeds.name,
+        family=family,
+        files=figures,
+        differences=tuple(differences[:_MOST_SHOWN]),
+        gaps=tuple(missing_steps(files)),
+        has_whole_rationales=family == "math" and seeds.are_instructions,
+    )
 
 
 def found_family(seeds: Seeds) -> str:
@@ -104,7 +115,7 @@ def found_family(seeds: Seeds) -> str:
     answers = {row.answer for row in rows}
     if any("####" in answer for answer in answers):
         return "math"
-    if "multiple_choice" in FAMILIES and all(re.fullmatch("[A-Z]", answer) for answer in answers):
+    if all(re.fullmatch("[A-Z]", answer) for answer in answers) and any(has_options(row.question) for row in rows):
         return "multiple_choice"
     if 2 <= len(answers) <= min(_MOST_LABELS, len(rows) // 2):
         return "classification"

@@ -70,6 +70,8 @@ def _notes(report: ReferenceReport) -> Iterator[str]:
     if n:
         shown = "" if n == len(report.differences) else f", the first {len(report.differences)} of them"
         yield f"the published report grades {counted(n, 'row')} otherwise{shown}:"
+        if report.has_whole_rationales:
+            yield "  (of seeds with instruction and output, it takes the whole output for the right answer)"
         yield from (_difference(one) for one in report.differences)
 
 

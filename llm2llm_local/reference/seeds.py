@@ -33,6 +33,11 @@ class Seeds:
     seeds: tuple[Seed, ...]
     by_question: Mapping[str, tuple[Seed, ...]]
 
+    @property
+    def are_instructions(self) -> bool:
+        """Whether some are of the second form."""
+        return any(seed.is_instruction for seed in self.seeds)
+
     def rows(self) -> list[DataRow]:
         return [seed.row for seed in self.seeds]
 

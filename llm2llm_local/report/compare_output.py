@@ -15,7 +15,7 @@ from ..wilson import with_interval
 from .columns import column_tables
 from .compare import Comparison, Repetitions, RunFigures
 from .duration import duration
-from .plain import shortened
+from .plain import shortened_apart
 from .results import Paired, RunCost, RunResult
 from .statistics import p_text
 
@@ -134,7 +134,7 @@ def _differences(comparison: Comparison) -> list[list[str]]:
     return [
         ["run", *(str(run.run_id) for run in comparison.runs)],
         *(
-            [one.field, *(shortened(value, _CELLS_OF_VALUE) or _NONE for value in one.values)]
+            [one.field, *(value or _NONE for value in shortened_apart(one.values, _CELLS_OF_VALUE))]
             for one in comparison.differences
         ),
     ]

@@ -1,12 +1,15 @@
 """Right answers that the next student lost, and which new examples may have taught it otherwise.
 
 Between two students that were graded one after the other lies nothing but the examples that came into the training set,
-and another random start. A lost answer is traced to those of the new examples that have the wrong answer as theirs, the
-most similar by their words first. That is a trail to follow, no proof.
+and another random start. In classification a lost answer is traced to those of the new examples that have the wrong
+label, the most similar by their words first. In other families it is traced to the most similar ones, whatever their
+answer, after those that have the wrong one; a letter says nothing from one question to the next. That is a trail to
+follow, no proof.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections import Counter
@@ -31,7 +34,7 @@ _NAMES = {Split.TEST: "test", Split.DEV: "dev", Split.TRAIN: "seeds"}
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A new example that has the answer which was given wrongly. `overlap`: share of words in common, 0 to 1."""
+    """A new example that may have taught the wrong answer. `overlap`: share of words in common, 0 to 1."""
 
     example_id: int
     question: str
@@ -93,6 +96,7 @@ def flips_of(connection: sqlite3.Connection, run_id: int, iteration: int | None)
 
 def _flips(connection: sqlite3.Connection, run_id: int, before: int, now: int) -> IterationFlips:
     new = _new_examples(connection, run_id, before, now)
+    family = _family(connection, run_id)
     changed = connection.execute(
         "SELECT n.split, n.is_correct, e.id, e.question, e.answer, n.predicted_answer "
         "FROM predictions n CROSS JOIN predictions b ON b.example_id = n.example_id AND b.iteration = ? "
@@ -110,7 +114,7 @@ def _flips(connection: sqlite3.Connection, run_id: int, before: int, now: int) -
             question=row["question"],
             answer=row["answer"],
             predicted_answer=row["predicted_answer"],
-            suspects=_suspects(new, row["question"], row["predicted_answer"]),
+            suspects=_suspects(new, row["question"], row["predicted_answer"], family),
         )
         for split in _NAMES
         for row in changed
@@ -134,14 +138,22 @@ def _spellings(answer: str) -> frozenset[str]:
     return frozenset({answer, conclusion(answer).removeprefix("####").strip()})
 
 
-def _suspects(new: Sequence[_NewExample], question: str, predicted_answer: str | None) -> tuple[Suspect, ...]:
+def _family(connection: sqlite3.Connection, run_id: int) -> str:
+    config = json.loads(connection.execute("SELECT config FROM runs WHERE run_id = ?", [run_id]).fetchone()[0])
+    return str(config.get("task.family", "classification"))
+
+
+def _suspects(
+    new: Sequence[_NewExample], question: str, predicted_answer: str | None, family: str
+) -> tuple[Suspect, ...]:
     words = _words(question)
-    found = [
-        Suspect(one.example_id, one.question, _overlap(words, one.words))
-        for one in new
-        if predicted_answer in one.answers
-    ]
-    return tuple(sorted(found, key=lambda one: -one.overlap)[:_MOST_SUSPECTS])
+    found = []
+    for one in new:
+        overlap, says_so = _overlap(words, one.words), predicted_answer in one.answers
+        if says_so or (family != "classification" and overlap > 0):
+            found.append((says_so and family != "multiple_choice", Suspect(one.example_id, one.question, overlap)))
+    found.sort(key=lambda one: (not one[0], -one[1].overlap))
+    return tuple(suspect for _, suspect in found[:_MOST_SUSPECTS])
 
 
 def _words(text: str) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection, Sequence
 
 from ..cells import cut
 
@@ -11,6 +12,9 @@ _SHOWN_AS_CODE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _JOINERS = frozenset("\u200c\u200d")
 """Format characters that several scripts and emoji need; they neither turn nor hide anything."""
+
+_SHOWN_OF_COMMON = 4
+"""Characters, of what long texts begin with alike."""
 
 _MOST_CHARACTERS_OF_CELL = 10
 """What takes one cell or two may well be several characters."""
@@ -35,6 +39,26 @@ def shortened(text: str, width: int) -> str:
     text = text.strip()
     start = text[: _MOST_CHARACTERS_OF_CELL * width]
     return cut(plain(start) + ("…" if len(start) < len(text) else ""), width)
+
+
+def shortened_apart(texts: Sequence[str], width: int) -> list[str]:
+    """Each `shortened`; where different ones would look the same, without most of what they all begin with."""
+    alike: dict[str, set[str]] = {}
+    for text in texts:
+        alike.setdefault(shortened(text, width), set()).add(text)
+
+    def shown(text: str) -> str:
+        others = alike[shortened(text, width)]
+        start = _n_common(others) - _SHOWN_OF_COMMON if len(others) > 1 else 0
+        return shortened(f"…{text[start:]}" if start > 0 else text, width)
+
+    return [shown(text) for text in texts]
+
+
+def _n_common(texts: Collection[str]) -> int:
+    """Characters that they all begin with."""
+    first, last = min(texts), max(texts)  # all others lie between these in order, so they share what these do
+    return next((n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
 
 
 def visible(text: str) -> str:

@@ -14,7 +14,7 @@ from ..records import Split
 from ..wilson import Accuracy
 from .columns import column_tables
 from .duration import duration
-from .plain import shortened
+from .plain import shortened_apart
 from .statistics import Spread, p_text
 from .sweep import GroupFigures
 
@@ -110,8 +110,10 @@ def _with_fields(document: dict[str, Any], varied: Sequence[str]) -> dict[str, A
 
 def _value_columns(varied: Sequence[str], rows: Sequence[tuple[str | None, ...]]) -> Iterator[list[str]]:
     for position, name in enumerate(varied):
-        values = (row[position] for row in rows)
-        yield [name, *(_NONE if value is None else shortened(value, _CELLS_OF_VALUE) for value in values)]
+        values = [row[position] for row in rows]
+        told = [value for value in values if value is not None]
+        shown = dict(zip(told, shortened_apart(told, _CELLS_OF_VALUE), strict=True))
+        yield [name, *(_NONE if value is None else shown[value] for value in values)]
 
 
 def _accuracy_columns(groups: Sequence[GroupFigures], split: Split) -> Iterator[list[str]]:

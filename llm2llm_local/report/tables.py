@@ -193,8 +193,10 @@ def _gain(summary: RunSummary) -> Iterator[str]:
     )
     if before.overlaps(after):
         yield "  the intervals overlap: this may be chance"
-    if first.training_examples == last.training_examples:
-        yield "  the training set is unchanged: the difference is only another random start"
+    if summary.recipe == "continue":
+        yield "  each student was trained on from the one before it: more optimizer steps, too"
+    elif first.training_examples == last.training_examples:
+        yield "  the training set hasn't grown: the difference is another random start, or what a person exchanged"
     else:
         yield "  more examples also mean more optimizer steps"
 

@@ -92,6 +92,11 @@ def split_options(question: str) -> Options:
     return Options(stem, tuple(options), begins.style, "\n" + before[len(stem) :])
 
 
+def has_options(question: str) -> bool:
+    """Whether a line is marked as the first of some, readable or not."""
+    return any(mark is not None and mark.letter == "A" for mark in map(_mark_of, question.split("\n")))
+
+
 def join_options(options: Options) -> str:
     """The question that has this stem and these options, marked from A on in their order."""
     marked = (
