@@ -28,6 +28,11 @@ def look(text: str) -> str:
     return " ".join(text.split())
 
 
+def same_question(text: str) -> str:
+    """The same for all texts that ask the same, letter for letter: their look, letter case aside."""
+    return look(text).casefold()
+
+
 def alike(texts: Iterable[str]) -> tuple[str, str] | None:
     """The first two different texts that look alike, in their order; None when there are none."""
     by_look: dict[str, str] = {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fake_runs
 import pytest
 from comparison import differences
 from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, new_run, rows, run_of, take_over
@@ -16,10 +18,12 @@ import llm2llm_local.loop.llm2llm as loop_module
 from llm2llm_local.config import Config, flatten
 from llm2llm_local.errors import RunFailedError
 from llm2llm_local.loop.context import Run
+from llm2llm_local.loop.folds import folds
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.loop.review import carry_out_reviews
-from llm2llm_local.records import ReviewDecision
+from llm2llm_local.records import DataRow, ReviewDecision, Split
 from llm2llm_local.report.work import run_work
+from llm2llm_local.spelling import same_question
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.rows import ModelRow
 from llm2llm_local.store.wishes import add_review
@@ -168,6 +172,20 @@ def test_a_student_votes_that_has_not_seen_the_seed(tmp_path: Path) -> None:
         tmp_path, "SELECT v.fold, e.answer FROM votes v JOIN examples e ON e.id = v.example_id WHERE NOT is_planted"
     )
     assert sorted(kinds) == sorted((fold, label) for fold in (1, 2, 3, 4) for label in LABELS)
+
+
+def test_a_repeated_seed_is_seen_by_no_student_that_is_asked_about_its_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = [DataRow(f"Seed question {n} about  THINGS", SEEDS[n].answer, "train.jsonl", 13 + n) for n in (0, 1, 2)]
+    monkeypatch.setattr(fake_runs, "SEEDS", [*SEEDS, *twins])
+    student = KindStudent(lambda example, segment: True)
+    config = verified(checks__verifier="student", loop__folds=5, loop__iterations=1)
+    with run_of(tmp_path, config, KnowingTeacher(writes), student) as run:
+        fold_of = folds(run, run.store.examples(Split.TRAIN))
+        questions = {seed.id: same_question(seed.question) for seed in run.store.examples(Split.TRAIN)}
+    assert len({(questions[seed], fold) for seed, fold in fold_of.items()}) == 12
+    assert sorted(Counter(fold_of.values()).values()) == [3] * 5
 
 
 def test_both_vote_and_each_alone_is_audited_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..records import DataRow, Split
-from ..spelling import look
+from ..spelling import same_question
 
 Pair = tuple[DataRow, DataRow]
 
@@ -48,7 +48,7 @@ def _repeats_among(seeds: Sequence[DataRow]) -> tuple[list[Pair], list[Pair]]:
     repeated: list[Pair] = []
     contradictory: list[Pair] = []
     for seed in seeds:
-        question = _comparable(seed.question)
+        question = same_question(seed.question)
         content = question, seed.answer
         if content in by_content:
             repeated.append((by_content[content], seed))
@@ -63,12 +63,8 @@ def _shared(rows: Iterable[DataRow], others: Sequence[DataRow]) -> list[Pair]:
     """Each of `rows` whose question is in `others` too, with the first such row there."""
     by_question: dict[str, DataRow] = {}
     for other in others:
-        by_question.setdefault(_comparable(other.question), other)
-    return [(row, by_question[key]) for row in rows if (key := _comparable(row.question)) in by_question]
-
-
-def _comparable(question: str) -> str:
-    return look(question).casefold()
+        by_question.setdefault(same_question(other.question), other)
+    return [(row, by_question[key]) for row in rows if (key := same_question(row.question)) in by_question]
 
 
 def _first(pairs: Sequence[Pair]) -> str:

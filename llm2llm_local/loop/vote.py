@@ -17,6 +17,7 @@ from typing import Protocol
 
 from ..config import Config
 from ..records import Ballot, Example, NewExample, Reply, Split, Vote
+from ..spelling import same_question
 from ..store.verification import Subject
 from ..student.protocol import StudentAnswer
 from ..tasks.base import PromptStyle, Task
@@ -118,7 +119,8 @@ def ballot_on(run: Conditions, shown: Sequence[Example], one: Voted, subject: Su
     """The teacher's `number`-th on one answer; `shown`: the seeds as they are drawn for it."""
     rng = random.Random(derive_rng_seed(run.config.loop.rng_seed, "ballot", number))
     new = NewExample(one.question, subject.answer)
-    others = [seed for seed in shown if seed.id != one.seed.id and seed.question != one.question]
+    judged = {same_question(one.seed.question), same_question(one.question)}
+    others = [seed for seed in shown if same_question(seed.question) not in judged]
     return run.task.ballot(new, others, run.prompt_style, rng)
 
 
