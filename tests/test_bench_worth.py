@@ -8,8 +8,8 @@ from llm2llm_local.records import Decision
 ACCEPT, DOUBT, REJECT = Decision.ACCEPT, Decision.DOUBT, Decision.REJECT
 
 
-def judged(decision: Decision, probability: float | None, right: bool, hard: bool = False) -> Judged:
-    return Judged(Candidate(0, "question", "answer", decision, probability), right, hard)
+def judged(decision: Decision, probability: float | None, right: bool, hard: bool = False, attempt: int = 0) -> Judged:
+    return Judged(Candidate(0, attempt, "question", "answer", decision, probability), right, hard)
 
 
 MIXED = [
@@ -20,13 +20,14 @@ MIXED = [
     judged(DOUBT, 0.6, False),
     judged(REJECT, 0.3, True, hard=True),
     judged(REJECT, 0.1, False),
-    judged(REJECT, 0.2, False),
+    judged(REJECT, 0.2, False, attempt=1),
 ]
 
 
 def test_right_ones_are_counted_of_all_and_of_each_decision() -> None:
     worth = worth_of(MIXED)
     assert worth.all == Part(4, 8)
+    assert worth.unverified == Part(4, 7)  # where nothing is refused, nothing is asked for once more
     assert (worth.accepted, worth.in_doubt, worth.rejected) == (Part(2, 3), Part(1, 2), Part(1, 3))
     assert (worth.kept.right, worth.kept.hard, worth.kept.easy) == (Part(2, 4), Part(1, 3), Part(1, 1))
 

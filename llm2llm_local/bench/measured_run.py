@@ -32,11 +32,11 @@ JUDGED_FAMILIES = ("classification", "multiple_choice")
 """One answer is right, and a judge either gives it or doesn't. Where answers are written, another isn't wrong."""
 
 _VERIFIED = (
-    "SELECT c.iteration, c.question, c.answer, v.verdict, v.score FROM candidates c "
+    "SELECT c.iteration, c.attempt, c.question, c.answer, v.verdict, v.score FROM candidates c "
     "JOIN verdicts v ON v.candidate_id = c.id AND v.check_name = 'verify' WHERE c.run_id = ? ORDER BY c.id"
 )
 _UNVERIFIED = (
-    "SELECT c.iteration, c.question, c.answer, 'accept', NULL FROM candidates c WHERE c.run_id = ? "
+    "SELECT c.iteration, c.attempt, c.question, c.answer, 'accept', NULL FROM candidates c WHERE c.run_id = ? "
     f"AND EXISTS (SELECT 1 FROM verdicts WHERE candidate_id = c.id AND check_name != '{REVIEW}') "
     f"AND NOT EXISTS (SELECT 1 FROM verdicts WHERE candidate_id = c.id AND check_name != '{REVIEW}' "
     "AND verdict != 'accept') ORDER BY c.id"
@@ -90,7 +90,7 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
         )
     verifiers = verifiers_of(flat)
     rows = connection.execute(_VERIFIED if verifiers else _UNVERIFIED, [run_id])
-    candidates = tuple(Candidate(one[0], one[1], one[2], Decision(one[3]), one[4]) for one in rows)
+    candidates = tuple(Candidate(one[0], one[1], one[2], one[3], Decision(one[4]), one[5]) for one in rows)
     if not candidates:
         raise UserInputError(
             f"run {run_id}: no candidate has come as far as verification yet",

@@ -17,11 +17,12 @@ THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One that verification was asked about. `decision`: what became of it, a person's word left aside;
-    `probability`: of its answer's being right, as verification had it, None where nothing was verified.
+    """One that verification was asked about, in a round of asking (`attempt`, from 0). `decision`: what became of it, a
+    person's word left aside; `probability`: of its answer's being right, as verification had it, None where nothing was verified.
     """
 
     iteration: int
+    attempt: int
     question: str
     answer: str
     decision: Decision
@@ -70,12 +71,14 @@ class AtThreshold:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """Right ones among all candidates (what a run without verification takes), and among those of each decision.
+    """Right ones among all candidates, and among those of each decision.
 
-    `at`: by accept probability; empty where nothing was verified.
+    `unverified`: among those of the first rounds of asking, which a run without verification takes: it has no reason to
+    ask once more. `at`: by accept probability; empty where nothing was verified.
     """
 
     all: Part
+    unverified: Part
     accepted: Part
     in_doubt: Part
     rejected: Part
@@ -90,6 +93,7 @@ def worth_of(judged: Sequence[Judged], thresholds: Sequence[float] = THRESHOLDS)
     has_probabilities = all(one.candidate.probability is not None for one in judged)
     return Worth(
         all=_right(judged),
+        unverified=_right([one for one in judged if one.candidate.attempt == 0]),
         accepted=of(Decision.ACCEPT),
         in_doubt=of(Decision.DOUBT),
         rejected=of(Decision.REJECT),
