@@ -160,7 +160,9 @@ def test_a_summary_has_the_figures_of_each_iteration(filled: Path) -> None:
     none, seconds = {"train": 0, "test": 0}, {"train": 2.0, "grade": 0.0}
     before, after = {"train": wilson(1, 3), "test": wilson(2, 2)}, {"train": wilson(2, 3), "test": wilson(1, 2)}
     assert summary.iterations == (
-        IterationSummary(0, 3, 2, 5, 1, 3, True, before, none, {"train": 1, "test": 0}, seconds, in_doubt=1),
+        IterationSummary(
+            0, 3, 2, 5, 1, 3, True, before, none, {"train": 1, "test": 0}, seconds, in_doubt=1, asked_about=2
+        ),
         IterationSummary(1, 4, 1, 0, 0, 0, True, after, none, none, seconds, in_doubt=0),
     )
     assert summary.rejections == (

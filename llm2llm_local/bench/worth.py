@@ -18,7 +18,8 @@ THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One that verification was asked about, in a round of asking (`attempt`, from 0). `decision`: what became of it, a
-    person's word left aside; `probability`: of its answer's being right, as verification had it, None where nothing was verified.
+    person's word left aside; `probability`: of its answer's being right, as verification had it, None where nothing was
+    verified.
     """
 
     iteration: int

@@ -18,7 +18,8 @@ class IterationSummary:
 
     `failures`, `accuracy`, `truncated` and `unparsed` are None until the iteration is graded. The last three are by
     split and count seeds only in `train`: `truncated` are answers cut off at the token limit, `unparsed` those
-    without a readable answer. `candidates`: so far. `accepted`, `rejected` and `in_doubt` are None until the iteration
+    without a readable answer. `candidates`: so far, after `asked_about` examples: those that failed, or others by the
+    failure signal or the recipe. `accepted`, `rejected` and `in_doubt` are None until the iteration
     is graded and all its candidates have their verdicts. `is_checked`: no stage of asking or checking is unfinished, no
     candidate waits. `seconds`: wall time by stage, so far.
     """
@@ -35,6 +36,7 @@ class IterationSummary:
     unparsed: dict[str, int] | None
     seconds: dict[str, float]
     in_doubt: int | None = None
+    asked_about: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,9 @@ def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, grad
         unparsed={row["split"]: row["unparsed"] for row in answers} if is_graded else None,
         seconds={row["stage"]: row["seconds"] for row in seconds},
         in_doubt=count(verdict + "'doubt'") if is_known else None,
+        asked_about=count(
+            "SELECT count(DISTINCT parent_example_id) FROM candidates WHERE run_id = ? AND iteration = ?"
+        ),
     )
 
 

@@ -69,6 +69,11 @@ def _figures(summary: RunSummary) -> list[list[str]]:
         ["iter", *(str(row.iteration) for row in rows)],
         ["training", *(str(row.training_examples) for row in rows)],
         ["failures", *(_NOT_YET if row.failures is None else str(row.failures) for row in rows)],
+        *(
+            [["asked about", *(str(row.asked_about) for row in rows)]]
+            if any(row.is_checked and row.asked_about not in (0, row.failures) for row in rows)
+            else []
+        ),
         ["candidates", *(str(row.candidates) for row in rows)],
         ["accepted", *(_NOT_YET if row.accepted is None else str(row.accepted) for row in rows)],
         *(
