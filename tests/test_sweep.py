@@ -438,7 +438,7 @@ def test_rng_seeds_are_told_as_mean_and_spread_and_only_finished_runs_count(comp
     assert fine_tune.run_ids == (1, 3, 5)
     test = fine_tune.accuracy[Split.TEST]
     assert (test.n, test.low, test.high, test.mean) == pytest.approx((3, 0.5, 0.6, 1.6 / 3))
-    assert (fine_tune.points, fine_tune.steps, fine_tune.seconds) == (None, 2.0, 60.0)
+    assert (fine_tune.points, fine_tune.steps, fine_tune.final_steps, fine_tune.seconds) == (None, 2.0, 2.0, 60.0)
     assert llm2llm.run_ids == (2, 4)
     assert llm2llm.accuracy[Split.TEST].mean == pytest.approx(0.85)
     points = llm2llm.points
@@ -456,7 +456,7 @@ def test_one_run_alone_has_its_interval_and_its_p(compared: SweepPlan) -> None:
 
 def test_the_tables(compared: SweepPlan) -> None:
     out = io.StringIO()
-    console = Console(file=out, width=160)
+    console = Console(file=out, width=200)
     tables = sweep_tables(compared, [FailedCell(compared.cells[5], "it failed")])
     print_cells(tables, console)
     print_groups(tables, console)
@@ -464,9 +464,9 @@ def test_the_tables(compared: SweepPlan) -> None:
     assert "cell recipe seeds rng seed checks.verify state run" in lines
     assert "6 llm2llm 2 2 on interrupted 6" in lines
     heading = "recipe seeds checks.verify runs test min–max deviation points to fine_tune deviation added steps"
-    assert f"{heading} new-example tokens teacher votes time" in lines
-    assert "fine_tune 2 – 3 of 3 53.3% 50.0%–60.0% 5.8 – – 0 2 0 0 1 min 00 s" in lines
-    assert "llm2llm 2 on 2 of 3 85.0% 80.0%–90.0% 7.1 +30.0 14.1 0 2 0 0 1 min 00 s" in lines
+    assert f"{heading} of the result's new-example tokens teacher votes time" in lines
+    assert "fine_tune 2 – 3 of 3 53.3% 50.0%–60.0% 5.8 – – 0 2 2 0 0 1 min 00 s" in lines
+    assert "llm2llm 2 on 2 of 3 85.0% 80.0%–90.0% 7.1 +30.0 14.1 0 2 2 0 0 1 min 00 s" in lines
 
 
 def test_a_narrow_table_is_divided_and_each_part_says_what_it_is_about(compared: SweepPlan) -> None:

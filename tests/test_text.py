@@ -198,13 +198,6 @@ def test_what_ballots_begin_with_is_the_same_whatever_is_judged() -> None:
     assert prompts[0].partition("Where?")[0] == prompts[1].partition("Where?")[0]
 
 
-def test_what_a_student_answers_is_compared_with_the_answer() -> None:
-    new = NewExample("Where is Big Ben?", "in London")
-    assert TASK.agrees(reply(" In London."), new) == ("In London.", True)
-    assert TASK.agrees(reply(" in Paris"), new) == ("in Paris", False)
-    assert TASK.agrees(reply(" in Lon", FinishReason.LENGTH), new) == (None, None)
-
-
 def test_planted_answers_are_wrong() -> None:
     assert TASK.wrong_answers(FAILING, [FAILING, OTHER], random.Random(0)) == ["Goethe"]
     assert TASK.wrong_answers(FAILING, [FAILING], random.Random(0)) == ["not in Paris"]

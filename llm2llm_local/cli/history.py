@@ -115,9 +115,9 @@ def _report_reference(
 def compare(workspace: Path, runs: tuple[int, ...], as_json: bool) -> None:
     """The results of RUNs side by side, each tested against the first on the same test rows.
 
-    A run's result is its last graded student. Accuracy is with its 95% Wilson interval; the difference to the first RUN
-    is tested by McNemar's exact test. Runs that differ in nothing but their rng_seed, that
-    of data.sample included, are also told as mean and spread.
+    A run's result is its last graded student, or the one that loop.select chose. Accuracy is with its 95% Wilson
+    interval; the difference to the first RUN is tested by McNemar's exact test. Runs that differ in nothing but their
+    rng_seed, that of data.sample included, are also told as mean and spread.
     """
     from ..report.compare import compare as compared
     from ..report.results import run_cost

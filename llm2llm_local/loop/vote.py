@@ -16,7 +16,7 @@ from functools import cache, partial
 from typing import Protocol
 
 from ..config import Config
-from ..records import Ballot, Example, NewExample, Reply, Split, Vote
+from ..records import Ballot, Example, NewExample, Outcome, Reply, Split, Vote
 from ..spelling import same_question
 from ..store.verification import Subject
 from ..student.protocol import StudentAnswer
@@ -128,11 +128,11 @@ def _drawn(rng_seed: int, number: int, seed: Example) -> str:
     return hashlib.sha256(f"{rng_seed}/vote/{number}/{seed.key}".encode()).hexdigest()
 
 
-Outcome = Reply | tuple[float, ...]
+Said = Reply | tuple[float, ...]
 """Of a ballot: what was written, or the log-likelihood of each choice in nats."""
 
 
-def _begin(run: Run, number: int, ballots: Sequence[Ballot]) -> Callable[[Progress], Sequence[Outcome]]:
+def _begin(run: Run, number: int, ballots: Sequence[Ballot]) -> Callable[[Progress], Sequence[Said]]:
     if ballots[0].choices:
         return run.teacher.begin_score([ScoreRequest(ballot.prompt, ballot.choices) for ballot in ballots])
     rng_seed, max_tokens = run.config.loop.rng_seed, run.config.teacher.max_new_tokens
@@ -144,9 +144,9 @@ def _begin(run: Run, number: int, ballots: Sequence[Ballot]) -> Callable[[Progre
     )
 
 
-def _read(run: Run, ballot: Ballot, outcome: Outcome, new: NewExample) -> Vote:
+def _read(run: Run, ballot: Ballot, outcome: Said, new: NewExample) -> Vote:
     if isinstance(outcome, Reply):
-        said, agrees = run.task.agrees(outcome, new)
+        said, agrees = _written(run, outcome, new)
         return Vote(said, {}, None, agrees, outcome.text)
     most = max(outcome)
     total = most + math.log(sum(math.exp(score - most) for score in outcome))
@@ -155,6 +155,12 @@ def _read(run: Run, ballot: Ballot, outcome: Outcome, new: NewExample) -> Vote:
     assert ballot.intended is not None
     intended = answers[ballot.choices.index(ballot.intended)]
     return Vote(max(scores, key=scores.__getitem__).strip(), scores, intended, None, "")
+
+
+def _written(run: Run, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
+    """The answer that was written, and whether it is the example's (None: unreadable)."""
+    grade = run.task.grade(reply, new.answer)
+    return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
 
 
 # --- the student ---
@@ -174,7 +180,7 @@ def _student_vote(run: Run, new: NewExample, answer: StudentAnswer) -> Vote:
             for choice, score in zip(run.task.choices, answer.log_probabilities, strict=True)
         }
         return Vote(answer.reply.text.strip(), scores, new.answer, None, "")
-    said, agrees = run.task.agrees(answer.reply, new)
+    said, agrees = _written(run, answer.reply, new)
     return Vote(said, {}, None, agrees, answer.reply.text)
 
 

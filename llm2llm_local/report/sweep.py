@@ -41,8 +41,8 @@ class GroupFigures:
     """Of the `run_ids` that are finished. `accuracy`: the spread of their shares by split; `alone`: with intervals,
     where it is one run. `points`: by how many percentage points they are better than what they are compared with; `p`
     of McNemar's exact test, where that is one pair of runs. The rest are means: examples added, optimizer steps of all
-    trainings, tokens of new examples in and out together, the teacher's votes, wall time in seconds. None: there are
-    no figures.
+    trainings and of the result's (`final_steps`), tokens of new examples in and out together, the teacher's votes, wall
+    time in seconds. None: there are no figures.
     """
 
     group: SweepGroup
@@ -53,6 +53,7 @@ class GroupFigures:
     p: float | None = None
     examples_added: float | None = None
     steps: float | None = None
+    final_steps: float | None = None
     new_example_tokens: float | None = None
     teacher_votes: float | None = None
     seconds: float | None = None
@@ -82,6 +83,7 @@ def _figures(connection: sqlite3.Connection, group: SweepGroup) -> GroupFigures:
         p=pairs[0].p if len(pairs) == 1 else None,
         examples_added=_mean([one.examples_added for one in of_runs]),
         steps=_mean([one.steps for one in of_runs if one.steps is not None]),
+        final_steps=_mean([one.final_steps for one in of_runs if one.final_steps is not None]),
         new_example_tokens=_mean([one.new_example_input_tokens + one.new_example_output_tokens for one in costs]),
         teacher_votes=_mean([cost.teacher_votes for cost in costs]),
         seconds=_mean([sum(cost.seconds.values()) for cost in costs]),

@@ -104,8 +104,5 @@ class Task(Protocol):
         same for all examples that are voted on, so that what the prompts begin with is evaluated once.
         """
 
-    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
-        """What a reply to a ballot without choices says, and whether it is the example's answer (None: unreadable)."""
-
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         """A few answers to plant in place of the right one, each of them wrong; at least one."""

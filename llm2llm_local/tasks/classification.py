@@ -31,9 +31,7 @@ from ..records import (
 from ..spelling import alike, difference, look, shown
 from .base import PromptBuilder, PromptStyle, that_fit
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import is_announcement, one_line
-
-_LIST_MARKS = "-*•–"
+from .replies import is_announcement, one_line, unquoted, without_marks
 
 _DEMONSTRATIONS = 18
 """Seeds shown with a ballot, at most."""
@@ -150,10 +148,6 @@ class ClassificationTask:
         choices = tuple(self.prompts.completion(label) for label in self.labels)
         return Ballot(TeacherPrompt((), text, ()), choices, self.prompts.completion(new.answer))
 
-    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
-        grade = self.grade(reply, new.answer)
-        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
-
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         others = [label for label in self.labels if label != example.answer]
         return rng.sample(others, min(_PLANTED, len(others)))
@@ -180,14 +174,11 @@ class ClassificationTask:
 
     def _undecorated(self, line: str) -> str:
         """The question without a list mark, its name in front, or quotes around it."""
-        text = line.lstrip(_LIST_MARKS).strip()
+        text = without_marks(line)
         name = f"{self.prompts.question_name}:"
         if text.lower().startswith(name.lower()):
             text = text[len(name) :].strip()
-        for left, right in (('"', '"'), ("“", "”"), ("'", "'")):
-            if len(text) > 1 and text.startswith(left) and text.endswith(right):
-                text = text[1:-1].strip()
-        return text
+        return unquoted(text)
 
 
 @cache

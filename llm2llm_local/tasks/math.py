@@ -178,10 +178,6 @@ class MathTask:
         )
         return Ballot(TeacherPrompt((Message("user", "\n\n".join([*blocks, request])),), "", ()), (), None)
 
-    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
-        grade = self.grade(reply, new.answer)
-        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
-
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         """The final number of another seed, or else the right one and 1 more."""
         right = _final_answer(example.answer)

@@ -210,10 +210,6 @@ class MultipleChoiceTask:
         messages.append(Message("user", self._asked(turned)))
         return Ballot(TeacherPrompt(tuple(messages), "", ()), self.labels, intended, answers)
 
-    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
-        grade = self.grade(reply, new.answer)
-        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
-
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         others = [letter for letter in self.labels if letter != example.answer]
         return rng.sample(others, min(_PLANTED, len(others)))

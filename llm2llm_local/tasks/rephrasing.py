@@ -9,10 +9,7 @@ from collections.abc import Sequence
 
 from ..records import FinishReason, Message, Reply, TeacherPrompt, Unparsed
 from .base import PromptBuilder, PromptStyle
-from .replies import heading, is_announcement, one_line
-
-_LIST_MARKS = "-*•–"
-_QUOTES = (('"', '"'), ("“", "”"), ("'", "'"))
+from .replies import heading, is_announcement, one_line, unquoted, without_marks
 
 
 def ask_in_other_words(
@@ -42,11 +39,8 @@ def said_in_other_words(prompts: PromptBuilder, reply: Reply) -> str | Unparsed:
     """The question of the reply, on one line, without a list mark, its name in front, or quotes around it."""
     if reply.finish_reason is FinishReason.LENGTH:
         return Unparsed("cut off at the token limit")
-    text = one_line(heading(prompts.answer_name).split(reply.text)[0]).lstrip(_LIST_MARKS).strip()
-    text = heading(prompts.question_name).sub("", text, count=1).strip()
-    for left, right in _QUOTES:
-        if len(text) > 1 and text.startswith(left) and text.endswith(right):
-            text = text[1:-1].strip()
+    text = without_marks(one_line(heading(prompts.answer_name).split(reply.text)[0]))
+    text = unquoted(heading(prompts.question_name).sub("", text, count=1).strip())
     if is_announcement(text):
         return Unparsed("an announcement")
     return text or Unparsed("empty reply")

@@ -19,6 +19,19 @@ def heading(name: str) -> re.Pattern[str]:
     return re.compile(rf"^[ \t*_#]*{re.escape(name)}[*_]*:[*_]*", re.MULTILINE | re.IGNORECASE)
 
 
+def without_marks(line: str) -> str:
+    """Without a list mark at its beginning."""
+    return line.lstrip("-*•–").strip()
+
+
+def unquoted(text: str) -> str:
+    """Without quotes around all of it."""
+    for left, right in (('"', '"'), ("“", "”"), ("'", "'")):
+        if len(text) > 1 and text.startswith(left) and text.endswith(right):
+            text = text[1:-1].strip()
+    return text
+
+
 def is_announcement(text: str) -> bool:
     """Whether nothing is said but that something follows, as chat models begin: "Sure! Here is another one:"."""
     return text.rstrip("*_ ").endswith(":")

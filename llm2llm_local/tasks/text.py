@@ -149,10 +149,6 @@ class TextTask:
     def _judged(self, question: str, answer: str) -> str:
         return f"{self.prompts.example(question, answer)}\nIs this {self.prompts.answer_name} right?"
 
-    def agrees(self, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:
-        grade = self.grade(reply, new.answer)
-        return grade.predicted_answer, None if grade.predicted_answer is None else grade.outcome is Outcome.CORRECT
-
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         """Another seed's answer; where all seeds have the same, its denial."""
         others = [seed.answer for seed in seeds if not same_answer(seed.answer, example.answer)]
