@@ -34,13 +34,16 @@ from llm2llm_local.records import (
     Decision,
     FinishReason,
     NewExample,
+    Rate,
     Reply,
     ReviewDecision,
     Split,
+    Vote,
 )
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.rows import TeacherCall
 from llm2llm_local.store.run_store import RunStore
+from llm2llm_local.store.verification import AuditRow, Subject
 from llm2llm_local.store.wishes import add_review
 from llm2llm_local.store.writer import Store
 
@@ -243,6 +246,30 @@ def test_candidates_are_judged_by_all_rows_and_hard_by_the_iterations_student(
     assert [one.threshold for one in worth.at] == [0.5, 0.7, 0.8, 0.9, 0.95]
     assert [one.accepted for one in worth.at] == [Part(3, 4), Part(3, 4), Part(2, 3), Part(2, 3), Part(1, 1)]
     assert workspace.store.read_bytes() == before
+
+
+def test_each_verifier_is_measured_as_if_it_had_decided_alone(
+    workspace: Workspace, tiny_models: TinyModels, measured: Callable[..., Measured]
+) -> None:
+    """The teacher says yes to all that came so far, the student to what is right and easy."""
+    with_runs(workspace, {"checks__accept_probability": 0.7}, student=tiny_models.student)
+    with Store(workspace.folder) as store:
+        run = store.of_run(1)
+        rate = Rate(1.0, 0.5, 1.0)
+        with run.transaction():
+            for verifier in ("teacher", "student"):
+                calibration = {"intercept": 0.0, "weights": {verifier: 1.0}, "biases": {verifier: {}}}
+                run.verification.add_audit(AuditRow(verifier, 6, 6, 1.0, rate, rate, rate, calibration))
+                for candidate in run.candidates.of_round(0, 0):
+                    agrees = verifier == "teacher" or candidate.question == "row 1"
+                    subject = Subject(candidate.answer or "", candidate_id=candidate.id)
+                    run.verification.add_vote(0, subject, verifier, Vote("", {}, None, agrees, ""))
+    (worth,) = (run.worth for run in measured(workspace, 1).report.runs)
+    assert [(one.verifier, one.accepted, one.kept.hard) for one in worth.by] == [
+        ("student", Part(1, 1), Part(0, 2)),
+        ("teacher", Part(3, 5), Part(2, 2)),
+        ("together", Part(3, 4), Part(2, 2)),
+    ]
 
 
 def test_runs_of_other_seeds_share_a_judge_and_each_is_kept_when_it_is_measured(

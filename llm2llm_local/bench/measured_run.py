@@ -14,14 +14,16 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from ..checks.verification import Calibration, evidence_of
 from ..config import ChecksConfig, DataConfig, HardwareConfig, Section, StudentConfig, TaskConfig
 from ..errors import StoreError, UserInputError
 from ..loop.adapters import is_sound
 from ..loop.fingerprint import COMPUTE_DTYPE
-from ..records import Decision
+from ..records import TOGETHER, Decision, Vote
 from ..report.stages import verifiers_of
 from ..store.reader import require_run
 from ..store.verdicts import REVIEW
+from ..store.verification import vote_of_row
 from ..student.precision import ComputeDtype, find_compute_dtype
 from ..teacher.plan import Device
 from .worth import Candidate
@@ -32,11 +34,11 @@ JUDGED_FAMILIES = ("classification", "multiple_choice")
 """One answer is right, and a judge either gives it or doesn't. Where answers are written, another isn't wrong."""
 
 _VERIFIED = (
-    "SELECT c.iteration, c.attempt, c.question, c.answer, v.verdict, v.score FROM candidates c "
+    "SELECT c.id, c.iteration, c.attempt, c.question, c.answer, v.verdict, v.score FROM candidates c "
     "JOIN verdicts v ON v.candidate_id = c.id AND v.check_name = 'verify' WHERE c.run_id = ? ORDER BY c.id"
 )
 _UNVERIFIED = (
-    "SELECT c.iteration, c.attempt, c.question, c.answer, 'accept', NULL FROM candidates c WHERE c.run_id = ? "
+    "SELECT c.id, c.iteration, c.attempt, c.question, c.answer, 'accept', NULL FROM candidates c WHERE c.run_id = ? "
     f"AND EXISTS (SELECT 1 FROM verdicts WHERE candidate_id = c.id AND check_name != '{REVIEW}') "
     f"AND NOT EXISTS (SELECT 1 FROM verdicts WHERE candidate_id = c.id AND check_name != '{REVIEW}' "
     "AND verdict != 'accept') ORDER BY c.id"
@@ -90,7 +92,10 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
         )
     verifiers = verifiers_of(flat)
     rows = connection.execute(_VERIFIED if verifiers else _UNVERIFIED, [run_id])
-    candidates = tuple(Candidate(one[0], one[1], one[2], one[3], Decision(one[4]), one[5]) for one in rows)
+    alone = _alone(connection, run_id)
+    candidates = tuple(
+        Candidate(one[1], one[2], one[3], one[4], Decision(one[5]), one[6], alone.get(one[0], {})) for one in rows
+    )
     if not candidates:
         raise UserInputError(
             f"run {run_id}: no candidate has come as far as verification yet",
@@ -113,6 +118,31 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
             for iteration in sorted({candidate.iteration for candidate in candidates})
         },
     )
+
+
+def _alone(connection: sqlite3.Connection, run_id: int) -> dict[int, dict[str, float]]:
+    """Candidate's id → verifier → the probability of a right answer, were it the only one. By what the audit made of
+    each alone, which is measured where there are several.
+    """
+    calibrations = {
+        row["verifier"]: json.loads(row["calibration"])
+        for row in connection.execute(
+            "SELECT verifier, calibration FROM audits WHERE run_id = ? AND verifier != ?", [run_id, TOGETHER]
+        )
+    }
+    votes: dict[tuple[int, str], list[Vote]] = {}
+    if calibrations:
+        for row in connection.execute(
+            "SELECT * FROM votes WHERE run_id = ? AND candidate_id IS NOT NULL ORDER BY vote", [run_id]
+        ):
+            votes.setdefault((row["candidate_id"], row["verifier"]), []).append(vote_of_row(row))
+    found: dict[int, dict[str, float]] = {}
+    for (candidate, verifier), some in votes.items():
+        of_verifier = calibrations[verifier]
+        calibration = Calibration(of_verifier["intercept"], of_verifier["weights"])
+        evidence = {verifier: evidence_of(some, of_verifier["biases"][verifier])}
+        found.setdefault(candidate, {})[verifier] = calibration.probability(evidence)
+    return found
 
 
 def _section(run_id: int, flat: Mapping[str, Any], name: str, kind: type[AnySection]) -> AnySection:

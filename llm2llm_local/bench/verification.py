@@ -125,7 +125,7 @@ def measure_verification(
         with student_process(_settings(run, labelled.train), log, timeout) as student:
             judged = _judged(run, right[run.run_id], student)
         in_force = run.accept_probability
-        worth = worth_of(judged, sorted({*THRESHOLDS, in_force}))
+        worth = worth_of(judged, in_force, sorted({*THRESHOLDS, in_force}))
         figures = RunFigures(run.run_id, run.teacher, run.verifiers, in_force, worth)
         report = dataclasses.replace(report, created_at=now(), runs=(*report.runs, figures))
         keep(report)

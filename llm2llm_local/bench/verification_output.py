@@ -24,7 +24,7 @@ _OFF = "off"
 def print_verification(report: VerificationReport, console: Console) -> None:
     for line in _head(report):
         console.print(Text(line), soft_wrap=True)
-    for columns in (_decided(report.runs), _hard(report.runs), _thresholds(report.runs)):
+    for columns in (_decided(report.runs), _hard(report.runs), _alone(report.runs), _thresholds(report.runs)):
         if len(columns[0]) > 1:
             console.print()
             for table in column_tables(columns, console.width):
@@ -81,6 +81,20 @@ def _hard(runs: Sequence[RunFigures]) -> list[list[str]]:
         ["accepted of these", *kept_hard],
         ["easy and right", *easy],
         ["accepted of these", *kept_easy],
+    ]
+
+
+def _alone(runs: Sequence[RunFigures]) -> list[list[str]]:
+    """What each verifier would have let in of the same candidates, from the same probability on."""
+    rows = [(run, one) for run in runs for one in run.worth.by]
+    return [
+        ["run", *(str(run.run_id) for run, _ in rows)],
+        ["were it decided by", *(one.verifier for _, one in rows)],
+        ["accepted", *(f"{one.accepted.of:,}" for _, one in rows)],
+        ["right of these", *(_share(one.accepted) for _, one in rows)],
+        ["accepted of the right", *(_share(one.kept.right) for _, one in rows)],
+        ["accepted of the hard", *(_share(one.kept.hard) for _, one in rows)],
+        ["accepted of the easy", *(_share(one.kept.easy) for _, one in rows)],
     ]
 
 

@@ -5,10 +5,10 @@ Everything here is a function of its arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from ..records import Decision
+from ..records import TOGETHER, Decision
 from ..wilson import Accuracy, wilson
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
@@ -19,7 +19,7 @@ THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 class Candidate:
     """One that verification was asked about, in a round of asking (`attempt`, from 0). `decision`: what became of it, a
     person's word left aside; `probability`: of its answer's being right, as verification had it, None where nothing was
-    verified.
+    verified. `alone`: the same by each verifier, were it the only one; of none where there was one alone.
     """
 
     iteration: int
@@ -28,6 +28,7 @@ class Candidate:
     answer: str
     decision: Decision
     probability: float | None
+    alone: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,21 @@ class AtThreshold:
 
 
 @dataclass(frozen=True, slots=True)
+class By:
+    """What one verifier alone, or all together, would have accepted from the probability on that was in force."""
+
+    verifier: str
+    accepted: Part
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True)
 class Worth:
     """Right ones among all candidates, and among those of each decision.
 
     `unverified`: among those of the first rounds of asking, which a run without verification takes: it has no reason to
-    ask once more. `at`: by accept probability; empty where nothing was verified.
+    ask once more. `at`: by accept probability; empty where nothing was verified. `by`: each verifier alone, and
+    all together; empty where there weren't several.
     """
 
     all: Part
@@ -85,9 +96,12 @@ class Worth:
     rejected: Part
     kept: Kept
     at: tuple[AtThreshold, ...]
+    by: tuple[By, ...]
 
 
-def worth_of(judged: Sequence[Judged], thresholds: Sequence[float] = THRESHOLDS) -> Worth:
+def worth_of(judged: Sequence[Judged], in_force: float, thresholds: Sequence[float] = THRESHOLDS) -> Worth:
+    """`in_force`: the accept probability that was."""
+
     def of(decision: Decision) -> Part:
         return _right([one for one in judged if one.candidate.decision is decision])
 
@@ -100,7 +114,22 @@ def worth_of(judged: Sequence[Judged], thresholds: Sequence[float] = THRESHOLDS)
         rejected=of(Decision.REJECT),
         kept=_kept(judged, lambda one: one.decision is Decision.ACCEPT),
         at=tuple(_at(judged, threshold) for threshold in thresholds) if has_probabilities else (),
+        by=tuple(_by(judged, in_force)),
     )
+
+
+def _by(judged: Sequence[Judged], in_force: float) -> Iterator[By]:
+    """Candidates that not all verifiers have judged count for none of them."""
+    names = sorted({name for one in judged for name in one.candidate.alone})
+    for name in [*names, TOGETHER] if names else ():
+
+        def is_accepted(one: Candidate, name: str = name) -> bool:
+            probability = one.probability if name == TOGETHER else one.alone[name]
+            return probability is not None and probability >= in_force
+
+        asked = [one for one in judged if one.candidate.alone.keys() == set(names)]
+        accepted = [one for one in asked if is_accepted(one.candidate)]
+        yield By(name, _right(accepted), _kept(asked, is_accepted))
 
 
 def _at(judged: Sequence[Judged], threshold: float) -> AtThreshold:

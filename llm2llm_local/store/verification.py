@@ -103,7 +103,7 @@ class VerificationStore:
         found: defaultdict[Subject, dict[str, list[Vote]]] = defaultdict(dict)
         for row in rows:
             subject = Subject(row["answer"], example_id=row["example_id"], is_planted=bool(row["is_planted"]))
-            found[subject].setdefault(row["verifier"], []).append(_vote(row))
+            found[subject].setdefault(row["verifier"], []).append(vote_of_row(row))
         return dict(found)
 
     def candidate_votes(self, candidate_id: int) -> dict[str, list[Vote]]:
@@ -111,7 +111,7 @@ class VerificationStore:
         rows = self._store.execute("SELECT * FROM votes WHERE candidate_id = ? ORDER BY verifier, vote", [candidate_id])
         found: defaultdict[str, list[Vote]] = defaultdict(list)
         for row in rows:
-            found[row["verifier"]].append(_vote(row))
+            found[row["verifier"]].append(vote_of_row(row))
         return dict(found)
 
     def add_audit(self, audit: AuditRow) -> None:
@@ -180,7 +180,7 @@ class VerificationStore:
         self._store.execute("UPDATE candidates SET is_audited = 1 WHERE id = ?", [candidate_id])
 
 
-def _vote(row: sqlite3.Row) -> Vote:
+def vote_of_row(row: sqlite3.Row) -> Vote:
     return Vote(
         said=row["said"],
         scores=json.loads(row["scores"]) if row["scores"] else {},
