@@ -365,8 +365,8 @@ def _estimated_seconds(inputs: Inputs) -> float | None:
 
 def _run_plan(inputs: Inputs) -> Plan:
     loop, student, rows = inputs.config.loop, inputs.config.student, inputs.data.rows
-    answers = [row.answer if inputs.labels else "" for row in rows[Split.TRAIN]]
-    kinds = tuple(Counter(answers).values())
+    has_kinds = inputs.config.task.family == "classification"
+    kinds = tuple(Counter(row.answer if has_kinds else "" for row in rows[Split.TRAIN]).values())
     epochs: float = student.epochs
     if inputs.matched_steps is not None:
         epochs = inputs.matched_steps / total_steps(len(rows[Split.TRAIN]), student.batch_size, 1)

@@ -173,7 +173,9 @@ class TeacherPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An example that the student got wrong, and what it answered instead (None: nothing readable)."""
+    """An example that new ones are made for: as a rule one that the student got wrong. `predicted_answer`: what it
+    answered instead; None, if that was unreadable or the right answer.
+    """
 
     example: Example
     predicted_answer: str | None

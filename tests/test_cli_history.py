@@ -145,7 +145,7 @@ def test_lineage_goes_to_the_prompt_and_the_models_hash(finished_run: Workspace,
     for text in (f"sha256 {sha256[0]}", f"    | - {seed['question']}", f"  question: {made['question']}"):
         assert text in shown
     assert f"from train.jsonl:{seed['line']}" in shown
-    assert f"because in iteration {made['failed_iteration']} the student answered" in shown
+    assert f"made for this one, which in iteration {made['failed_iteration']} the student answered" in shown
 
 
 @pytest.mark.model

@@ -89,7 +89,7 @@ async def test_a_candidate_is_shown_with_all_that_led_to_it(workspace: Workspace
             assert part in text
         pilot.app.screen.query_one("#whole").focus()
         await press(pilot, "end")
-        await until(pilot, lambda: "example 3, failed in iteration 0" in shown(pilot))
+        await until(pilot, lambda: "example 3, asked about in iteration 0" in shown(pilot))
         await press(pilot, "escape")
         assert pilot.app.focused is table(pilot).query_one(DataTable)
 

@@ -218,12 +218,19 @@ def test_kfold_failures_are_answers_of_students_that_have_not_seen_the_seed(tmp_
 def test_the_least_confident_seeds_of_each_label_are_augmented_wrong_or_right(tmp_path: Path) -> None:
     unknown = ("question 7 ", "question 10 ", "question 1 ")  # all of one label
     knows_others = FakeStudent(lambda example, segment: not any(words in example.prompt for words in unknown))
-    config = configuration(loop__failure_signal="confidence", loop__least_confident=0.25, loop__iterations=1)
+    config = configuration(
+        loop__failure_signal="confidence",
+        loop__least_confident=0.25,
+        loop__iterations=1,
+        teacher__show_student_answer=True,
+    )
     teacher = FakeTeacher()
     with run_of(tmp_path, config, teacher, knows_others) as run:
         llm2llm(run)
     asked = rows(tmp_path, "SELECT e.key FROM teacher_calls t JOIN examples e ON e.id = t.example_id ORDER BY t.id")
     assert [key for (key,) in asked] == ["train/1", "train/0", "train/2"]
+    told = ["is easily mistaken for" in request.prompt.completion for request in teacher.requests]
+    assert told == [True, False, False]  # not of right answers
     with Store(tmp_path) as store, store.transaction():
         store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
     with open_reader(tmp_path) as connection:

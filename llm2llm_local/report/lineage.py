@@ -84,7 +84,7 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
             yield f"    | {plain(line)}"
         yield f"  reply: {plain(record['output_text'])}"
         predicted = plain(record["predicted_answer"]) if "predicted_answer" in record else "nothing readable"
-        yield f"because in iteration {record['failed_iteration']} the student answered {predicted!r} to"
+        yield f"made for this one, which in iteration {record['failed_iteration']} the student answered {predicted!r}:"
 
 
 def prompt_text(prompt: str) -> str:

@@ -350,7 +350,8 @@ class RunStore:
 
     def _failures(self, iteration: int, tail: str) -> list[Failure]:
         rows = self._store.execute(
-            "SELECT e.id, e.key, e.split, e.origin, e.question, e.answer, p.predicted_answer "
+            "SELECT e.id, e.key, e.split, e.origin, e.question, e.answer, "
+            "iif(p.is_correct, NULL, p.predicted_answer) AS predicted_answer "
             "FROM predictions p JOIN examples e ON e.id = p.example_id "
             f"WHERE p.run_id = ? AND p.iteration = ? AND p.split = 'train' AND {tail}",
             [self.run_id, iteration],

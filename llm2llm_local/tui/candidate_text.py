@@ -147,7 +147,7 @@ def _review(app: App[object], review: ReviewRecord) -> Text:
 
 def _origin(whole: WholeCandidate) -> str:
     return (
-        f"example {whole.seed_id}, failed in iteration {whole.line.iteration}; "
+        f"example {whole.seed_id}, asked about in iteration {whole.line.iteration}; "
         f"round {whole.attempt + 1} of asking, place {whole.slot + 1}"
     )
 
