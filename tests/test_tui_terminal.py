@@ -138,13 +138,13 @@ def test_a_run_that_was_killed_is_resumed_with_one_key(pane: Terminal, tiny_mode
 
 
 def test_watch_pause_leave_come_back_resume_and_stop_with_the_default_models(pane: Terminal, tmp_path: Path) -> None:
-    """As a person does it, on the bundled task."""
+    """As a person does it, on the bundled task, with shorter trainings."""
     if not DEFAULT_TEACHER.is_file():
         pytest.skip("the default models are not there: make models")
     workspace = Workspace(tmp_path / "demo")
     made = Workspace(tmp_path).llm2llm("init", "demo", "--task", "demo", "--models", str(ROOT / "models"))
     assert made.code == 0, made.err
-    pane.start(command("run"), workspace.folder)
+    pane.start(command("run", "--set", "student.epochs=2"), workspace.folder)
     pane.until(lambda text: "iteration 0" in text.splitlines()[0])  # not a stage that is over before it is drawn
     pane.press("p")
     pane.until(lambda text: "‖ paused" in text.splitlines()[0])
