@@ -368,7 +368,7 @@ def test_workers_get_the_device_that_was_decided_on_and_the_student_what_trainin
     watcher: Any = types.SimpleNamespace(message=lambda text: None)
     control: Any = types.SimpleNamespace(look=lambda: None)
     inputs = read_inputs(workspace.config, ("hardware.device=auto",))
-    workspace.execute("DELETE FROM teacher_calls WHERE run_id = 1 AND 0 < ?", 1)  # so that it is planned anew
+    workspace.execute("DELETE FROM stages WHERE stage = 'augment' AND 0 < ?", 1)  # so that it is planned anew
     with Store(workspace.folder) as store:
         work_module._pool(store.of_run(1), inputs, watcher, control)
         memory = device_plan(inputs).student

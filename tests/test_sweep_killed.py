@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.model
 
 GRID = ("--recipes", "fine_tune_matched,fine_tune,llm2llm", "--seeds", "6", "--vary", "checks.doubt=drop,keep")
-"""Four cells: what becomes of doubtful candidates makes no difference to trainings on the seeds alone."""
+"""Five cells: what becomes of doubtful candidates makes no difference to trainings on the seeds alone, but for how many
+steps they are to match; and as there are none here, it comes to as many.
+"""
 
 
 @pytest.fixture
@@ -35,14 +37,15 @@ def test_a_killed_sweep_goes_on_and_works_each_cell_once(workspace: Workspace) -
     assert [(cell["recipe"], cell["values"]["checks.doubt"], cell["state"]) for cell in planned] == [
         ("fine_tune", None, "done"),
         ("llm2llm", "drop", "interrupted"),
-        ("fine_tune_matched", None, "waits"),
+        ("fine_tune_matched", "drop", "waits"),
         ("llm2llm", "keep", "new"),
+        ("fine_tune_matched", "keep", "waits"),
     ]
 
     ending = workspace.llm2llm("sweep", *GRID, "--json")
     assert ending.code == DONE, ending.err
-    assert "sweep: 4 cells, 1 of them done" in ending.err
-    assert "cell 2 of 4: recipe llm2llm, 6 seeds, rng seed 0, checks.doubt=drop → run 2 goes on" in ending.err
+    assert "sweep: 5 cells, 1 of them done" in ending.err
+    assert "cell 2 of 5: recipe llm2llm, 6 seeds, rng seed 0, checks.doubt=drop → run 2 goes on" in ending.err
     runs = workspace.rows(
         """SELECT status, json_extract(config, '$."loop.recipe"'), forked_from_run_id FROM runs ORDER BY run_id"""
     )
@@ -60,13 +63,14 @@ def test_a_killed_sweep_goes_on_and_works_each_cell_once(workspace: Workspace) -
     groups = ending.json()["groups"]
     assert [(group["recipe"], group["n_seeds"], group["run_ids"]) for group in groups] == [
         ("fine_tune_matched", 6, [3]),
+        ("fine_tune_matched", 6, [3]),
         ("fine_tune", 6, [1]),
         ("llm2llm", 6, [2]),
         ("llm2llm", 6, [4]),
     ]
 
     again = workspace.llm2llm("sweep", *GRID)
-    assert (again.code, again.err) == (DONE, "sweep: 4 cells, 4 of them done\n")
+    assert (again.code, again.err) == (DONE, "sweep: 5 cells, 5 of them done\n")
     assert workspace.n_runs() == 4
 
 
