@@ -102,10 +102,9 @@ def run_of(
     obey: Callable[[], None] = lambda: None,
 ) -> Iterator[Run]:
     """A new run in `workspace`, or one that goes on."""
-    model = ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024)
     with Store(workspace) as store:
         if run_id is None:
-            run_id = new_run(store, model)
+            run_id = new_run(store)
         yield Run(
             config=config,
             task=make_task(config.task, SEEDS),
@@ -121,9 +120,9 @@ def run_of(
         )
 
 
-def new_run(store: Store, model: ModelRow) -> int:
+def new_run(store: Store) -> int:
     with store.transaction():
-        model_id = store.add_model(model)
+        model_id = store.add_model(ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
         run_id = store.insert(
             "runs",
             status=Status.PENDING,
@@ -144,15 +143,18 @@ def new_run(store: Store, model: ModelRow) -> int:
     return run_id
 
 
-def take_over(store: Store, config: Config) -> int:
-    """From run 1 to run 2, which has this configuration, as `fork_run` does; how many stages."""
-    stages = unchanged_stages(store, 1, fingerprint_of(config).advance, ASIDE)
-    copy_stages(store, 1, 2, stages)
-    for stage in stages:
-        if stage["stage"] in ("train", "fold_train"):
-            old, new = (adapter_folder(store.of_run(id), stage["iteration"], stage["attempt"]) for id in (1, 2))
-            share_adapter(old, new)
-    return len(stages)
+def fork(workspace: Path, config: Config) -> list[str]:
+    """Run 1 into a new run 2 with this configuration, as `fork_run` does it; the stages that are taken over."""
+    with Store(workspace) as store:
+        new_run(store)
+        stages = unchanged_stages(store, 1, fingerprint_of(config).advance, ASIDE)
+        with store.transaction():
+            copy_stages(store, 1, 2, stages)
+        for stage in stages:
+            if stage["stage"] in ("train", "fold_train"):
+                old, new = (adapter_folder(store.of_run(id), stage["iteration"], stage["attempt"]) for id in (1, 2))
+                share_adapter(old, new)
+    return [stage["stage"] for stage in stages]
 
 
 def rows(workspace: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from fake_runs import LABELS, SEEDS
+from fake_runs import LABELS, SEEDS, configuration
 from fakes import FakeStudent, FakeTeacher, scored
 
-from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer
+from llm2llm_local.config import Config
+from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer, TrainingExample
 from llm2llm_local.teacher.protocol import Progress, ScoreRequest, TeacherRequest
+
+NOTHING_LEARNT = FakeStudent(lambda example, segment: False)
+
+
+def verified(**changes: Any) -> Config:
+    """As `configuration`, with verification by the teacher."""
+    return configuration(**{"checks__verify": "on", "checks__verifier": "teacher", **changes})
+
+
+def by_heart(example: TrainingExample, segment: object) -> bool:
+    return True
 
 
 def label_in(text: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from comparison import differences
-from fake_runs import SEEDS, Crash, configuration, half_learnt, rows, run_of, take_over
+from fake_runs import SEEDS, Crash, configuration, fork, half_learnt, rows, run_of
 from fakes import FakeStudent, FakeTeacher, stable_number
 
 from llm2llm_local.errors import ChangedSinceStartError, DiskError, RunFailedError, RunStoppedError
@@ -234,12 +234,9 @@ def test_a_fork_takes_over_what_is_unaffected_and_equals_a_run_from_scratch(
         folder.mkdir()
     with run_of(forked, configuration()) as run:
         llm2llm(run)
-    student = FakeStudent(half_learnt)
-    with run_of(forked, changed, student=student) as run:
-        with Store(forked) as store, store.transaction():
-            n = take_over(store, changed)
-        assert n == len(kept_stages)
-        assert [row[0] for row in rows(forked, "SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")] == kept_stages
+    assert fork(forked, changed) == kept_stages
+    assert [row[0] for row in rows(forked, "SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")] == kept_stages
+    with run_of(forked, changed, run_id=2) as run:
         llm2llm(run)
     with run_of(fresh, changed) as run:
         llm2llm(run)
@@ -250,10 +247,9 @@ def test_a_fork_with_more_iterations_goes_on_from_the_end(tmp_path: Path) -> Non
     longer = configuration(loop__iterations=3)
     with run_of(tmp_path, configuration()) as run:
         llm2llm(run)
+    fork(tmp_path, longer)
     student = FakeStudent(half_learnt)
-    with run_of(tmp_path, longer, student=student) as run:
-        with Store(tmp_path) as store, store.transaction():
-            take_over(store, longer)
+    with run_of(tmp_path, longer, student=student, run_id=2) as run:
         llm2llm(run)
     assert {segment.output.parent.name for segment in student.segments} == {"iteration-3"}
 

@@ -33,7 +33,6 @@ from llm2llm_local.report.status import run_statuses, status_lines
 from llm2llm_local.report.summary import summarize
 from llm2llm_local.report.tables import print_summary
 from llm2llm_local.store.reader import open_reader
-from llm2llm_local.store.rows import ModelRow
 from llm2llm_local.store.writer import Store
 
 if TYPE_CHECKING:
@@ -277,7 +276,7 @@ def test_a_run_that_is_not_there_or_has_no_training_is_refused(tmp_path: Path) -
     with pytest.raises(ConfigError, match="no runs in"):
         final_steps(tmp_path, 1)
     with Store(tmp_path) as store:
-        run_id = new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
+        run_id = new_run(store)
         with store.transaction():
             store.of_run(run_id).set_status(Status.DONE)
     with pytest.raises(ConfigError, match="no such run"):

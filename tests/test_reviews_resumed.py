@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from comparison import differences
-from fake_runs import Crash, RecordingWatcher, configuration, half_learnt, rows, run_of, take_over
+from fake_runs import Crash, RecordingWatcher, configuration, fork, half_learnt, rows, run_of
 from fakes import FakeStudent, FakeTeacher
 from reviewed_runs import (
     ACCEPT,
@@ -130,12 +130,10 @@ def test_a_finished_reviewed_run_does_nothing_when_gone_through_again(tmp_path: 
 # --- forks ----------------------------------------------------------------------------------------------------------
 
 
-def fork(workspace: Path, config: Config) -> list[str]:
+def finished_fork(workspace: Path, config: Config) -> list[str]:
     """From run 1 to a new run 2, worked to its end; the stages that were taken over."""
-    with run_of(workspace, config, FakeTeacher(sometimes_repeats)) as run:
-        with Store(workspace) as store, store.transaction():
-            take_over(store, config)
-        kept = [row[0] for row in rows(workspace, "SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")]
+    kept = fork(workspace, config)
+    with run_of(workspace, config, FakeTeacher(sometimes_repeats), run_id=2) as run:
         llm2llm(run)
     return kept
 
@@ -146,13 +144,13 @@ def but_events(found: list[str]) -> list[str]:
 
 def test_a_fork_takes_decisions_over_where_they_were_carried_out(tmp_path: Path) -> None:
     finish(tmp_path, MANY)
-    assert fork(tmp_path, CONFIG)[-1] == "grade"
+    assert finished_fork(tmp_path, CONFIG)[-1] == "grade"
     assert but_events(differences(tmp_path, 1, tmp_path, 2)) == []
 
 
 def test_a_fork_takes_over_a_change_of_mind_before_a_training(tmp_path: Path) -> None:
     change_of_mind(tmp_path)
-    fork(tmp_path, CONFIG)
+    finished_fork(tmp_path, CONFIG)
     assert but_events(differences(tmp_path, 1, tmp_path, 2)) == []
 
 
@@ -183,7 +181,7 @@ def test_a_fork_that_ends_before_a_training_has_the_checks_word_and_all_decision
 
 def test_decisions_that_came_too_late_are_carried_out_when_a_fork_goes_on(tmp_path: Path) -> None:
     finish(tmp_path, MANY)
-    fork(tmp_path, configuration(teacher__attempts=2, loop__augmentations_per_failure=2, loop__iterations=4))
+    finished_fork(tmp_path, configuration(teacher__attempts=2, loop__augmentations_per_failure=2, loop__iterations=4))
     late = candidate_of(tmp_path, "passed", 3, run_id=2)
     assert [late[1:] in trained(tmp_path, iteration, 2) for iteration in (2, 3, 4)] == [True, True, False]
     assert rows(tmp_path, "SELECT applied_iteration FROM reviews WHERE run_id = 2 ORDER BY id DESC LIMIT 1") == [(4,)]
@@ -194,7 +192,7 @@ def test_decisions_that_came_too_late_are_carried_out_when_a_fork_goes_on(tmp_pa
 
 def test_decisions_on_what_a_fork_checks_anew_are_carried_out_at_its_next_training(tmp_path: Path) -> None:
     finish(tmp_path, {FIRST: [Wish("passed", 0, REJECT)], SECOND: [Wish("passed", 1, ACCEPT, answer="delta")]})
-    kept = fork(
+    kept = finished_fork(
         tmp_path,
         configuration(
             teacher__attempts=2,
@@ -215,7 +213,7 @@ def test_decisions_on_what_a_fork_checks_anew_are_carried_out_at_its_next_traini
 
 def test_a_fork_leaves_decisions_on_candidates_that_it_does_not_have(tmp_path: Path) -> None:
     finish(tmp_path, MANY)
-    fork(tmp_path, configuration(teacher__temperature=0.5))
+    finished_fork(tmp_path, configuration(teacher__temperature=0.5))
     assert rows(tmp_path, "SELECT count(*) FROM reviews WHERE run_id = 2") == [(0,)]
 
 

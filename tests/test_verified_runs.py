@@ -1,41 +1,28 @@
-"""Runs with verification, failure signals and folds, by fake engines: who is asked what, and what gets in."""
+"""Runs with verification, by fake engines: who is asked what, what gets in, and what a person decides beside."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import fake_runs
 import pytest
 from comparison import differences
-from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, new_run, rows, run_of, take_over
-from fakes import FakeStudent, FakeTeacher, scored
-from knowing import KindStudent, KnowingTeacher, writes
+from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, rows, run_of
+from fakes import FakeStudent, FakeTeacher
+from knowing import NOTHING_LEARNT, KindStudent, KnowingTeacher, by_heart, verified, writes
 
 import llm2llm_local.loop.llm2llm as loop_module
-from llm2llm_local.config import Config, flatten
+from llm2llm_local.config import Config
 from llm2llm_local.errors import RunFailedError
 from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.folds import folds
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.loop.review import carry_out_reviews
 from llm2llm_local.records import DataRow, ReviewDecision, Split
-from llm2llm_local.report.work import run_work
 from llm2llm_local.spelling import same_question
-from llm2llm_local.store.reader import open_reader
-from llm2llm_local.store.rows import ModelRow
 from llm2llm_local.store.wishes import add_review
-from llm2llm_local.store.writer import Store
-from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer, TrainingExample
-from llm2llm_local.teacher.protocol import Progress, TeacherRequest
-
-NOTHING_LEARNT = FakeStudent(lambda example, segment: False)
-
-
-def verified(**changes: Any) -> Config:
-    return configuration(**{"checks__verify": "on", "checks__verifier": "teacher", **changes})
+from llm2llm_local.teacher.protocol import TeacherRequest
 
 
 def test_only_candidates_of_the_intended_label_get_in(tmp_path: Path) -> None:
@@ -149,11 +136,19 @@ def test_verification_that_refuses_everything_ends_the_run_and_shows_what_it_ref
     assert rows(tmp_path, "SELECT max(attempt), max(iteration) FROM stages WHERE stage = 'check'") == [(0, 0)]
 
 
+def test_a_few_refusals_an_iteration_come_to_an_end_too(tmp_path: Path) -> None:
+    """Eight failures with two tries each are too few to tell in one iteration."""
+    off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
+    learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
+    with (
+        run_of(tmp_path, verified(loop__iterations=9), off, learnt) as run,
+        pytest.raises(RunFailedError, match=r"none of \d+ candidates was accepted"),
+    ):
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'check'") == [(1,)]
+
+
 # --- students that haven't seen the seed ---
-
-
-def by_heart(example: TrainingExample, segment: object) -> bool:
-    return True
 
 
 def test_a_student_votes_that_has_not_seen_the_seed(tmp_path: Path) -> None:
@@ -203,57 +198,7 @@ def test_both_vote_and_each_alone_is_audited_too(tmp_path: Path) -> None:
     assert numbers == [(3, 1)]
 
 
-def test_kfold_failures_are_answers_of_students_that_have_not_seen_the_seed(tmp_path: Path) -> None:
-    """A student that knows its seeds by heart fails at none of them, and at all that it hasn't seen."""
-    student = FakeStudent(by_heart)
-    with run_of(tmp_path, configuration(loop__failure_signal="kfold", loop__folds=3), student=student) as run:
-        llm2llm(run)
-    answered = rows(tmp_path, "SELECT iteration, fold, count(*) FROM predictions WHERE split = 'train' GROUP BY 1, 2")
-    assert answered == [(iteration, fold, 4) for iteration in (0, 1, 2) for fold in (1, 2, 3)]
-    wrong = rows(tmp_path, "SELECT count(*) FROM failures WHERE iteration = 0 AND answer != 'alpha'")
-    assert wrong == [(8,)]
-    assert rows(tmp_path, "SELECT count(*) FROM predictions WHERE fold = 0 AND split = 'test'") == [(15,)]
-
-
-def test_the_least_confident_seeds_of_each_label_are_augmented_wrong_or_right(tmp_path: Path) -> None:
-    unknown = ("question 7 ", "question 10 ", "question 1 ")  # all of one label
-    knows_others = FakeStudent(lambda example, segment: not any(words in example.prompt for words in unknown))
-    config = configuration(
-        loop__failure_signal="confidence",
-        loop__least_confident=0.25,
-        loop__iterations=1,
-        teacher__show_student_answer=True,
-    )
-    teacher = FakeTeacher()
-    with run_of(tmp_path, config, teacher, knows_others) as run:
-        llm2llm(run)
-    asked = rows(tmp_path, "SELECT e.key FROM teacher_calls t JOIN examples e ON e.id = t.example_id ORDER BY t.id")
-    assert [key for (key,) in asked] == ["train/1", "train/0", "train/2"]
-    told = ["is easily mistaken for" in request.prompt.completion for request in teacher.requests]
-    assert told == [True, False, False]  # not of right answers
-    with Store(tmp_path) as store, store.transaction():
-        store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
-    with open_reader(tmp_path) as connection:
-        assert run_work(connection, 1).iterations[0].failures == 3
-
-
-class AllKnowing(FakeStudent):
-    """Answers every seed right, seen or not."""
-
-    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
-        texts = {f"Question: {seed.question}\nAnswer:": f" {seed.answer}" for seed in SEEDS}
-        return [scored(batch.completions, texts.get(prompt)) for prompt in batch.prompts]
-
-
-@pytest.mark.parametrize(("signal", "offered"), [("train", "kfold"), ("kfold", "confidence")])
-def test_a_signal_that_runs_dry_offers_the_next(tmp_path: Path, signal: str, offered: str) -> None:
-    config = configuration(loop__failure_signal=signal)
-    with run_of(tmp_path, config, student=AllKnowing(by_heart)) as run:
-        ending = llm2llm(run)
-    assert "nothing to augment" in ending and f'"{offered}"' in ending
-
-
-# --- interruptions and forks ---
+# --- interruptions ---
 
 
 def test_a_verified_run_that_is_stopped_anywhere_goes_on_to_the_same_rows(tmp_path: Path) -> None:
@@ -287,133 +232,6 @@ def test_a_verified_run_that_is_stopped_anywhere_goes_on_to_the_same_rows(tmp_pa
         except Crash:
             continue
     assert differences(whole, 1, cut, 1) == []
-
-
-def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(tmp_path: Path) -> None:
-    config = verified(checks__verifier="both", loop__failure_signal="kfold", loop__iterations=1)
-    with run_of(tmp_path, config, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
-        llm2llm(run)
-    other = verified(
-        checks__verifier="both", loop__failure_signal="kfold", loop__iterations=1, checks__accept_probability=0.7
-    )
-    with Store(tmp_path) as store:
-        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
-        with store.transaction():
-            take_over(store, other)
-    teacher, student = KnowingTeacher(writes), KindStudent(half_learnt)
-    with run_of(tmp_path, other, teacher, student, run_id=2) as run:
-        llm2llm(run)
-    assert all("iteration-1" in segment.output.parts for segment in student.segments)
-    assert rows(tmp_path, "SELECT count(*) FROM votes WHERE run_id = 1 AND example_id IS NOT NULL") == rows(
-        tmp_path, "SELECT count(*) FROM votes WHERE run_id = 2 AND example_id IS NOT NULL"
-    )
-    assert not any("Question: seed" in ballot.prompt.completion.rpartition("\n\n")[2] for ballot in teacher.ballots)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"teacher__temperature": 0.5, "teacher__demonstrations": 1}, {"checks__duplicate_threshold": 0.5}],
-    ids=["how new examples are written", "another check"],
-)
-def test_an_audit_is_taken_over_by_a_fork_that_leaves_verification_as_it_is(
-    tmp_path: Path, changes: dict[str, Any]
-) -> None:
-    with run_of(tmp_path, verified(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
-        llm2llm(run)
-    other = verified(loop__iterations=1, **changes)
-    with Store(tmp_path) as store:
-        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
-        with store.transaction():
-            take_over(store, other)
-    taken = [name for (name,) in rows(tmp_path, "SELECT stage FROM stages WHERE run_id = 2")]
-    assert {"audit", "calibrate", "train"} <= set(taken) and "check" not in taken
-
-
-def test_a_fork_has_verified_what_another_check_refused_before(tmp_path: Path) -> None:
-    everything: dict[str, Any] = {"loop__failure_signal": "confidence", "loop__least_confident": 1.0}
-    strict, loose = (
-        verified(checks__verifier="both", loop__iterations=1, checks__duplicate_threshold=threshold, **everything)
-        for threshold in (0.5, 0.95)
-    )
-    forked, fresh = tmp_path / "forked", tmp_path / "fresh"
-    for folder in (forked, fresh):
-        folder.mkdir()
-    with run_of(forked, strict, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
-        llm2llm(run)
-    assert rows(forked, "SELECT count(*) > 0 FROM verdicts WHERE check_name = 'duplicate' AND verdict = 'reject'") == [
-        (1,)
-    ]
-    with Store(forked) as store:
-        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
-        with store.transaction():
-            take_over(store, loose)
-    assert rows(forked, "SELECT count(*) FROM teacher_calls WHERE run_id = 2") != [(0,)]
-    for folder, run_id in ((forked, 2), (fresh, None)):
-        with run_of(folder, loose, KnowingTeacher(writes), KindStudent(half_learnt), run_id=run_id) as run:
-            llm2llm(run)
-    assert [one for one in differences(fresh, 1, forked, 2) if not one.startswith("events")] == []
-
-
-def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(tmp_path: Path) -> None:
-    both = {"checks__verifier": "both", "loop__failure_signal": "kfold"}
-    with run_of(tmp_path, verified(**both), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
-        llm2llm(run)
-    longer = verified(**both, loop__iterations=3)
-    with Store(tmp_path) as store:
-        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
-        with store.transaction():
-            assert take_over(store, longer) == rows(tmp_path, "SELECT count(*) FROM stages WHERE run_id = 1")[0][0]
-    assert rows(tmp_path, "SELECT sum(run_id = 1) - sum(run_id = 2) FROM votes") == [(0,)]
-
-
-def test_a_few_refusals_an_iteration_come_to_an_end_too(tmp_path: Path) -> None:
-    """Eight failures with two tries each are too few to tell in one iteration."""
-    off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
-    learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
-    with (
-        run_of(tmp_path, verified(loop__iterations=9), off, learnt) as run,
-        pytest.raises(RunFailedError, match=r"none of \d+ candidates was accepted"),
-    ):
-        llm2llm(run)
-    assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'check'") == [(1,)]
-
-
-def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -> None:
-    """Its candidates are verified; they were written without, so nobody writes them again."""
-    with run_of(tmp_path, configuration(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
-        llm2llm(run)
-    written = rows(tmp_path, "SELECT question FROM candidates WHERE attempt = 0 ORDER BY id")
-    other = verified(loop__iterations=1)
-    with Store(tmp_path) as store:
-        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
-        with store.transaction():
-            take_over(store, other)
-    teacher = KnowingTeacher(writes)
-    with run_of(tmp_path, other, teacher, NOTHING_LEARNT, run_id=2) as run:
-        llm2llm(run)
-    assert rows(tmp_path, "SELECT question FROM candidates WHERE run_id = 2 AND attempt = 0 ORDER BY id") == written
-    assert {request.rng_seed for request in teacher.requests}.isdisjoint(
-        row[0] for row in rows(tmp_path, "SELECT rng_seed FROM teacher_calls WHERE run_id = 1 AND attempt = 0")
-    )
-    accepted = "SELECT DISTINCT question LIKE '%(' || answer || ')%' FROM candidates WHERE run_id = 2 AND verdict ="
-    assert rows(tmp_path, f"{accepted} 'accept'") == [(1,)]
-
-
-def test_a_fork_that_refuses_what_was_drawn_for_a_person_asks_nobody_about_it(tmp_path: Path) -> None:
-    config = {"loop__iterations": 1, "checks__audit_sample": 1.0}
-    with run_of(tmp_path, verified(**config), KnowingTeacher(writes), NOTHING_LEARNT) as run:
-        llm2llm(run)
-    strict = verified(**config, checks__accept_probability=1.0)
-    with Store(tmp_path) as store:
-        new_run(store, ModelRow("0" * 64, "gguf", "fake", "fake.gguf", "llama", "Q4_1", 1, 1024))
-        with store.transaction():
-            take_over(store, strict)
-    teacher = KnowingTeacher(writes)
-    with run_of(tmp_path, strict, teacher, NOTHING_LEARNT, run_id=2) as run:
-        llm2llm(run)
-    assert rows(tmp_path, "SELECT run_id, sum(is_audited) > 0 FROM candidates GROUP BY 1") == [(1, 1), (2, 0)]
-    later = rows(tmp_path, "SELECT count(*) FROM candidates WHERE run_id = 2 AND attempt > 0")[0][0]
-    assert len(teacher.requests) == later  # those of the first round are taken over
 
 
 # --- a person's decisions beside verification ---

@@ -1,0 +1,69 @@
+"""Which seeds are augmented, by each failure signal, and what a run says when its signal runs dry."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_runs import SEEDS, configuration, rows, run_of
+from fakes import FakeStudent, FakeTeacher, scored
+from knowing import by_heart
+
+from llm2llm_local.config import flatten
+from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.report.work import run_work
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
+from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer
+from llm2llm_local.teacher.protocol import Progress
+
+
+def test_kfold_failures_are_answers_of_students_that_have_not_seen_the_seed(tmp_path: Path) -> None:
+    """A student that knows its seeds by heart fails at none of them, and at all that it hasn't seen."""
+    student = FakeStudent(by_heart)
+    with run_of(tmp_path, configuration(loop__failure_signal="kfold", loop__folds=3), student=student) as run:
+        llm2llm(run)
+    answered = rows(tmp_path, "SELECT iteration, fold, count(*) FROM predictions WHERE split = 'train' GROUP BY 1, 2")
+    assert answered == [(iteration, fold, 4) for iteration in (0, 1, 2) for fold in (1, 2, 3)]
+    wrong = rows(tmp_path, "SELECT count(*) FROM failures WHERE iteration = 0 AND answer != 'alpha'")
+    assert wrong == [(8,)]
+    assert rows(tmp_path, "SELECT count(*) FROM predictions WHERE fold = 0 AND split = 'test'") == [(15,)]
+
+
+def test_the_least_confident_seeds_of_each_label_are_augmented_wrong_or_right(tmp_path: Path) -> None:
+    unknown = ("question 7 ", "question 10 ", "question 1 ")  # all of one label
+    knows_others = FakeStudent(lambda example, segment: not any(words in example.prompt for words in unknown))
+    config = configuration(
+        loop__failure_signal="confidence",
+        loop__least_confident=0.25,
+        loop__iterations=1,
+        teacher__show_student_answer=True,
+    )
+    teacher = FakeTeacher()
+    with run_of(tmp_path, config, teacher, knows_others) as run:
+        llm2llm(run)
+    asked = rows(tmp_path, "SELECT e.key FROM teacher_calls t JOIN examples e ON e.id = t.example_id ORDER BY t.id")
+    assert [key for (key,) in asked] == ["train/1", "train/0", "train/2"]
+    told = ["is easily mistaken for" in request.prompt.completion for request in teacher.requests]
+    assert told == [True, False, False]  # not of right answers
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
+    with open_reader(tmp_path) as connection:
+        assert run_work(connection, 1).iterations[0].failures == 3
+
+
+class AllKnowing(FakeStudent):
+    """Answers every seed right, seen or not."""
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        texts = {f"Question: {seed.question}\nAnswer:": f" {seed.answer}" for seed in SEEDS}
+        return [scored(batch.completions, texts.get(prompt)) for prompt in batch.prompts]
+
+
+@pytest.mark.parametrize(("signal", "offered"), [("train", "kfold"), ("kfold", "confidence")])
+def test_a_signal_that_runs_dry_offers_the_next(tmp_path: Path, signal: str, offered: str) -> None:
+    config = configuration(loop__failure_signal=signal)
+    with run_of(tmp_path, config, student=AllKnowing(by_heart)) as run:
+        ending = llm2llm(run)
+    assert "nothing to augment" in ending and f'"{offered}"' in ending

@@ -1,0 +1,109 @@
+"""Forks of verified runs, by fake engines: what is taken over, who is asked again, and what gets in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparison import differences
+from fake_runs import configuration, fork, half_learnt, rows, run_of
+from knowing import NOTHING_LEARNT, KindStudent, KnowingTeacher, verified, writes
+
+from llm2llm_local.loop.llm2llm import llm2llm
+
+
+def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(tmp_path: Path) -> None:
+    config = verified(checks__verifier="both", loop__failure_signal="kfold", loop__iterations=1)
+    with run_of(tmp_path, config, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    other = verified(
+        checks__verifier="both", loop__failure_signal="kfold", loop__iterations=1, checks__accept_probability=0.7
+    )
+    fork(tmp_path, other)
+    teacher, student = KnowingTeacher(writes), KindStudent(half_learnt)
+    with run_of(tmp_path, other, teacher, student, run_id=2) as run:
+        llm2llm(run)
+    assert all("iteration-1" in segment.output.parts for segment in student.segments)
+    assert rows(tmp_path, "SELECT count(*) FROM votes WHERE run_id = 1 AND example_id IS NOT NULL") == rows(
+        tmp_path, "SELECT count(*) FROM votes WHERE run_id = 2 AND example_id IS NOT NULL"
+    )
+    assert not any("Question: seed" in ballot.prompt.completion.rpartition("\n\n")[2] for ballot in teacher.ballots)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"teacher__temperature": 0.5, "teacher__demonstrations": 1}, {"checks__duplicate_threshold": 0.5}],
+    ids=["how new examples are written", "another check"],
+)
+def test_an_audit_is_taken_over_by_a_fork_that_leaves_verification_as_it_is(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with run_of(tmp_path, verified(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    other = verified(loop__iterations=1, **changes)
+    taken = fork(tmp_path, other)
+    assert {"audit", "calibrate", "train"} <= set(taken) and "check" not in taken
+
+
+def test_a_fork_has_verified_what_another_check_refused_before(tmp_path: Path) -> None:
+    everything: dict[str, Any] = {"loop__failure_signal": "confidence", "loop__least_confident": 1.0}
+    strict, loose = (
+        verified(checks__verifier="both", loop__iterations=1, checks__duplicate_threshold=threshold, **everything)
+        for threshold in (0.5, 0.95)
+    )
+    forked, fresh = tmp_path / "forked", tmp_path / "fresh"
+    for folder in (forked, fresh):
+        folder.mkdir()
+    with run_of(forked, strict, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    assert rows(forked, "SELECT count(*) > 0 FROM verdicts WHERE check_name = 'duplicate' AND verdict = 'reject'") == [
+        (1,)
+    ]
+    fork(forked, loose)
+    assert rows(forked, "SELECT count(*) FROM teacher_calls WHERE run_id = 2") != [(0,)]
+    for folder, run_id in ((forked, 2), (fresh, None)):
+        with run_of(folder, loose, KnowingTeacher(writes), KindStudent(half_learnt), run_id=run_id) as run:
+            llm2llm(run)
+    assert [one for one in differences(fresh, 1, forked, 2) if not one.startswith("events")] == []
+
+
+def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(tmp_path: Path) -> None:
+    both = {"checks__verifier": "both", "loop__failure_signal": "kfold"}
+    with run_of(tmp_path, verified(**both), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    longer = verified(**both, loop__iterations=3)
+    assert len(fork(tmp_path, longer)) == rows(tmp_path, "SELECT count(*) FROM stages WHERE run_id = 1")[0][0]
+    assert rows(tmp_path, "SELECT sum(run_id = 1) - sum(run_id = 2) FROM votes") == [(0,)]
+
+
+def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -> None:
+    """Its candidates are verified; they were written without, so nobody writes them again."""
+    with run_of(tmp_path, configuration(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    written = rows(tmp_path, "SELECT question FROM candidates WHERE attempt = 0 ORDER BY id")
+    other = verified(loop__iterations=1)
+    fork(tmp_path, other)
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, other, teacher, NOTHING_LEARNT, run_id=2) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT question FROM candidates WHERE run_id = 2 AND attempt = 0 ORDER BY id") == written
+    assert {request.rng_seed for request in teacher.requests}.isdisjoint(
+        row[0] for row in rows(tmp_path, "SELECT rng_seed FROM teacher_calls WHERE run_id = 1 AND attempt = 0")
+    )
+    accepted = "SELECT DISTINCT question LIKE '%(' || answer || ')%' FROM candidates WHERE run_id = 2 AND verdict ="
+    assert rows(tmp_path, f"{accepted} 'accept'") == [(1,)]
+
+
+def test_a_fork_that_refuses_what_was_drawn_for_a_person_asks_nobody_about_it(tmp_path: Path) -> None:
+    config = {"loop__iterations": 1, "checks__audit_sample": 1.0}
+    with run_of(tmp_path, verified(**config), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    strict = verified(**config, checks__accept_probability=1.0)
+    fork(tmp_path, strict)
+    teacher = KnowingTeacher(writes)
+    with run_of(tmp_path, strict, teacher, NOTHING_LEARNT, run_id=2) as run:
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT run_id, sum(is_audited) > 0 FROM candidates GROUP BY 1") == [(1, 1), (2, 0)]
+    later = rows(tmp_path, "SELECT count(*) FROM candidates WHERE run_id = 2 AND attempt > 0")[0][0]
+    assert len(teacher.requests) == later  # those of the first round are taken over
