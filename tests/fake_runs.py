@@ -15,7 +15,7 @@ from llm2llm_local.config import Config
 from llm2llm_local.config_file import parse_config
 from llm2llm_local.loop.adapters import adapter_folder, share_adapter
 from llm2llm_local.loop.context import Run
-from llm2llm_local.loop.fingerprint import ASIDE, Fingerprint, run_fields
+from llm2llm_local.loop.fingerprint import ASIDE, Fingerprint, place, run_fields
 from llm2llm_local.records import DataRow, Split, Status
 from llm2llm_local.store.fork import copy_stages, unchanged_stages
 from llm2llm_local.store.rows import ModelRow
@@ -143,17 +143,17 @@ def new_run(store: Store) -> int:
     return run_id
 
 
-def fork(workspace: Path, config: Config) -> list[str]:
-    """Run 1 into a new run 2 with this configuration, as `fork_run` does it; the stages that are taken over."""
+def fork(workspace: Path, config: Config, origin: int = 1) -> list[str]:
+    """Into a new run with this configuration, as `fork_run` does it; the stages that are taken over."""
     with Store(workspace) as store:
-        new_run(store)
-        stages = unchanged_stages(store, 1, fingerprint_of(config).advance, ASIDE)
+        target = new_run(store)
+        stages = unchanged_stages(store, origin, place, fingerprint_of(config).advance, ASIDE)
         with store.transaction():
-            copy_stages(store, 1, 2, stages)
+            copy_stages(store, origin, target, stages)
         for stage in stages:
             if stage["stage"] in ("train", "fold_train"):
-                old, new = (adapter_folder(store.of_run(id), stage["iteration"], stage["attempt"]) for id in (1, 2))
-                share_adapter(old, new)
+                at = (stage["iteration"], stage["attempt"])
+                share_adapter(*(adapter_folder(store.of_run(run_id), *at) for run_id in (origin, target)))
     return [stage["stage"] for stage in stages]
 
 

@@ -155,6 +155,8 @@ def test_a_decision_is_for_the_first_training_that_has_not_begun(workspace: Work
         run.open_stage(0, "train", 0, "", {}, units=1)
         assert following().iteration == 1
         run.open_stage(0, "predict", 0, "", {}, units=1)
+        run.open_stage(1, "fold_train", 1, "", {}, units=1)
+        assert following().iteration == 2
         run.open_stage(1, "train", 0, "", {}, units=1)
         assert following().iteration == 2
         run.open_stage(2, "train", 0, "", {}, units=1)

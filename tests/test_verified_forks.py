@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from comparison import differences
 from fake_runs import configuration, fork, half_learnt, rows, run_of
 from knowing import NOTHING_LEARNT, KindStudent, KnowingTeacher, verified, writes
 
+from llm2llm_local.config import flatten
 from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.report.work import run_work
+from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.writer import Store
 
 
 def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(tmp_path: Path) -> None:
@@ -107,3 +112,39 @@ def test_a_fork_that_refuses_what_was_drawn_for_a_person_asks_nobody_about_it(tm
     assert rows(tmp_path, "SELECT run_id, sum(is_audited) > 0 FROM candidates GROUP BY 1") == [(1, 1), (2, 0)]
     later = rows(tmp_path, "SELECT count(*) FROM candidates WHERE run_id = 2 AND attempt > 0")[0][0]
     assert len(teacher.requests) == later  # those of the first round are taken over
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"checks__votes": 5}, {"loop__folds": 4}, {"checks__accept_probability": 0.8}],
+    ids=["audit", "folds", "calibration"],
+)
+def test_a_fork_of_a_fork_takes_over_all_of_it(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """What tells the worth of answers was done anew in the first fork, after what it took over."""
+    both: dict[str, Any] = {"checks__verifier": "both", "loop__iterations": 1}
+    with run_of(tmp_path, verified(**both), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    changed = verified(**{**both, **changes})
+    fork(tmp_path, changed)
+    with run_of(tmp_path, changed, KnowingTeacher(writes), KindStudent(half_learnt), run_id=2) as run:
+        llm2llm(run)
+    taken = fork(tmp_path, changed, origin=2)
+    assert len(taken) == rows(tmp_path, "SELECT count(*) FROM stages WHERE run_id = 2")[0][0]
+    with run_of(tmp_path, changed, teacher := KnowingTeacher(writes), run_id=3) as run:
+        llm2llm(run)
+    assert (teacher.requests, teacher.ballots) == ([], [])
+    assert [one for one in differences(tmp_path, 2, tmp_path, 3) if not one.startswith(("stages", "events"))] == []
+
+
+def test_a_fork_that_has_not_begun_is_reported(tmp_path: Path) -> None:
+    """As when it was ended while its models were still being loaded."""
+    with run_of(tmp_path, verified(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    config = verified(loop__iterations=1)
+    fork(tmp_path, config)
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
+    with open_reader(tmp_path) as connection:
+        finished, begun = (run_work(connection, run_id) for run_id in (1, 2))
+    assert [one.training_examples for one in begun.iterations] == [one.training_examples for one in finished.iterations]
+    assert not any(one.is_done for one in begun.iterations)

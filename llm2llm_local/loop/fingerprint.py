@@ -172,6 +172,17 @@ _FOLD_STAGES = frozenset({"fold_train", "fold_predict"})
 ASIDE = _FOLD_STAGES | {"audit", "calibrate"}
 """Stages that no training and no prediction of the iteration's own student depends on."""
 
+_ROUND_STAGES = ("augment", "vote", "student_vote", "check")
+
+
+def place(iteration: int, stage: str, attempt: int) -> tuple[int, ...]:
+    """Sorts stages into the order in which they are worked: those of a fold, or of a round of asking, one after
+    another. The order of a fork's rows is another where it does one of `ASIDE` anew.
+    """
+    before = STAGES.index("fold_train" if stage in _FOLD_STAGES else "augment" if stage in _ROUND_STAGES else stage)
+    return iteration, before, attempt, STAGES.index(stage)
+
+
 _ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
 
 

@@ -136,10 +136,10 @@ _WAITING = """
 
 
 def next_training(connection: sqlite3.Connection, run_id: int) -> NextTraining:
-    """A decision counts from the first training on that hasn't begun."""
+    """A decision counts from the first iteration on in which no training has begun, be it a fold's."""
     row = connection.execute(
         "SELECT status, json_extract(config, '$.\"loop.iterations\"') AS iterations, "
-        "(SELECT max(iteration) FROM stages WHERE run_id = ?1 AND stage = 'train') AS training, "
+        "(SELECT max(iteration) FROM stages WHERE run_id = ?1 AND stage IN ('train', 'fold_train')) AS training, "
         f"({_WAITING}) AS waiting FROM runs WHERE run_id = ?1",
         [run_id],
     ).fetchone()

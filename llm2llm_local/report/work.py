@@ -162,14 +162,16 @@ def _iterations(
 ) -> tuple[IterationWork, ...]:
     predicted = {row[0] for row in stages if (row[1], row[3]) == ("predict", "done")}
     rows = connection.execute(
-        # The last position of a training set is one step into its index; counting it would read it all.
-        "SELECT i.iteration, i.status, (SELECT max(t.position) + 1 FROM training_set_examples t "
-        " WHERE t.run_id = i.run_id AND t.iteration = i.iteration), "
-        "(SELECT count(*) FROM predictions p WHERE p.run_id = i.run_id AND p.iteration = i.iteration "
+        # A fork has stages before any iteration of its own was opened. The last position of a training set is one step
+        # into its index; counting it would read it all.
+        "SELECT s.iteration, i.status, (SELECT max(t.position) + 1 FROM training_set_examples t "
+        " WHERE t.run_id = ?1 AND t.iteration = s.iteration), "
+        "(SELECT count(*) FROM predictions p WHERE p.run_id = ?1 AND p.iteration = s.iteration "
         " AND p.split = 'train' AND p.is_correct = 0), "
-        "(SELECT count(*) FROM examples e WHERE e.run_id = i.run_id AND e.split = 'train' "
-        " AND e.origin = 'augmented' AND e.iteration = i.iteration) "
-        "FROM iterations i WHERE i.run_id = ? ORDER BY i.iteration",
+        "(SELECT count(*) FROM examples e WHERE e.run_id = ?1 AND e.split = 'train' "
+        " AND e.origin = 'augmented' AND e.iteration = s.iteration) "
+        "FROM (SELECT iteration FROM stages WHERE run_id = ?1 UNION SELECT iteration FROM iterations WHERE run_id = ?1)"
+        " s LEFT JOIN iterations i ON i.run_id = ?1 AND i.iteration = s.iteration ORDER BY s.iteration",
         [run_id],
     ).fetchall()
     iterations = []

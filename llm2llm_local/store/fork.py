@@ -22,15 +22,20 @@ Stages = Sequence[sqlite3.Row]
 
 
 def unchanged_stages(
-    store: Store, origin: int, advance: Callable[[int, str, int], str], aside: Collection[str]
+    store: Store,
+    origin: int,
+    place: Callable[[int, str, int], tuple[int, ...]],
+    advance: Callable[[int, str, int], str],
+    aside: Collection[str],
 ) -> list[sqlite3.Row]:
     """The longest row of finished stages, from the first on, whose conditions are those of the new run.
 
-    `advance` gives the new run's fingerprint of each stage when asked in order; a changed one of those `aside` doesn't
-    end the row, since what follows it at once doesn't depend on it.
+    `place` sorts stages into their order, and `advance` gives the new run's fingerprint of each when asked in that; a
+    changed one of those `aside` doesn't end the row, since what follows it at once doesn't depend on it.
     """
+    rows = store.execute("SELECT * FROM stages WHERE run_id = ?", [origin]).fetchall()
     stages = []
-    for row in store.execute("SELECT * FROM stages WHERE run_id = ? ORDER BY id", [origin]).fetchall():
+    for row in sorted(rows, key=lambda row: place(row["iteration"], row["stage"], row["attempt"])):
         fingerprint = advance(row["iteration"], row["stage"], row["attempt"])
         if row["status"] == "done" and fingerprint == row["fingerprint"]:
             stages.append(row)
@@ -50,7 +55,7 @@ def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:
     copy.reviews_to_carry_out()
     asked = [row["finished_at"] for row in stages if row["stage"] in ("audit", "augment", "vote")]
     if asked:
-        copy.plan(asked[-1])
+        copy.plan(max(asked))
 
 
 class _Copy:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NoHistoryError
-from ..loop.fingerprint import ASIDE, Fingerprint
+from ..loop.fingerprint import ASIDE, Fingerprint, place
 from ..loop.matching import final_steps
 from ..report.status import RunStatus, run_statuses
 from ..store.fork import unchanged_stages
@@ -66,7 +66,7 @@ def most_shared_run(workspace: Path, fields: Mapping[str, Any]) -> int | None:
         ).fetchall()
         shared = {
             run_id: sum(
-                stage["seconds"] for stage in unchanged_stages(store, run_id, Fingerprint(fields).advance, ASIDE)
+                stage["seconds"] for stage in unchanged_stages(store, run_id, place, Fingerprint(fields).advance, ASIDE)
             )
             for (run_id,) in undecided
         }
