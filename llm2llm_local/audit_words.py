@@ -36,7 +36,7 @@ def audit_line(audit: Audited) -> str:
     ratio = acceptance_ratio(audit.true_accepts, audit.false_accepts)
     return (
         f"{who}, audited on {counted(audit.n_seeds, 'seed')}: accepts {rate_text(audit.true_accepts)} of right answers "
-        f"and {rate_text(audit.false_accepts)} of planted wrong ones"
+        f"and {rate_text(audit.false_accepts)} of wrong ones"
         + ("" if ratio is None else f", {ratio:.1f} times as often")
         + f"; prefers the right one in {rate_text(audit.preference)}{agreement}"
     )

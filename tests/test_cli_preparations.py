@@ -97,7 +97,7 @@ def test_a_doctor_audits_without_a_run(finished_run: Workspace) -> None:
     n_runs = finished_run.rows("SELECT count(*) FROM runs")
     on = ("--set", 'checks.verify="on"', "--set", 'checks.verifier="teacher"')
     ending = finished_run.llm2llm("doctor", "--audit", *on)
-    assert "verification, audited on" in ending.out and "of planted wrong ones" in ending.out
+    assert "verification, audited on" in ending.out and "of wrong ones" in ending.out
     assert (ending.code == USER_INPUT) == ("a run would stop at this" in ending.out)
     assert finished_run.rows("SELECT count(*) FROM runs") == n_runs
     refused = finished_run.llm2llm("doctor", "--audit", "--set", 'checks.verify="off"')

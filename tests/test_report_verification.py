@@ -63,7 +63,7 @@ def test_each_verifier_has_its_line_and_the_one_that_decides_is_last(verified: P
     lines = [audit_line(audit) for audit in found.audits]
     assert lines[0].startswith("the teacher alone, audited on 12 seeds: accepts ")
     assert "its own answer is right for 100%" in lines[0]
-    assert lines[2].startswith("verification, audited on 12 seeds: accepts ") and "planted wrong ones" in lines[2]
+    assert lines[2].startswith("verification, audited on 12 seeds: accepts ") and "of wrong ones" in lines[2]
     (person,) = verification_notes(found)
     assert "no decisions yet" in person and f": {found.person.waiting} candidates wait in the review" in person
     assert "accepts " in next(short_lines(found))

@@ -11,6 +11,7 @@ import pytest
 from llm2llm_local.checks.verification import (
     AuditedSeed,
     Calibration,
+    Judge,
     Thresholds,
     VerifyCheck,
     audit,
@@ -156,8 +157,8 @@ def test_thresholds(probability: float, decision: Decision) -> None:
     ("policy", "decision"), [("review", Decision.DOUBT), ("drop", Decision.REJECT), ("keep", Decision.ACCEPT)]
 )
 def test_what_becomes_of_a_doubt_is_the_persons_choice(policy: str, decision: Decision) -> None:
-    calibration = Calibration(math.log(0.6 / 0.4), {"teacher": 0.0})
-    check = VerifyCheck(calibration, {"teacher": {"a": 0.0, "b": 0.0}}, THRESHOLDS, policy)  # type: ignore[arg-type]
+    judge = Judge(Calibration(math.log(0.6 / 0.4), {"teacher": 0.0}), {"teacher": {"a": 0.0, "b": 0.0}})
+    check = VerifyCheck(judge, THRESHOLDS, policy)  # type: ignore[arg-type]
     verdict = check({"teacher": [scored("a", a=0.7, b=0.3), scored("a", a=0.4, b=0.6), scored("a", a=0.9, b=0.1)]})
     assert (verdict.decision, verdict.reason) == (decision, "answer is doubtful")
     assert verdict.score == pytest.approx(0.6)
@@ -166,13 +167,13 @@ def test_what_becomes_of_a_doubt_is_the_persons_choice(policy: str, decision: De
 
 def test_a_verdict_tells_what_was_said_without_the_bias() -> None:
     bias = {"a": math.log(0.9), "b": math.log(0.1)}
-    check = VerifyCheck(Calibration(0.0, {"teacher": 1.0}), {"teacher": bias}, THRESHOLDS, "review")
+    check = VerifyCheck(Judge(Calibration(0.0, {"teacher": 1.0}), {"teacher": bias}), THRESHOLDS, "review")
     assert check({"teacher": [scored("b", a=0.6, b=0.4)]}).detail == "teacher: b"
 
 
 def test_every_verifier_is_told_of_in_the_verdict() -> None:
     biases = {name: {"a": 0.0, "b": 0.0} for name in ("teacher", "student")}
-    check = VerifyCheck(Calibration(0.0, {"teacher": 1.0, "student": 2.0}), biases, THRESHOLDS, "review")
+    check = VerifyCheck(Judge(Calibration(0.0, {"teacher": 1.0, "student": 2.0}), biases), THRESHOLDS, "review")
     votes: dict[str, Sequence[Vote]] = {"teacher": [scored("a", a=0.2, b=0.8)], "student": [scored("a", a=0.1, b=0.9)]}
     verdict = check(votes)
     assert verdict.decision is Decision.REJECT

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ..checks.verification import Calibration, evidence_of
+from ..checks.verification import Judge
 from ..config import ChecksConfig, DataConfig, HardwareConfig, Section, StudentConfig, TaskConfig
 from ..errors import StoreError, UserInputError
 from ..loop.adapters import is_sound
@@ -124,24 +124,21 @@ def _alone(connection: sqlite3.Connection, run_id: int) -> dict[int, dict[str, f
     """Candidate's id → verifier → the probability of a right answer, were it the only one. By what the audit made of
     each alone, which is measured where there are several.
     """
-    calibrations = {
-        row["verifier"]: json.loads(row["calibration"])
+    judges = {
+        row["verifier"]: Judge.of_record(json.loads(row["calibration"]))
         for row in connection.execute(
             "SELECT verifier, calibration FROM audits WHERE run_id = ? AND verifier != ?", [run_id, TOGETHER]
         )
     }
     votes: dict[tuple[int, str], list[Vote]] = {}
-    if calibrations:
+    if judges:
         for row in connection.execute(
             "SELECT * FROM votes WHERE run_id = ? AND candidate_id IS NOT NULL ORDER BY vote", [run_id]
         ):
             votes.setdefault((row["candidate_id"], row["verifier"]), []).append(vote_of_row(row))
     found: dict[int, dict[str, float]] = {}
     for (candidate, verifier), some in votes.items():
-        of_verifier = calibrations[verifier]
-        calibration = Calibration(of_verifier["intercept"], of_verifier["weights"])
-        evidence = {verifier: evidence_of(some, of_verifier["biases"][verifier])}
-        found.setdefault(candidate, {})[verifier] = calibration.probability(evidence)
+        found.setdefault(candidate, {})[verifier] = judges[verifier].probability({verifier: some})
     return found
 
 

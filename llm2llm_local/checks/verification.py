@@ -2,7 +2,7 @@
 
 A verifier's *evidence* for an answer is a log-odds: positive speaks for it, 0 says nothing. How much it is worth is not
 the verifier's own affair: the audit has it judge seeds, whose answers are known, with their right answer and with wrong
-ones planted, and a logistic regression tells right from wrong by its evidence. So several verifiers are weighted by
+ones, and a logistic regression tells right from wrong by its evidence. So several verifiers are weighted by
 what each was measured to be worth, and one that says nothing gets no weight. A seed's answer is as often right as wrong
 there, which makes the probability one under even odds.
 
@@ -72,7 +72,7 @@ def evidence_of(votes: Sequence[Vote], bias: Bias) -> float:
     Scored votes: the mean of their log-odds for the intended choice against all others, without the bias. Written
     ones: the log-odds of agreement, (agreeing + ½) / (others + ½).
     """
-    if votes[0].scores:
+    if not writes(votes):
         return sum(_log_odds(vote, bias) for vote in votes) / len(votes)
     n_agreeing = sum(vote.agrees is True for vote in votes)
     return math.log((n_agreeing + 0.5) / (len(votes) - n_agreeing + 0.5))
@@ -82,7 +82,7 @@ def is_for(votes: Sequence[Vote], bias: Bias) -> bool:
     """Whether one verifier, asked for its own answer, gives the intended one: of all choices the likeliest, or what it
     wrote more often than not.
     """
-    if not votes[0].scores:
+    if writes(votes):
         return 2 * sum(vote.agrees is True for vote in votes) > len(votes)
     means = _mean_scores([vote.scores for vote in votes])
     return max(means, key=lambda choice: means[choice] - bias[choice]) == votes[0].intended
@@ -101,26 +101,66 @@ def _log_odds(vote: Vote, bias: Bias) -> float:
 class Calibration:
     """What the audit made of the verifiers: the probability that an answer is right is a logistic function of
     `intercept` and `weights` × evidence.
+
+    `needs_majority`: where every verifier writes its answers (`writes`), one that none of them gives more often than
+    not is never likelier than even: of several different ones, most of which are wrong, a wrong one agrees as well.
     """
 
     intercept: float
     weights: Mapping[str, float]
+    needs_majority: bool = False
 
     def probability(self, evidence: Evidence) -> float:
         """Of an answer's being right, 0 to 1, if right and wrong were equally frequent."""
         log_odds = self.intercept + sum(weight * evidence[name] for name, weight in self.weights.items())
-        return 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))
+        probability = 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))
+        has_majority = any(evidence[name] > 0 for name, weight in self.weights.items() if weight > 0)
+        return min(probability, 0.5) if self.needs_majority and not has_majority else probability
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """From the votes on an answer to the probability that it is right: what the audit keeps for candidates."""
+
+    calibration: Calibration
+    biases: Mapping[str, Bias]
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Judge:
+        calibration = Calibration(record["intercept"], record["weights"], record.get("needs_majority", False))
+        return cls(calibration, record["biases"])
+
+    def record(self) -> dict[str, Any]:
+        """As it is stored."""
+        found = self.calibration
+        return {
+            "intercept": found.intercept,
+            "weights": dict(found.weights),
+            "needs_majority": found.needs_majority,
+            "biases": dict(self.biases),
+        }
+
+    def probability(self, votes: Mapping[str, Sequence[Vote]]) -> float:
+        """`votes` by verifier, of every one that has a weight."""
+        return self.calibration.probability(
+            {name: evidence_of(votes[name], bias) for name, bias in self.biases.items()}
+        )
+
+
+def writes(votes: Sequence[Vote]) -> bool:
+    """Whether a verifier writes its answers, which then agree or don't, instead of scoring what is given."""
+    return not votes[0].scores
 
 
 @dataclass(frozen=True, slots=True)
 class AuditedSeed:
-    """The evidence for a seed's own answer, and for each of the wrong ones that were planted."""
+    """The evidence for a seed's own answer, and for each wrong one that it is held against."""
 
     right: Evidence
     wrong: tuple[Evidence, ...]
 
 
-def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Calibration:
+def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], *, needs_majority: bool = False) -> Calibration:
     """A logistic regression of right against wrong on the verifiers' evidence, each seed counting alike.
 
     Evidence that speaks for wrong answers is no evidence for right ones: such a verifier gets the weight 0.
@@ -131,7 +171,7 @@ def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Calibra
         negative = [name for name, weight in zip(names, weights, strict=True) if weight < 0]
         if not negative:
             found = dict(zip(names, weights, strict=True))
-            return Calibration(intercept, {name: found.get(name, 0.0) for name in verifiers})
+            return Calibration(intercept, {name: found.get(name, 0.0) for name in verifiers}, needs_majority)
         names = [name for name in names if name not in negative]
 
 
@@ -163,15 +203,16 @@ def _fit(seeds: Sequence[AuditedSeed], names: Sequence[str]) -> tuple[float, lis
 
 
 def held_out_probabilities(
-    seeds: Sequence[AuditedSeed], verifiers: Sequence[str]
+    seeds: Sequence[AuditedSeed], verifiers: Sequence[str], *, needs_majority: bool = False
 ) -> list[tuple[float, tuple[float, ...]]]:
-    """For each seed the probability that its own answer is right, and that of each planted one, by a calibration which
+    """For each seed the probability that its own answer is right, and that of each wrong one, by a calibration which
     has not seen the seed: what verification will be worth on examples that it wasn't calibrated on.
     """
     n_folds = min(_FOLDS, len(seeds))
     found: list[tuple[float, tuple[float, ...]] | None] = [None] * len(seeds)
     for fold in range(n_folds):
-        calibration = calibrate([seed for place, seed in enumerate(seeds) if place % n_folds != fold], verifiers)
+        others = [seed for place, seed in enumerate(seeds) if place % n_folds != fold]
+        calibration = calibrate(others, verifiers, needs_majority=needs_majority)
         for place in range(fold, len(seeds), n_folds):
             seed = seeds[place]
             wrong = tuple(calibration.probability(evidence) for evidence in seed.wrong)
@@ -196,8 +237,8 @@ class Thresholds:
 class Audit:
     """What verification is worth, measured on seeds that its calibration had not seen.
 
-    `true_accepts`: of right answers, how many are accepted; `false_accepts`: of planted ones; `preference`: how often
-    a seed's right answer is thought likelier than one planted in it, ties counting half: 0.5 is chance.
+    `true_accepts`: of right answers, how many are accepted; `false_accepts`: of wrong ones; `preference`: how often
+    a seed's right answer is thought likelier than a wrong one, ties counting half: 0.5 is chance.
     """
 
     true_accepts: Rate
@@ -205,8 +246,10 @@ class Audit:
     preference: Rate
 
 
-def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds) -> Audit:
-    judged = held_out_probabilities(seeds, verifiers)
+def audit(
+    seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds, *, needs_majority: bool = False
+) -> Audit:
+    judged = held_out_probabilities(seeds, verifiers, needs_majority=needs_majority)
 
     def accepts(probability: float) -> float:
         return float(thresholds.decide(probability) is Decision.ACCEPT)
@@ -219,7 +262,7 @@ def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Th
 
 
 def _rate(shares: Sequence[float]) -> Rate:
-    """The mean of one share of each seed: answers planted in the same seed count as one case together."""
+    """The mean of one share of each seed: the wrong answers to one seed count as one case together."""
     mean = sum(shares) / len(shares)
     return Rate(mean, *interval(mean, len(shares)))
 
@@ -232,22 +275,20 @@ def _preferred(right: float, wrong: float) -> float:
 class VerifyCheck:
     """The `verify` check. `doubt`: what becomes of candidates between the thresholds."""
 
-    calibration: Calibration
-    biases: Mapping[str, Bias]
+    judge: Judge
     thresholds: Thresholds
     doubt: Literal["review", "drop", "keep"]
 
     def __call__(self, votes: Mapping[str, Sequence[Vote]]) -> CheckVerdict:
-        """`votes` by verifier, of every one that the calibration weighs."""
-        evidence = {name: evidence_of(votes[name], bias) for name, bias in self.biases.items()}
-        probability = self.calibration.probability(evidence)
+        """`votes` by verifier, of every one that has a weight."""
+        probability = self.judge.probability(votes)
         decision, reason = self.thresholds.decide(probability), ""
         if decision is Decision.REJECT:
             reason = "answer is probably wrong"
         elif decision is Decision.DOUBT:
             reason = "answer is doubtful"
             decision = {"review": Decision.DOUBT, "drop": Decision.REJECT, "keep": Decision.ACCEPT}[self.doubt]
-        said = "; ".join(f"{name}: {_said(votes[name], bias)}" for name, bias in self.biases.items())
+        said = "; ".join(f"{name}: {_said(votes[name], bias)}" for name, bias in self.judge.biases.items())
         return CheckVerdict("verify", decision, reason, said, probability)
 
 

@@ -1,20 +1,21 @@
 """What is verification worth with these models on this task? Measured on the seeds, before anything is augmented.
 
-The teacher judges every seed, with its own answer and with wrong ones planted; so does, where it has a vote, a student
-that hasn't seen the seed. From that follows how much each one's word counts (`checks.verification`), and how many right
+The teacher judges every seed, with its own answer and with wrong ones; so does, where it has a vote, a student that
+hasn't seen the seed. From that follows how much each one's word counts (`checks.verification`), and how many right
 and wrong candidates will get in. Verifiers that can't tell right from wrong end the run: every later figure would rest
 on their word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..audit_words import audit_line
 from ..checks.verification import (
     AuditedSeed,
     Bias,
-    Calibration,
+    Judge,
     Thresholds,
     VerifyCheck,
     audit,
@@ -23,10 +24,11 @@ from ..checks.verification import (
     evidence_of,
     gives_answers,
     is_for,
+    writes,
 )
 from ..errors import RunFailedError
 from ..recipes import recipe_of
-from ..records import TOGETHER, Split, Vote
+from ..records import TOGETHER, FinishReason, Outcome, Reply, Split, Vote
 from ..store.verification import AuditRow, Subject
 from .context import Run
 from .units import work_through
@@ -81,19 +83,20 @@ def thresholds(run: Run) -> Thresholds:
 
 def verify_check(run: Run) -> VerifyCheck:
     """By the calibration of the audit, which must be done."""
-    found = run.store.verification.audit().calibration
-    calibration = Calibration(found["intercept"], found["weights"])
-    return VerifyCheck(calibration, found["biases"], thresholds(run), run.config.checks.doubt)
+    judge = Judge.of_record(run.store.verification.audit().calibration)
+    return VerifyCheck(judge, thresholds(run), run.config.checks.doubt)
 
 
 def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
     """A row for each verifier alone where there are several, and the one by which candidates are judged."""
     votes = run.store.verification.audit_votes()
     biases = {name: choice_bias(_on_right(votes, name), _on_planted(votes, name)) for name in names}
-    seeds = _audited_seeds(votes, biases)
+    seeds = _audited_seeds(run, votes, biases)
     rows = []
     for title, some in [*((name, [name]) for name in names if len(names) > 1), (TOGETHER, list(names))]:
-        found, measured = calibrate(seeds, some), audit(seeds, some, thresholds(run))
+        needs_majority = all(writes(_on_right(votes, name)) for name in some)
+        found = calibrate(seeds, some, needs_majority=needs_majority)
+        measured = audit(seeds, some, thresholds(run), needs_majority=needs_majority)
         rows.append(
             AuditRow(
                 verifier=title,
@@ -103,11 +106,7 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
                 true_accepts=measured.true_accepts,
                 false_accepts=measured.false_accepts,
                 preference=measured.preference,
-                calibration={
-                    "intercept": found.intercept,
-                    "weights": dict(found.weights),
-                    "biases": {name: biases[name] for name in some},
-                },
+                calibration=Judge(found, {name: biases[name] for name in some}).record(),
             )
         )
     return rows
@@ -121,16 +120,42 @@ def _on_planted(votes: Votes, name: str) -> list[Vote]:
     return [vote for subject, by_verifier in votes.items() if subject.is_planted for vote in by_verifier[name]]
 
 
-def _audited_seeds(votes: Votes, biases: Mapping[str, Bias]) -> list[AuditedSeed]:
-    right: dict[int | None, dict[str, float]] = {}
-    wrong: dict[int | None, list[dict[str, float]]] = {}
+def _audited_seeds(run: Run, votes: Votes, biases: Mapping[str, Bias]) -> list[AuditedSeed]:
+    """Where a seed was answered wrongly in writing, those answers are the wrong ones: an error that is repeated is what
+    verification overlooks, and a planted answer, which is another seed's, nobody comes to by mistake.
+    """
+
+    def evidence(by_verifier: Mapping[str, Sequence[Vote]]) -> dict[str, float]:
+        return {name: evidence_of(by_verifier[name], bias) for name, bias in biases.items()}
+
+    right = {subject.example_id: votes[subject] for subject in votes if not subject.is_planted}
+    planted: dict[int | None, list[dict[str, float]]] = {}
     for subject, by_verifier in votes.items():
-        evidence = {name: evidence_of(by_verifier[name], bias) for name, bias in biases.items()}
         if subject.is_planted:
-            wrong.setdefault(subject.example_id, []).append(evidence)
-        else:
-            right[subject.example_id] = evidence
-    return [AuditedSeed(right[example_id], tuple(wrong[example_id])) for example_id in right]
+            planted.setdefault(subject.example_id, []).append(evidence(by_verifier))
+    found = []
+    for example_id, by_verifier in right.items():
+        mistakes = [evidence(on_mistake) for on_mistake in _mistakes(run, by_verifier)]
+        found.append(AuditedSeed(evidence(by_verifier), tuple(mistakes or planted[example_id])))
+    return found
+
+
+def _mistakes(run: Run, by_verifier: Mapping[str, Sequence[Vote]]) -> Iterator[dict[str, list[Vote]]]:
+    """Each wrong answer that a verifier wrote, with the other votes as votes on it."""
+    if not all(writes(votes) for votes in by_verifier.values()):
+        return
+    for mistake in (vote for votes in by_verifier.values() for vote in votes if vote.agrees is False):
+        others = {name: [vote for vote in votes if vote is not mistake] for name, votes in by_verifier.items()}
+        if all(others.values()):
+            yield {name: [_on(run, mistake, vote) for vote in votes] for name, votes in others.items()}
+
+
+def _on(run: Run, mistake: Vote, vote: Vote) -> Vote:
+    """What a written vote says of the answer that another one came to."""
+    if vote.said is None:
+        return vote
+    grade = run.task.grade(Reply(vote.output_text, FinishReason.STOP, 0, 0, 0.0), mistake.output_text)
+    return dataclasses.replace(vote, agrees=grade.outcome is Outcome.CORRECT)
 
 
 def _agreement(votes: Votes, biases: Mapping[str, Bias], name: str) -> float | None:

@@ -44,7 +44,7 @@ FROM teacher_yield""",
        printf('%.0f%% (%.0f to %.0f)', 100 * true_accepts, 100 * true_accepts_low, 100 * true_accepts_high)
          AS right_ones_accepted,
        printf('%.0f%% (%.0f to %.0f)', 100 * false_accepts, 100 * false_accepts_low, 100 * false_accepts_high)
-         AS planted_ones_accepted,
+         AS wrong_ones_accepted,
        printf('%.0f%% (%.0f to %.0f)', 100 * preference, 100 * preference_low, 100 * preference_high)
          AS right_one_preferred
 FROM audits ORDER BY run_id, id""",

@@ -55,7 +55,7 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
     if summary.verification is not None:
         if summary.verification.audits:
             first = summary.verification.audits[0]
-            parts.append(Text(f"audit: {counted(first.n_seeds, 'seed')}, {first.n_planted:,} wrong answers planted"))
+            parts.append(Text(f"audit: {counted(first.n_seeds, 'seed')}, {first.n_planted:,} wrong answers"))
             parts += column_tables(_audits(summary.verification.audits), width)
         parts += [Text(line) for line in verification_notes(summary.verification)]
     parts += [Text(note) for note in _notes(summary)]
