@@ -23,10 +23,6 @@ class Accuracy:
     def share(self) -> float:
         return self.n_correct / self.n
 
-    def overlaps(self, other: Accuracy) -> bool:
-        """Whether the two intervals have a point in common."""
-        return self.low <= other.high and other.low <= self.high
-
 
 def wilson(n_correct: int, n: int) -> Accuracy:
     """Of `n` > 0 answers."""

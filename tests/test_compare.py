@@ -25,7 +25,7 @@ from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import Split, Status
 from llm2llm_local.report.compare import Comparison, compare
 from llm2llm_local.report.compare_output import print_comparison
-from llm2llm_local.report.results import RunCost, RunResult, run_cost
+from llm2llm_local.report.results import Change, RunCost, RunResult, change_of, run_cost
 from llm2llm_local.report.statistics import mcnemar, p_text, spread
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -129,6 +129,17 @@ def test_the_best_on_dev_is_the_result_where_that_is_asked_for(
     assert best.accuracy[Split.DEV] == wilson(2 - n_dev, 2)
     assert best.accuracy[Split.TEST] == wilson(10 - (2 - n_dev), 10)
     assert last.paired is not None and last.paired.gained == max(0, wrong_on_dev[2] - n_dev)
+
+
+def test_the_change_of_a_run_is_counted_row_by_row(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [wrong_on(0, 1, 2), wrong_on(0), wrong_on(0, 3)], loop__select="last")
+        add_answering_run(store, ROWS, [wrong_on(0)])
+    with open_reader(tmp_path) as connection:
+        change = change_of(connection, 1)
+        assert change == Change(2, wilson(7, 10), wilson(8, 10), gained=2, lost=1)
+        assert change.p == mcnemar(2, 1) == 1.0
+        assert change_of(connection, 2) is None
 
 
 def test_steps_of_folds_count_among_all_and_not_as_those_of_the_final_training(tmp_path: Path) -> None:

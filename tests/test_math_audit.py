@@ -47,7 +47,7 @@ def audited(
 def test_an_error_that_every_solution_repeats_is_what_the_audit_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three of sixty are solved wrongly, in the same way each time: a twentieth of what verification lets in is wrong."""
+    """Three of sixty are solved wrongly, in the same way each time, and so let in."""
     audit, unanimous = audited(tmp_path, monkeypatch, solved(lambda n, k: 999 if n % 20 == 0 else 2 * n), n_agreeing=3)
     assert audit.true_accepts.share == pytest.approx(57 / 60)
     assert audit.false_accepts.share == pytest.approx(3 / 60)

@@ -29,6 +29,7 @@ from llm2llm_local.loop.matching import final_steps
 from llm2llm_local.loop.preflight import check_prompts_fit
 from llm2llm_local.recipes import in_force, recipe_of, uses_teacher
 from llm2llm_local.records import Split, Status
+from llm2llm_local.report.compare import compare
 from llm2llm_local.report.status import run_statuses, status_lines
 from llm2llm_local.report.summary import summarize
 from llm2llm_local.report.tables import print_summary
@@ -260,16 +261,24 @@ def test_the_steps_are_those_of_the_final_training(tmp_path: Path) -> None:
     assert final_steps(tmp_path, 1) == -(-n_examples // 4) * 2
 
 
-@pytest.mark.parametrize(("select", "steps"), [("last", 3), ("best_dev", 2)])
-def test_the_steps_to_match_are_those_of_the_student_that_was_chosen(tmp_path: Path, select: str, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("select", "fine_tune", "steps"),
+    [("last", "scratch", 3), ("best_dev", "scratch", 2), ("last", "continue", 1 + 2 + 3), ("best_dev", "continue", 3)],
+)
+def test_the_steps_to_match_are_those_that_the_chosen_student_has_had(
+    tmp_path: Path, select: str, fine_tune: str, steps: int
+) -> None:
     rows = {Split.TRAIN: [("seed", "a")], Split.DEV: [("dev", "a")]}
     with Store(tmp_path) as store:
-        run = add_answering_run(
-            store, rows, [{"dev": "b"}, {}, {"dev": "b"}], [[("new 1", "a")], [("new 2", "a")]], loop__select=select
-        )
+        students: list[dict[str, str]] = [{"dev": "b"}, {}, {"dev": "b"}]
+        settings: dict[str, Any] = {"loop__select": select, "loop__fine_tune": fine_tune}
+        run = add_answering_run(store, rows, students, [[("new 1", "a")], [("new 2", "a")]], **settings)
         with store.transaction():
             run.set_status(Status.DONE)
     assert final_steps(tmp_path, 1) == steps
+    with open_reader(tmp_path) as connection:
+        (compared,) = compare(connection, [1]).runs
+    assert compared.result is not None and compared.result.final_steps == steps
 
 
 def test_a_run_that_is_not_there_or_has_no_training_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fake_runs
 import pytest
 from fake_runs import SEEDS, configuration, rows, run_of
 from fakes import FakeStudent, FakeTeacher, scored
@@ -12,6 +13,7 @@ from knowing import by_heart
 
 from llm2llm_local.config import flatten
 from llm2llm_local.loop.llm2llm import llm2llm
+from llm2llm_local.records import DataRow, FinishReason, Reply
 from llm2llm_local.report.work import run_work
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -61,9 +63,32 @@ class AllKnowing(FakeStudent):
         return [scored(batch.completions, texts.get(prompt)) for prompt in batch.prompts]
 
 
+class Solver(FakeStudent):
+    """Doubles the number that it is asked about, in writing."""
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        solved = [f"#### {2 * int(prompt.split()[1])}" for prompt in batch.prompts]
+        return [StudentAnswer(Reply(text, FinishReason.STOP, 5, 3, 0.001), ()) for text in solved]
+
+
 @pytest.mark.parametrize(("signal", "offered"), [("train", "kfold"), ("kfold", "confidence")])
 def test_a_signal_that_runs_dry_offers_the_next(tmp_path: Path, signal: str, offered: str) -> None:
     config = configuration(loop__failure_signal=signal)
     with run_of(tmp_path, config, student=AllKnowing(by_heart)) as run:
         ending = llm2llm(run)
     assert "nothing to augment" in ending and f'"{offered}"' in ending
+
+
+@pytest.mark.parametrize(("signal", "offered"), [("train", ["kfold"]), ("kfold", [])])
+def test_no_signal_is_offered_that_written_answers_do_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signal: str, offered: list[str]
+) -> None:
+    seeds = [DataRow(f"{n} and {n}?", f"#### {2 * n}", "train.jsonl", n) for n in range(1, 7)]
+    monkeypatch.setattr(fake_runs, "SEEDS", seeds)
+    monkeypatch.setattr(fake_runs, "TEST", [])
+    monkeypatch.setattr(fake_runs, "DEV", [])
+    config = configuration(task__family="math", task__labels=[], loop__failure_signal=signal)
+    with run_of(tmp_path, config, student=Solver(by_heart)) as run:
+        ending = llm2llm(run)
+    assert "nothing to augment" in ending
+    assert [one for one in ("kfold", "confidence") if one in ending] == offered

@@ -12,11 +12,13 @@ import pytest
 from rich.console import Console
 from workspaces import add_run, fill
 
+from llm2llm_local.counted import counted
 from llm2llm_local.errors import StoreError
 from llm2llm_local.report.failures import failures_of
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.report.models import model_lines
 from llm2llm_local.report.query import csv_text, for_terminal, json_text, table_text
+from llm2llm_local.report.results import Change
 from llm2llm_local.report.status import RunStatus, status_lines
 from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize
 from llm2llm_local.report.tables import print_summary
@@ -198,7 +200,7 @@ def test_unreadable_answers_are_counted_in_their_split(
 
 # --- what a gain may mean -------------------------------------------------------------------------------------------
 
-CHANCE = "the intervals overlap: this may be chance"
+CHANCE = "this may be chance"
 UNCHANGED = "the training set hasn't grown: the difference is another random start, or what a person exchanged"
 MORE_STEPS = "more examples also mean more optimizer steps"
 
@@ -208,42 +210,41 @@ def row_of(iteration: int, training: int, test: Accuracy | None, **values: objec
     return dataclasses.replace(row, **values)  # type: ignore[arg-type]
 
 
-def run_of(*rows: IterationSummary, rejections: tuple[Rejection, ...] = ()) -> RunSummary:
+def run_of(*rows: IterationSummary, rejections: tuple[Rejection, ...] = (), change: Change | None = None) -> RunSummary:
     graded = [row.iteration for row in rows if row.accuracy is not None]
     chosen = graded[-1] if graded else None
-    return RunSummary(1, "done", "", "teacher", "student", rows, rejections, chosen_iteration=chosen)
+    return RunSummary(1, "done", "", "teacher", "student", rows, rejections, chosen_iteration=chosen, change=change)
 
 
 @pytest.mark.parametrize(
-    ("training", "after", "expected"),
+    ("training", "gained", "lost", "expected"),
     [
-        (10, wilson(55, 100), {CHANCE, UNCHANGED}),
-        (12, wilson(45, 100), {CHANCE, MORE_STEPS}),
-        (12, wilson(90, 100), {MORE_STEPS}),
-        (12, wilson(10, 100), {MORE_STEPS}),
-        (10, wilson(90, 100), {UNCHANGED}),
+        (10, 25, 20, {CHANCE, UNCHANGED}),
+        (12, 15, 20, {CHANCE, MORE_STEPS}),
+        (12, 6, 0, {MORE_STEPS}),
+        (12, 0, 40, {MORE_STEPS}),
+        (10, 40, 0, {UNCHANGED}),
     ],
 )
-def test_a_gain_comes_with_what_else_may_explain_it(training: int, after: Accuracy, expected: set[str]) -> None:
-    text = printed(run_of(row_of(0, 10, wilson(50, 100)), row_of(1, 11, None), row_of(2, training, after)))
-    assert f"after 2 rounds {after.share:.1%}" in text
+def test_a_gain_comes_with_what_else_may_explain_it(training: int, gained: int, lost: int, expected: set[str]) -> None:
+    before, after = wilson(50, 100), wilson(50 + gained - lost, 100)
+    rows = row_of(0, 10, before), row_of(1, 11, None), row_of(2, training, after)
+    text = printed(run_of(*rows, change=Change(2, before, after, gained, lost)))
+    assert f"after 2 rounds {after.share:.1%} ({gained - lost:+.1f} points)" in text
+    assert f"{counted(gained, 'row')} gained and {lost} lost" in text
     assert {note for note in (CHANCE, UNCHANGED, MORE_STEPS) if note in text} == expected
 
 
-def test_the_gain_is_that_of_the_chosen_student() -> None:
-    rows = [row_of(i, 10 + i, wilson(50 + 10 * i, 100)) for i in range(3)]
-    chosen = dataclasses.replace(run_of(*rows), chosen_iteration=1, select="best_dev")
-    assert "after 1 round 60.0%" in printed(chosen)
-    assert 'chosen: iteration 1, the best on dev (loop.select = "best_dev")' in printed(chosen)
-    first = printed(dataclasses.replace(chosen, chosen_iteration=0))
-    assert "chosen: iteration 0" in first and "test accuracy" not in first  # nothing was gained or lost
+def test_a_students_accuracy_on_seeds_that_it_has_not_seen_is_called_so() -> None:
+    rows = row_of(0, 10, wilson(5, 10))
+    assert "seeds unseen" in printed(dataclasses.replace(run_of(rows), asks_unseen=True))
+    assert "seeds unseen" not in printed(run_of(rows))
 
 
-def test_intervals_that_touch_overlap() -> None:
-    low, high = Accuracy(9, 3, 0.2, 0.5), Accuracy(9, 6, 0.5, 0.8)
-    apart = dataclasses.replace(high, low=0.51)
-    assert low.overlaps(high) and high.overlaps(low)
-    assert not low.overlaps(apart) and not apart.overlaps(low)
+def test_students_that_go_on_from_the_one_before_have_more_steps() -> None:
+    change = Change(1, wilson(5, 10), wilson(6, 10), 2, 1)
+    continued = run_of(row_of(0, 10, wilson(5, 10)), row_of(1, 10, wilson(6, 10)), change=change)
+    assert "was trained on from the one before it" in printed(dataclasses.replace(continued, trains_on=True))
 
 
 # --- narrow terminals -----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from workspaces import CONFIG_BY_HAND, add_run, fill
 from llm2llm_local.records import Status
 from llm2llm_local.report.commands import pending_command
 from llm2llm_local.report.duration import duration, short_duration
+from llm2llm_local.report.results import Change
 from llm2llm_local.store.reader import STORE_NAME, open_reader
 from llm2llm_local.store.wishes import add_command
 from llm2llm_local.store.writer import Store
@@ -280,17 +281,19 @@ async def test_a_done_run_says_how_it_ended_and_what_it_gained(tmp_path: Path) -
     async with opened(tmp_path, "dashboard", size=SMALL) as pilot:
         text = shown(pilot)
     assert "finished early: in iteration 1" in text
-    assert "100.0% (34–100) → 50.0% (9–91): -50.0 points, intervals overlap" in text
+    assert "100.0% (34–100) → 50.0% (9–91): -50.0 points, may be chance (p = 1.000)" in text
     assert "whole run" not in text
 
 
 def test_a_gain_is_told_with_its_intervals() -> None:
-    assert gain_of(((0, wilson(710, 1000)), (3, wilson(820, 1000)))) == (
-        "71.0% (68–74) → 82.0% (79–84): +11.0 points, intervals don't overlap"
+    before, after = wilson(710, 1000), wilson(820, 1000)
+    curve = ((0, before), (2, wilson(600, 1000)), (3, after))
+    assert gain_of(curve, Change(3, before, after, 160, 50)) == (
+        "71.0% (68–74) → 82.0% (79–84): +11.0 points, hardly chance (p <0.001)"
     )
-    assert gain_of(((0, wilson(7, 10)), (1, wilson(8, 10)))).endswith("+10.0 points, intervals overlap")
-    assert gain_of(((0, wilson(7, 10)),)) == "70.0% (40–89)"
-    assert "no test rows" in gain_of(())
+    assert gain_of(curve, Change(3, before, after, 3, 2)).endswith("+11.0 points, may be chance (p = 1.000)")
+    assert gain_of(((0, wilson(7, 10)),), None) == "70.0% (40–89)"
+    assert "no test rows" in gain_of((), None)
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,23 @@ def test_a_few_refusals_an_iteration_come_to_an_end_too(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'check'") == [(1,)]
 
 
+def test_a_run_that_has_grown_ends_early_when_nothing_more_gets_in(tmp_path: Path) -> None:
+    """What it has learnt is kept, and the run is done: a sweep goes on, and a control can be matched to it."""
+    asked: set[str] = set()
+
+    def repeats_itself(request: TeacherRequest) -> str:
+        text = writes(request)
+        asked.add(text)
+        return text if len(asked) <= 30 else min(asked)
+
+    config = verified(loop__augmentations_per_failure=6, loop__iterations=9)
+    with run_of(tmp_path, config, KnowingTeacher(repeats_itself), NOTHING_LEARNT) as run:
+        ending = llm2llm(run)
+    assert "finished early: iteration 1: none of" in ending and "48 were refused by" in ending
+    assert rows(tmp_path, "SELECT max(iteration), min(status), max(status) FROM iterations") == [(1, "done", "done")]
+    assert rows(tmp_path, "SELECT count(*) > 0 FROM examples WHERE origin = 'augmented'") == [(1,)]
+
+
 # --- students that haven't seen the seed ---
 
 

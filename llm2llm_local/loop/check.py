@@ -46,26 +46,37 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     _decide(run, iteration, attempt, candidates)
 
 
-def require_some_accepted(run: Run, iteration: int) -> None:
-    """Raises RunFailedError when so many candidates of an iteration, or of all until now, were refused, and none let
-    in, that more of them would only cost time: the next student would be the same again.
+def nothing_gets_in(run: Run, iteration: int) -> str | None:
+    """How a run ends that got new examples before, and of so many candidates of this iteration none, that more of them
+    would only cost time: the next student would be the same again. None as long as that isn't so.
+
+    Raises RunFailedError when none was let in since the run began.
     """
     found = run.store.verification
     until_now = range(iteration + 1)
-    judged = range(iteration, iteration + 1) if found.n_let_in(until_now) else until_now
+    has_grown = found.n_let_in(until_now) > 0
+    judged = range(iteration, iteration + 1) if has_grown else until_now
     refusals = found.refusals(judged)
     n_refused = sum(refusal.n for refusal in refusals)
     if n_refused < _ENOUGH_TO_TELL or found.n_let_in(judged):
-        return
+        return None
     worst = refusals[0]
     shown = found.refused(judged, worst, _SHOWN)
-    lines = "".join(f"\n  {_line(one)}" for one in shown)
-    raise RunFailedError(
+    what = (
         f"{'iteration' if len(judged) == 1 else 'iterations 0 to'} {iteration}: none of {n_refused} candidates was "
         "accepted, and more of them would only cost time; "
-        f"{worst.n} were refused by {worst.check_name} ({worst.reason}), such as:{lines}",
-        f"Accept some in the review and resume, or start anew with a stronger teacher or other checks: llm2llm fork "
-        f"{run.store.run_id} --set …",
+        f"{worst.n} were refused by {worst.check_name} ({worst.reason}), such as:"
+        + "".join(f"\n  {_line(one)}" for one in shown)
+    )
+    fork = f"llm2llm fork {run.store.run_id}"
+    if has_grown:
+        return (
+            f"finished early: {what}\nThe result is this iteration's student. To go further, accept some in the "
+            f"review and go on in a fork ({fork}), or fork it with other checks or another teacher: {fork} --set …"
+        )
+    raise RunFailedError(
+        what,
+        f"Accept some in the review and resume, or start anew with a stronger teacher or other checks: {fork} --set …",
     )
 
 

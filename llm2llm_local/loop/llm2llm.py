@@ -1,9 +1,9 @@
 """LLM2LLM (Lee et al. 2024, arXiv 2403.15042): the loop, as the paper has it.
 
-Only the student's failures are augmented, and only failures on seeds unless the person asks otherwise, so
-the training set grows by at most (seeds × augmentations_per_failure) examples an iteration, beside what a person lets
-in. What LLM2LLM is measured
-against goes through the same loop: a recipe (see recipes.py) says what is augmented instead, who writes, how often.
+Only the student's failures are augmented, and only failures on seeds unless the person asks otherwise, so the training
+set grows by at most (seeds × augmentations_per_failure) examples an iteration, beside what a person lets in. What
+LLM2LLM is measured against goes through the same loop: a recipe (see recipes.py) says what is augmented instead, who
+writes, how often.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..counted import counted
 from ..records import Split
 from .audit import audit_teacher, calibrate_verifiers
 from .augment import augment
-from .check import check_candidates, require_some_accepted
+from .check import check_candidates, nothing_gets_in
 from .context import Run
 from .folds import ask_folds, is_answered_by_folds
 from .grade import grade
@@ -70,6 +70,8 @@ def llm2llm(run: Run) -> str:
             if n_wanted == 0:  # every failure has its new examples
                 break
             check_candidates(run, iteration, attempt)
-            require_some_accepted(run, iteration)
+            if (ending := nothing_gets_in(run, iteration)) is not None:
+                run.store.close_iteration(iteration)
+                return ending
         run.store.close_iteration(iteration)
         iteration += 1

@@ -12,12 +12,11 @@ from typing import Any
 from ..errors import ConfigError, NoHistoryError
 from ..recipes import recipe_of
 from ..records import Status
-from ..store.graded import chosen_iteration
+from ..store.graded import steps_of_result
 from ..store.reader import open_reader
 from .fingerprint import MATCHED_STEPS
 from .inputs import Inputs
 
-_STEPS = "SELECT max(step) FROM checkpoints WHERE run_id = ? AND fold = 0 AND iteration = ?"
 _REMEDY = "llm2llm status lists the runs."
 
 
@@ -38,13 +37,12 @@ def matched(inputs: Inputs, known: Mapping[str, Any] | None = None) -> Inputs:
 
 
 def final_steps(workspace: Path, run_id: int) -> int:
-    """Of the training of a finished run's chosen student. Raises ConfigError as `matched` does."""
+    """That a finished run's chosen student has had. Raises ConfigError as `matched` does."""
     problem = f"loop.match_run = {run_id}: "
     try:
         with open_reader(workspace) as connection:
             run = connection.execute("SELECT status FROM runs WHERE run_id = ?", [run_id]).fetchone()
-            chosen = None if run is None else chosen_iteration(connection, run_id)
-            (steps,) = connection.execute(_STEPS, [run_id, chosen]).fetchone()
+            steps = None if run is None else steps_of_result(connection, run_id)
     except NoHistoryError:
         raise ConfigError(f"{problem}there are no runs in {workspace} yet", "Start with the one to match.") from None
     if run is None:
@@ -55,4 +53,4 @@ def final_steps(workspace: Path, run_id: int) -> int:
         )
     if steps is None:
         raise ConfigError(f"{problem}run {run_id} has no training", _REMEDY)
-    return int(steps)
+    return steps

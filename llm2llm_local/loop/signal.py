@@ -6,19 +6,12 @@ What LLM2LLM is measured against asks about others, as its recipe says, whatever
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..counted import counted
 from ..recipes import Subjects, recipe_of
 from ..records import Failure, Split
 from .context import Run
-
-_NEXT = {
-    "train": 'ask for those that a student fails at which has not seen them (loop.failure_signal = "kfold"), or for '
-    'the least sure ones ("confidence")',
-    "kfold": 'ask for the least sure ones (loop.failure_signal = "confidence")',
-}
-"""What a person may try when nothing fails by a signal."""
 
 
 def to_augment(run: Run, iteration: int) -> Sequence[Failure]:
@@ -65,6 +58,15 @@ def nothing_fails(run: Run, iteration: int, n_asked: int) -> str:
     how = "although no student had seen the ones that it was asked" if signal == "kfold" else "of its own training"
     return (
         f"finished early: in iteration {iteration} all of {counted(n_asked, 'training question')} are answered right, "
-        f"{how}, so there is nothing to augment. To go further, {_NEXT[signal]}, give it more or harder seeds, or "
-        f"train it less (student.epochs, student.learning_rate): llm2llm fork {run.store.run_id} --set …"
+        f"{how}, so there is nothing to augment. To go further, {''.join(f'{one}, ' for one in _other_signals(run))}"
+        f"give it more or harder seeds, or train it less (student.epochs, student.learning_rate): "
+        f"llm2llm fork {run.store.run_id} --set …"
     )
+
+
+def _other_signals(run: Run) -> Iterator[str]:
+    """What a person may try when nothing fails by the run's."""
+    if run.config.loop.failure_signal == "train":
+        yield 'ask for those that a student fails at which has not seen them (loop.failure_signal = "kfold")'
+    if run.task.choices:  # a written answer has no confidence
+        yield 'ask for the least sure ones (loop.failure_signal = "confidence")'

@@ -45,7 +45,7 @@ class MadeExample:
 
 @dataclass(frozen=True, slots=True)
 class WholeCandidate:
-    """`seed_…`: the example that the student failed (`seed_origin` augmented: itself written by the teacher).
+    """`seed_…`: the example that it was written after (`seed_origin` augmented: itself written by the teacher).
 
     `outcome` and what is with it: of the student's answer to it, None when none was recorded.
     """

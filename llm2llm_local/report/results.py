@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..records import Split
-from ..store.graded import chosen_iteration
-from ..wilson import Accuracy
+from ..store.graded import chosen_iteration, graded_iterations, steps_of_result
+from ..wilson import Accuracy, wilson
 from .curves import AccuracyCurve
 from .statistics import mcnemar
 
@@ -47,7 +47,7 @@ class Paired:
 class RunResult:
     """The student of iteration `iteration`. `accuracy`: of seeds in `train`.
 
-    `examples_added`: the teacher's examples in its training set. `final_steps`: optimizer steps of its training,
+    `examples_added`: the teacher's examples in its training set. `final_steps`: optimizer steps that it has had,
     `steps`: of all trainings of the run, those of folds too; both None where no training's steps are on record.
     `paired`: with the first of the runs that are compared, None for that one itself and where no rows are the same.
     """
@@ -58,6 +58,28 @@ class RunResult:
     steps: int | None
     final_steps: int | None
     paired: Paired | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From a run's first student to its result, that of iteration `iteration`, on the test rows; `gained`: right with
+    the result alone, `lost`: with the first alone.
+    """
+
+    iteration: int
+    before: Accuracy
+    after: Accuracy
+    gained: int
+    lost: int
+
+    @property
+    def points(self) -> float:
+        return 100 * (self.after.share - self.before.share)
+
+    @property
+    def p(self) -> float:
+        """Of McNemar's exact test, two-sided."""
+        return mcnemar(self.gained, self.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +109,30 @@ def run_result(
     if iteration is None:
         return None
     of_iteration = {split: dict(curve) for split, curve in curves.items()}
-    steps = _steps(connection, run_id)
     return RunResult(
         iteration=iteration,
         accuracy={split: curve[iteration] for split, curve in of_iteration.items() if iteration in curve},
         examples_added=_examples_added(connection, run_id, iteration),
-        steps=sum(steps.values()) if steps else None,
-        final_steps=steps.get((iteration, 0)),
+        steps=_steps(connection, run_id),
+        final_steps=steps_of_result(connection, run_id),
         paired=first and _paired(first[0], first[1], right_rows(connection, run_id)),
     )
+
+
+def change_of(connection: sqlite3.Connection, run_id: int) -> Change | None:
+    """None where there are no test rows, and as long as the first student is the result."""
+    graded, chosen = graded_iterations(connection, run_id), chosen_iteration(connection, run_id)
+    if chosen is None or chosen == graded[0]:
+        return None
+    n, before, after, gained, lost = connection.execute(
+        # CROSS JOIN keeps the order of the tables: the rows of one iteration first, each example by its id.
+        "SELECT count(*), sum(a.is_correct), sum(b.is_correct), sum(b.is_correct > a.is_correct), "
+        "sum(a.is_correct > b.is_correct) FROM predictions a CROSS JOIN predictions b "
+        "ON b.example_id = a.example_id AND b.iteration = ?3 "
+        "WHERE a.run_id = ?1 AND a.iteration = ?2 AND a.split = 'test'",
+        [run_id, graded[0], chosen],
+    ).fetchone()
+    return Change(chosen, wilson(before, n), wilson(after, n), gained, lost) if n else None
 
 
 def right_rows(connection: sqlite3.Connection, run_id: int) -> dict[RowKey, bool]:
@@ -133,12 +170,13 @@ def _examples_added(connection: sqlite3.Connection, run_id: int, iteration: int)
     )
 
 
-def _steps(connection: sqlite3.Connection, run_id: int) -> dict[tuple[int, int], int]:
-    """Iteration and fold (0: its own student) → optimizer steps of the training, as far as it is."""
-    rows = connection.execute(
-        "SELECT iteration, fold, max(step) FROM checkpoints WHERE run_id = ? GROUP BY iteration, fold", [run_id]
-    )
-    return {(row[0], row[1]): row[2] for row in rows}
+def _steps(connection: sqlite3.Connection, run_id: int) -> int | None:
+    """Of all trainings, as far as they are; None before the first checkpoint."""
+    (steps,) = connection.execute(
+        "SELECT sum(steps) FROM (SELECT max(step) AS steps FROM checkpoints WHERE run_id = ? GROUP BY iteration, fold)",
+        [run_id],
+    ).fetchone()
+    return None if steps is None else int(steps)
 
 
 def run_cost(connection: sqlite3.Connection, run_id: int) -> RunCost:

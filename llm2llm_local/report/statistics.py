@@ -27,8 +27,18 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * ways / throws)
 
 
+def is_perhaps_chance(p: float) -> bool:
+    """By the usual bound, one in twenty."""
+    return p >= 0.05
+
+
 def p_text(p: float) -> str:
     return f"<{_LEAST_P_SHOWN}" if p < _LEAST_P_SHOWN else f"{p:.3f}"
+
+
+def p_statement(p: float) -> str:
+    """As `p_text`, within a sentence."""
+    return f"p {'' if p < _LEAST_P_SHOWN else '= '}{p_text(p)}"
 
 
 @dataclass(frozen=True, slots=True)

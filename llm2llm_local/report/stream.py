@@ -1,4 +1,4 @@
-"""Candidates as they come: from the seed that was failed to the verdict on what the teacher made of it.
+"""Candidates as they come: from the seed to the verdict on what the teacher made of it.
 
 Standard library only, and every query goes by an index: a screen asks for these whenever the store changes.
 """
@@ -16,7 +16,7 @@ ones, since what it comes to stands at its end.
 """
 
 _CANDIDATES = f"""SELECT c.id, c.iteration,
-    substr(e.question, 1, {_MOST_CHARACTERS}), substr(p.predicted_answer, 1, {_MOST_CHARACTERS}),
+    substr(e.question, 1, {_MOST_CHARACTERS}), substr(p.predicted_answer, 1, {_MOST_CHARACTERS}), p.is_correct,
     substr(coalesce(c.question, c.output_text), 1, {_MOST_CHARACTERS}), substr(c.answer, -{_MOST_CHARACTERS}),
     c.verdict,
     coalesce(c.reject_reason, (SELECT v.reason FROM verdicts v WHERE v.candidate_id = c.id AND v.verdict = 'doubt'
@@ -29,14 +29,16 @@ _CANDIDATES = f"""SELECT c.id, c.iteration,
 class StreamedCandidate:
     """A candidate with where it comes from; texts are cut to a few hundred characters.
 
-    `wrong_answer`: the student's, None when it could not be read. `question`: the whole reply where that could not be
+    `student_answer`: to the seed, None when it could not be read; `is_correct`: 0, 1, or None where the student wasn't
+    asked. `question`: the whole reply where that could not be
     read; `answer` is None then. `verdict`: pending, accept, doubt or reject; `reason`: of a doubt or a rejection.
     """
 
     id: int
     iteration: int
     seed_question: str
-    wrong_answer: str | None
+    student_answer: str | None
+    is_correct: int | None
     question: str
     answer: str | None
     verdict: str

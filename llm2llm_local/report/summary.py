@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from ..store.graded import chosen_iteration, graded_iterations
 from ..wilson import Accuracy, wilson
 from .growth import IterationGrowth, growth_of
+from .results import Change, change_of
+from .stages import tells_failures_by_folds
 from .verification import Verification, verification_of
 
 
@@ -57,7 +60,9 @@ class Rejection:
 class RunSummary:
     """A run at a glance. `growth` has iterations that are ahead, too; `recipe` is the method that was followed.
 
-    `chosen_iteration`: whose student is the result so far, None as long as there is none; `select`: by what.
+    `chosen_iteration`: whose student is the result so far, None as long as there is none; `select`: by what; `change`:
+    what it did for the test rows. `asks_unseen`: seeds are answered by students that haven't seen them; `trains_on`:
+    each student goes on from the one before.
     """
 
     run_id: int
@@ -72,6 +77,9 @@ class RunSummary:
     recipe: str = "llm2llm"
     chosen_iteration: int | None = None
     select: str = "last"
+    change: Change | None = None
+    asks_unseen: bool = False
+    trains_on: bool = False
 
 
 def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
@@ -80,7 +88,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         "SELECT r.status, r.status_detail, t.name || ' ' || t.quantization AS teacher, "
         "s.name || ' ' || json_extract(r.config, '$.\"student.quantization\"') AS student, "
         "coalesce(json_extract(r.config, '$.\"loop.recipe\"'), 'llm2llm') AS recipe, "
-        "coalesce(json_extract(r.config, '$.\"loop.select\"'), 'last') AS \"select\" "
+        "coalesce(json_extract(r.config, '$.\"loop.select\"'), 'last') AS \"select\", r.config "
         "FROM runs r JOIN models t ON t.id = r.teacher_model_id JOIN models s ON s.id = r.student_model_id "
         "WHERE r.run_id = ?",
         [run_id],
@@ -89,6 +97,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         "SELECT iteration FROM iterations WHERE run_id = ? ORDER BY iteration", [run_id]
     ).fetchall()
     graded = graded_iterations(connection, run_id)
+    config = json.loads(run["config"])
     return RunSummary(
         run_id=run_id,
         status=run["status"],
@@ -102,6 +111,9 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         recipe=run["recipe"],
         chosen_iteration=chosen_iteration(connection, run_id),
         select=run["select"],
+        change=change_of(connection, run_id),
+        asks_unseen=tells_failures_by_folds(config),
+        trains_on=config.get("loop.fine_tune") == "continue",
     )
 
 

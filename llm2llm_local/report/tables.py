@@ -17,6 +17,7 @@ from .duration import duration
 from .growth import IterationGrowth
 from .plain import plain, shortened
 from .stages import STAGES
+from .statistics import is_perhaps_chance, p_statement
 from .summary import IterationSummary, RunSummary
 from .verification import AuditFigures, verification_notes
 
@@ -81,7 +82,7 @@ def _figures(summary: RunSummary) -> list[list[str]]:
             if any(row.in_doubt for row in rows)
             else []
         ),
-        ["seeds", *(_accuracy(row, "train", _percent) for row in rows)],
+        ["seeds unseen" if summary.asks_unseen else "seeds", *(_accuracy(row, "train", _percent) for row in rows)],
         ["dev", *(_accuracy(row, "dev", _percent) for row in rows)],
         ["test (95% interval)", *(_accuracy(row, "test", with_interval) for row in rows)],
     ]
@@ -186,21 +187,22 @@ def _gain(summary: RunSummary) -> Iterator[str]:
     """The change on test from the first to the chosen student, and what else than new data may explain it."""
     if summary.select == "best_dev" and summary.chosen_iteration is not None:
         yield f'chosen: iteration {summary.chosen_iteration}, the best on dev (loop.select = "best_dev")'
-    tested = {row.iteration: row for row in summary.iterations if row.accuracy and "test" in row.accuracy}
-    first, last = next(iter(tested.values()), None), tested.get(summary.chosen_iteration or 0)
-    if first is None or last is None or first is last:
+    change = summary.change
+    if change is None:
         return
-    assert first.accuracy and last.accuracy
-    before, after = first.accuracy["test"], last.accuracy["test"]
     yield (
-        f"test accuracy: seeds only {before.share:.1%}, after {counted(last.iteration, 'round')} {after.share:.1%} "
-        f"({100 * (after.share - before.share):+.1f} points)"
+        f"test accuracy: seeds only {change.before.share:.1%}, after {counted(change.iteration, 'round')} "
+        f"{change.after.share:.1%} ({change.points:+.1f} points)"
     )
-    if before.overlaps(after):
-        yield "  the intervals overlap: this may be chance"
-    if summary.recipe == "continue":
+    said = "this may be chance" if is_perhaps_chance(change.p) else "hardly by chance"
+    yield (
+        f"  {counted(change.gained, 'row')} gained and {change.lost:,} lost: {said} (McNemar's exact "
+        f"{p_statement(change.p)})"
+    )
+    sizes = {row.iteration: row.training_examples for row in summary.iterations}
+    if summary.trains_on:
         yield "  each student was trained on from the one before it: more optimizer steps, too"
-    elif first.training_examples == last.training_examples:
+    elif sizes[change.iteration] == summary.iterations[0].training_examples:
         yield "  the training set hasn't grown: the difference is another random start, or what a person exchanged"
     else:
         yield "  more examples also mean more optimizer steps"

@@ -31,15 +31,31 @@ def chosen_iteration(connection: sqlite3.Connection, run_id: int) -> int | None:
     graded = graded_iterations(connection, run_id)
     if not graded:
         return None
-    if _selection(connection, run_id) == "best_dev":
+    if _setting(connection, run_id, "select") == "best_dev":
         best = connection.execute(_BEST_ON_DEV, [run_id, f"accuracy_{Split.DEV}"]).fetchone()
         if best is not None:
             return int(best[0])
     return graded[-1]
 
 
-def _selection(connection: sqlite3.Connection, run_id: int) -> str:
-    row = connection.execute(
-        "SELECT coalesce(json_extract(config, '$.\"loop.select\"'), 'last') FROM runs WHERE run_id = ?", [run_id]
+def steps_of_result(connection: sqlite3.Connection, run_id: int) -> int | None:
+    """Optimizer steps that the chosen student has had: of its own training, and where each goes on from the one before,
+    of all of these. None: no student is chosen yet, or it had no training.
+    """
+    chosen = chosen_iteration(connection, run_id)
+    steps = dict(
+        connection.execute(
+            "SELECT iteration, max(step) FROM checkpoints WHERE run_id = ? AND fold = 0 AND iteration <= ? "
+            "GROUP BY iteration",
+            [run_id, chosen],
+        ).fetchall()
+    )
+    return sum(steps.values()) if _setting(connection, run_id, "fine_tune") == "continue" else steps.get(chosen)
+
+
+def _setting(connection: sqlite3.Connection, run_id: int, name: str) -> str | None:
+    """Of the loop, in the run's configuration."""
+    (value,) = connection.execute(
+        "SELECT json_extract(config, ?) FROM runs WHERE run_id = ?", [f'$."loop.{name}"', run_id]
     ).fetchone()
-    return str(row[0])
+    return None if value is None else str(value)

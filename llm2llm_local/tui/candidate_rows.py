@@ -18,16 +18,16 @@ _ARROW = " → "
 def in_columns(app: App[object], candidate: StreamedCandidate, width: int) -> Text:
     """One line, its parts below those of other candidates."""
     room = width - _VERDICT_CELLS - 2 * len(_ARROW) - 2
-    seed, wrong, new = round(room * 0.30), round(room * 0.12), round(room * 0.36)
+    seed, said, new = round(room * 0.30), round(room * 0.12), round(room * 0.36)
     return Text.assemble(
         _verdict(app, candidate),
         _filled(one_line(candidate.seed_question, seed, "dim"), seed),
         _ARROW,
-        _filled(_wrong(app, candidate, wrong), wrong),
+        _filled(_said(app, candidate, said), said),
         _ARROW,
         _filled(_new(app, candidate, new), new),
         "  ",
-        one_line(candidate.reason, room - seed - wrong - new, verdict_style(app, candidate.verdict)),
+        one_line(candidate.reason, room - seed - said - new, verdict_style(app, candidate.verdict)),
         no_wrap=True,
     )
 
@@ -35,9 +35,9 @@ def in_columns(app: App[object], candidate: StreamedCandidate, width: int) -> Te
 def in_two_lines(app: App[object], candidate: StreamedCandidate, width: int) -> tuple[Text, Text]:
     """Where it comes from; and what it is, with the reason against it at the right."""
     room = width - _VERDICT_CELLS - len(_ARROW)
-    wrong = _wrong(app, candidate, room // 3)
+    said = _said(app, candidate, room // 3)
     origin = Text.assemble(
-        _verdict(app, candidate), one_line(candidate.seed_question, room - wrong.cell_len, "dim"), _ARROW, wrong
+        _verdict(app, candidate), one_line(candidate.seed_question, room - said.cell_len, "dim"), _ARROW, said
     )
     reason = one_line(candidate.reason, 2 * room // 5, verdict_style(app, candidate.verdict))
     left = room - reason.cell_len - (2 if reason else 0)
@@ -50,9 +50,12 @@ def _verdict(app: App[object], candidate: StreamedCandidate) -> Text:
     return _filled(Text.assemble(" ", verdict_text(app, candidate.verdict)), _VERDICT_CELLS)
 
 
-def _wrong(app: App[object], candidate: StreamedCandidate, cells: int) -> Text:
-    answer = "unreadable" if candidate.wrong_answer is None else candidate.wrong_answer
-    return one_line(answer, cells, ink(app, "error"))
+def _said(app: App[object], candidate: StreamedCandidate, cells: int) -> Text:
+    """By the student to the seed; a right answer is nothing to be struck by."""
+    if candidate.is_correct is None:
+        return one_line("not asked", cells, "dim")
+    answer = "unreadable" if candidate.student_answer is None else candidate.student_answer
+    return one_line(answer, cells, "dim" if candidate.is_correct else ink(app, "error"))
 
 
 def _new(app: App[object], candidate: StreamedCandidate, cells: int) -> Text:

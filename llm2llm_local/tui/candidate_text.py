@@ -8,6 +8,7 @@ from datetime import datetime
 from rich.text import Text
 from textual.app import App
 
+from ..records import Outcome
 from ..report.candidate import CheckResult, MadeExample, NextTraining, ReviewRecord, WholeCandidate
 from ..report.candidates import CandidateLine
 from ..report.votes import vote_text
@@ -106,7 +107,8 @@ def _student(app: App[object], whole: WholeCandidate) -> Text:
         return Text("its answer was not recorded", style="dim")
     answer = "nothing readable" if whole.predicted_answer is None else whole.predicted_answer
     confidence = "" if whole.confidence is None else f" ({whole.confidence:.0%})"
-    return Text.assemble(many_lines(answer, ink(app, "error")), f"{confidence}  {whole.outcome}")
+    ink_of_answer = "" if whole.outcome == Outcome.CORRECT else ink(app, "error")
+    return Text.assemble(many_lines(answer, ink_of_answer), f"{confidence}  {whole.outcome}")
 
 
 def _judgements(app: App[object], whole: WholeCandidate) -> Iterator[Section]:

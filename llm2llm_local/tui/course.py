@@ -8,7 +8,9 @@ from datetime import datetime
 from ..report.curves import AccuracyCurve, CandidateCounts
 from ..report.duration import DAY_SECONDS, LONGEST_SECONDS, duration, estimated
 from ..report.progress import RunProgress
+from ..report.results import Change
 from ..report.stages import ROWS
+from ..report.statistics import is_perhaps_chance, p_statement
 from ..report.status import RunStatus
 from ..report.work import StageProgress
 from ..wilson import Accuracy
@@ -19,11 +21,14 @@ _SLOW = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Where a run stands and what came of its iterations so far. `test`: accuracy on the test split."""
+    """Where a run stands and what came of its iterations so far. `test`: accuracy on the test split; `change`: what a
+    run that is done did for it.
+    """
 
     status: RunStatus
     progress: RunProgress
     test: AccuracyCurve
+    change: Change | None
     counts: tuple[CandidateCounts, ...]
     read_at: datetime
 
@@ -67,16 +72,14 @@ def figures_of(course: Course, iteration: int) -> tuple[str, str]:
     return test, f"{accepted} of {counts.accepted + counts.rejected + counts.doubtful + counts.pending:,}"
 
 
-def gain_of(test: AccuracyCurve) -> str:
+def gain_of(test: AccuracyCurve, change: Change | None) -> str:
     """What the whole run did for the accuracy on the test split."""
     if not test:
         return "no test rows: no gain to tell"
-    first, last = test[0][1], test[-1][1]
-    if len(test) == 1:
-        return _interval(first)
-    gain = 100 * (last.share - first.share)
-    sure = "intervals overlap" if first.overlaps(last) else "intervals don't overlap"
-    return f"{_interval(first)} → {_interval(last)}: {gain:+.1f} points, {sure}"
+    if change is None:
+        return _interval(test[0][1])
+    sure = f"{'may be chance' if is_perhaps_chance(change.p) else 'hardly chance'} ({p_statement(change.p)})"
+    return f"{_interval(change.before)} → {_interval(change.after)}: {change.points:+.1f} points, {sure}"
 
 
 def _rate(per_second: float | None, unit: str) -> str:

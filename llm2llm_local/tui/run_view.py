@@ -14,6 +14,7 @@ from ..report.curves import AccuracyCurve, CandidateCounts, LossPoint, accuracie
 from ..report.events import WorkerDeaths, worker_deaths
 from ..report.growth import IterationGrowth, growth_of
 from ..report.progress import RunProgress, run_progress
+from ..report.results import change_of
 from ..report.status import RunStatus, run_statuses
 from ..report.stream import StreamedCandidate, candidates_after, candidates_of_ids
 from ..report.verification import Verification, verification_of
@@ -83,10 +84,11 @@ def run_view(connection: sqlite3.Connection, workspace: Path, run_id: int, known
     progress = run_progress(connection, run_id, now)
     curves = accuracies(connection, run_id)
     counts = candidate_counts(connection, run_id)
+    change = change_of(connection, run_id) if status.state == "done" else None
     last_iteration = _last_iteration(status)
     is_known = run_id == known.run_id
     return RunView(
-        course=Course(status, progress, curves.get(Split.TEST, ()), counts, now),
+        course=Course(status, progress, curves.get(Split.TEST, ()), change, counts, now),
         pending=pending_command(connection, run_id),
         deaths=worker_deaths(connection, run_id),
         loss=_loss(connection, progress),

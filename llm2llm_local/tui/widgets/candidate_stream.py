@@ -19,7 +19,7 @@ from .panel import set_title
 
 _CELLS_FOR_ONE_LINE = 110
 _CELLS_OF_CORNERS = 4
-_COLUMNS = "seed → student's wrong answer → teacher's new example"
+_COLUMNS = "seed → student's answer → new example"
 
 
 class CandidateStream(ScrollView, can_focus=True):

@@ -99,7 +99,7 @@ class Timeline(Panel):
     def _now(self, course: Course) -> Text:
         current = course.progress.current
         if course.status.state == "done":
-            return Text.assemble(("test ", "dim"), gain_of(course.test))
+            return Text.assemble(("test ", "dim"), gain_of(course.test, course.change))
         if current is None:
             has_begun = bool(course.progress.stages)
             return Text("between two stages" if has_begun else "no stage has begun: the models come first", style="dim")
