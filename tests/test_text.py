@@ -189,6 +189,22 @@ def test_a_ballot_asks_for_yes_or_no_after_as_many_of_both(style: PromptStyle) -
     assert verdicts == {"yes": 4, "no": 4}
 
 
+def test_what_was_planted_is_not_told_by_the_rest_of_a_ballot() -> None:
+    seeds = numbered_seeds(12)
+    for place, judged in enumerate(seeds):
+        others = [seed for seed in seeds if seed is not judged]
+        for planted in TASK.wrong_answers(judged, seeds, random.Random(place)):
+            ballot = TASK.ballot(NewExample(judged.question, planted), others, "completion", random.Random(place))
+            *shown, _ = ballot.prompt.completion.removeprefix(f"{TASK.instruction}\n\n").split("\n\n")
+            answers = [block.split("\n")[1].removeprefix("Answer: ") for block in shown]
+            asked = {block.split("\n")[0].removeprefix("Question: ") for block in shown}
+            answers_shown = {seed.answer for seed in others if seed.question in asked}
+            assert planted not in {*answers, *answers_shown}
+            wrong = [answer for answer, block in zip(answers, shown, strict=True) if block.endswith(" no")]
+            assert len(wrong) == len(shown) // 2 == 3
+            assert not answers_shown & set(wrong)
+
+
 def test_what_ballots_begin_with_is_the_same_whatever_is_judged() -> None:
     seeds = numbered_seeds(20)
     prompts = [

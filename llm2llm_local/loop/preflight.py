@@ -70,14 +70,15 @@ def _prompts(run: Run, seeds: Sequence[Example]) -> list[TeacherPrompt]:
 
 
 def _ballots(run: Run, seeds: Sequence[Example]) -> list[TeacherRequest]:
-    """On the longest seed, by every vote that the teacher has."""
+    """On the longest seeds, by every vote that the teacher has: beside one the others may be shown."""
     if "teacher" not in verifiers(run):
         return []
-    longest = max(seeds, key=_n_characters)
-    one = Voted(longest.question, longest, (Subject(longest.answer, example_id=longest.id),))
+    longest = sorted(seeds, key=_n_characters, reverse=True)[:_LONGEST]
+    voted = [Voted(one.question, one, (Subject(one.answer, example_id=one.id),)) for one in longest]
     ballots = [
         ballot_on(run, drawn_for(run, seeds, number), one, one.subjects[0], number)
         for number in range(run.config.checks.votes)
+        for one in voted
     ]
     greedy, most = Sampling(0.0, 1.0, 0.0), run.config.teacher.max_new_tokens
     return [TeacherRequest(ballot.prompt, greedy, None, 0, most) for ballot in ballots]

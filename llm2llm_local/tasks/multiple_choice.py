@@ -30,7 +30,7 @@ from ..records import (
     Unparsed,
 )
 from ..spelling import shown
-from .base import PromptBuilder, PromptStyle
+from .base import PromptBuilder, PromptStyle, that_fit
 from .options import Options, OptionsError, join_options, letter_in, same_option, split_options
 from .rephrasing import ask_in_other_words, said_in_other_words
 from .replies import complete_text, heading
@@ -197,7 +197,7 @@ class MultipleChoiceTask:
         meant = dict(zip(options.letters, (options.letters[place] for place in order), strict=True))
         answers = tuple(meant.get(label, label) for label in self.labels)
         introduction = self.instruction.strip()
-        shown = seeds[:_DEMONSTRATIONS]
+        shown = that_fit(seeds)[:_DEMONSTRATIONS]
         if style == "completion":
             examples = [self.prompts.example(seed.question, seed.answer) for seed in shown]
             text = "\n\n".join([*filter(None, [introduction]), *examples, self.prompts.prompt(turned)])

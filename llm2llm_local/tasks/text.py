@@ -133,14 +133,17 @@ class TextTask:
         """Is the answer right, yes or no? After seeds with their own answer and with another's, half of each.
 
         Answering anew would not do: whole sentences hardly ever come out the same. A list to be continued, for chat
-        models too, as in classification.
+        models too, as in classification. No other question in it has the answer that is judged, and none of its wrong
+        answers is that of another: in the audit that would tell what was planted.
         """
-        shown = that_fit(seeds)[:_DEMONSTRATIONS]
+        others = _without_answer(seeds, new.answer)
+        shown = that_fit(others)[: min(_DEMONSTRATIONS, max(2, 2 * len(others) // 3))]
+        unseen = [seed for seed in others if seed not in shown] or shown
         are_wrong = set(rng.sample(range(len(shown)), len(shown) // 2))
         blocks = [self.instruction.strip()] if self.instruction.strip() else []
         for place, seed in enumerate(shown):
             if place in are_wrong:
-                blocks.append(self._judged(seed.question, self.wrong_answers(seed, shown, rng)[0]) + _NO)
+                blocks.append(self._judged(seed.question, self.wrong_answers(seed, unseen, rng)[0]) + _NO)
             else:
                 blocks.append(self._judged(seed.question, seed.answer) + _YES)
         text = "\n\n".join([*blocks, self._judged(new.question, new.answer)])
@@ -153,6 +156,12 @@ class TextTask:
         """Another seed's answer; where all seeds have the same, its denial."""
         others = [seed.answer for seed in seeds if not same_answer(seed.answer, example.answer)]
         return [rng.choice(others) if others else f"not {example.answer}"]
+
+
+def _without_answer(seeds: Sequence[Example], answer: str) -> Sequence[Example]:
+    """Those with another answer; where that is so of fewer than half, all."""
+    others = [seed for seed in seeds if not same_answer(seed.answer, answer)]
+    return others if 2 * len(others) >= len(seeds) else seeds
 
 
 def same_answer(one: str, other: str) -> bool:
