@@ -23,6 +23,8 @@ from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError, RunFailedError
 from .forecast import forecast_lines
 from .free_memory import available_bytes
+from .kinds import are_answers
+from .loop.audit import against_bad_verifiers
 from .loop.context import Watcher
 from .loop.control import Interrupts
 from .loop.fingerprint import threads
@@ -51,9 +53,6 @@ _SECONDS_OF_A_LOOK = 0.5
 _MOST_BUSY = 0.2
 """Of all CPUs, by other programs: what a quiet desktop needs."""
 _CUDA_BUILD = 'there; make setup CUDA=1 installs one, or set hardware.device = "cpu"'
-
-
-_AGAINST_IT = "Take a stronger teacher, give it more seeds, or let the other model vote, too (checks.verifier)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ def _audited(folder: Path, inputs: Inputs, watcher: Watcher, interrupts: Interru
     if little_to_teach := teaches_little(figures):
         yield Finding("warning", little_to_teach)
     if failed is not None:
-        yield Finding("error", f"a run would stop at this: {failed.message}. {_AGAINST_IT}")
+        yield Finding("error", f"a run would stop at this: {failed.message}. {against_bad_verifiers(inputs.config)}.")
 
 
 def _at_work(workspace: Path) -> str:
@@ -321,8 +320,8 @@ def _verification(inputs: Inputs) -> Iterator[Finding]:
     if found is None:
         yield Finding(
             "ok",
-            "verification: these models were not audited on these seeds yet; a run begins with it, and llm2llm doctor "
-            "--audit does it alone",
+            "verification: not audited with these models, seeds and settings yet; a run begins with it, and llm2llm "
+            "doctor --audit does it alone",
         )
         return
     run_id, audits = found
@@ -365,7 +364,7 @@ def _estimated_seconds(inputs: Inputs) -> float | None:
 
 def _run_plan(inputs: Inputs) -> Plan:
     loop, student, rows = inputs.config.loop, inputs.config.student, inputs.data.rows
-    has_kinds = inputs.config.task.family == "classification"
+    has_kinds = are_answers(inputs.config.task.family)
     kinds = tuple(Counter(row.answer if has_kinds else "" for row in rows[Split.TRAIN]).values())
     epochs: float = student.epochs
     if inputs.matched_steps is not None:

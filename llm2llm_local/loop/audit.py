@@ -26,6 +26,7 @@ from ..checks.verification import (
     is_for,
     writes,
 )
+from ..config import Config
 from ..errors import RunFailedError
 from ..recipes import recipe_of
 from ..records import TOGETHER, FinishReason, Outcome, Reply, Split, Vote
@@ -72,9 +73,15 @@ def calibrate_verifiers(run: Run) -> None:
     if together.preference.low <= 0.5:
         raise RunFailedError(
             f"nothing that verifiers say tells right answers from wrong ones: {audit_line(together)}",
-            "Take a stronger teacher, give it more seeds, let the other model vote, too (checks.verifier), or, against "
-            f'all this, have nothing verified: llm2llm fork {run.store.run_id} --set checks.verify=\\"off\\"',
+            f"{against_bad_verifiers(run.config)}, or, against all this, have nothing verified: "
+            f"llm2llm fork {run.store.run_id} --set checks.verify=off",
         )
+
+
+def against_bad_verifiers(config: Config) -> str:
+    """What would make their word worth more."""
+    others = "" if config.checks.verifier == "both" else ', let both models vote (checks.verifier = "both")'
+    return f"Take a stronger teacher, give it more seeds{others}"
 
 
 def thresholds(run: Run) -> Thresholds:

@@ -31,6 +31,7 @@ _VOTES = ("loop/audit", "loop/folds", "loop/vote", "loop/predict", "loop/train",
 _CODE: Mapping[str, tuple[str, ...]] = {
     "tasks": (
         "tasks/*",
+        "kinds",
         "spelling",
         "recipes",
         "loop/llm2llm",

@@ -5,10 +5,10 @@ What LLM2LLM is measured against asks about others, as its recipe says, whatever
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..counted import counted
+from ..kinds import n_least_confident
 from ..recipes import Subjects, recipe_of
 from ..records import Failure, Split
 from .context import Run
@@ -37,7 +37,7 @@ def _least_confident(run: Run, iteration: int) -> list[Failure]:
         else:
             kind.append(one)
     share = run.config.loop.least_confident
-    taken = {one.example.id for kind in kinds for one in kind[: math.ceil(share * len(kind))]}
+    taken = {one.example.id for kind in kinds for one in kind[: n_least_confident(share, len(kind))]}
     return [one for one in ordered if one.example.id in taken]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..kinds import are_answers, n_least_confident
 from ..records import Split
 from .stages import ballots_on_seed, folds_of, recipe_in, takes_least_confident, tells_failures_by_folds
 
@@ -211,12 +212,12 @@ def _least_confident(connection: sqlite3.Connection, run_id: int, iteration: int
 
 
 def _kind(config: Mapping[str, Any]) -> str:
-    return "e.answer" if config["task.family"] == "classification" else "e.split"
+    return "e.answer" if are_answers(config["task.family"]) else "e.split"
 
 
 def taken_of_kinds(config: Mapping[str, Any], kinds: Sequence[int]) -> int:
     """The least confident that are taken of so many of each kind."""
-    return sum(math.ceil(config["loop.least_confident"] * n) for n in kinds)
+    return sum(n_least_confident(config["loop.least_confident"], n) for n in kinds)
 
 
 def _taken_for_failures(config: Mapping[str, Any], failing: int, seeds: int) -> int:

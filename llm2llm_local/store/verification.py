@@ -149,7 +149,8 @@ class VerificationStore:
             "SELECT count(*) FROM candidates c WHERE run_id = ? AND iteration BETWEEN ? AND ? "
             "AND (verdict = 'accept' "
             "OR EXISTS (SELECT 1 FROM examples e WHERE e.candidate_id = c.id AND e.review_id IS NULL) "
-            "OR EXISTS (SELECT 1 FROM reviews r WHERE r.candidate_id = c.id AND r.decision = 'accept'))",
+            "OR EXISTS (SELECT 1 FROM reviews r WHERE r.decision = 'accept' AND r.refused_reason IS NULL "
+            "AND r.id = (SELECT max(id) FROM reviews WHERE candidate_id = c.id)))",
             [self._run_id, iterations[0], iterations[-1]],
         ).fetchone()
         return int(row[0])
