@@ -130,9 +130,9 @@ def convert(name: str, folder: Path, wanted: Wanted) -> Conversion:
     if not rows[Split.TEST]:
         lines.append("no test rows: without a data.test nothing tells whether the student gets better on new text")
     lines += _absent_labels(ready, rows[Split.TRAIN])
-    lines += [f"kept, were all training rows seeds: {finding}" for finding in describe_repeats(rows)]
+    lines += [f"among all training rows, which are kept: {finding}" for finding in describe_repeats(rows)]
     n_seeds = seeds_to_take(ready, wanted, len(rows[Split.TRAIN]))
-    lines.append(_seeds_line(n_seeds, len(rows[Split.TRAIN])))
+    lines.append(_seeds_line(ready, wanted, n_seeds, len(rows[Split.TRAIN])))
     return Conversion(_template(ready, rows, n_seeds), tuple(lines))
 
 
@@ -187,10 +187,14 @@ def seeds_to_take(ready: ReadyTask, wanted: Wanted, n_rows: int) -> int:
     return min(n, n_rows)
 
 
-def _seeds_line(n_seeds: int, n_rows: int) -> str:
+def _seeds_line(ready: ReadyTask, wanted: Wanted, n_seeds: int, n_rows: int) -> str:
     if n_seeds == n_rows:
         return f"seeds: all {counted(n_rows, 'training row')}"
-    return f"seeds: {n_seeds:,} of {counted(n_rows, 'training row')} ({n_seeds / n_rows:.2%}), by data.sample"
+    line = f"seeds: {n_seeds:,} of {counted(n_rows, 'training row')} ({n_seeds / n_rows:.2%}), by data.sample"
+    if wanted.fraction is None or n_seeds == max(1, round(wanted.fraction * n_rows)):
+        return line
+    preset = next(one for one in ready.presets if one.is_named_by(wanted.fraction))
+    return f"{line}; {preset.share} stands for the {preset.n} of the published data"
 
 
 def _template(ready: ReadyTask, rows: Mapping[Split, Sequence[DataRow]], n_seeds: int) -> Template:

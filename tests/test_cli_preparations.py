@@ -85,7 +85,7 @@ def test_a_doctor_finds_nothing_wrong_with_a_finished_run(finished_run: Workspac
     assert (ending.code, ending.err) == (DONE, "")
     lines = ending.out.splitlines()
     (loud,) = (line for line in lines if not line.startswith("ok      "))
-    assert loud.startswith("warning nothing was verified: checks.verify"), ending.out
+    assert loud.startswith("warning nothing is verified: checks.verify"), ending.out
     for text in ("teacher tiny: llama, F32", "rows: 9 train, 0 dev, 4 test", "llm2llm.db has 1 run", "CPU threads"):
         assert text in ending.out
     assert "seeds by label: person 3, place 3, number 3" in ending.out
@@ -101,7 +101,7 @@ def test_a_doctor_audits_without_a_run(finished_run: Workspace) -> None:
     assert (ending.code == USER_INPUT) == ("a run would stop at this" in ending.out)
     assert finished_run.rows("SELECT count(*) FROM runs") == n_runs
     refused = finished_run.llm2llm("doctor", "--audit", "--set", 'checks.verify="off"')
-    assert refused.code == USER_INPUT and "nothing was verified" in refused.out
+    assert refused.code == USER_INPUT and "nothing is verified" in refused.out
 
 
 @pytest.mark.model

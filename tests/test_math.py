@@ -204,6 +204,10 @@ class TestParseReply:
             "#### Question:\nDi has 2 cats. How many ears?\n#### Answer:\n2*2=<<2*2=4>>4 ears\n#### 4",
             "question: Di has 2 cats. How many ears?\nanswer: 2*2=<<2*2=4>>4 ears\n#### 4",
             "Question:\nQuestion: Di has 2 cats. How many ears?\nAnswer: 2*2=<<2*2=4>>4 ears\n#### 4",
+            "1. Question: Di has 2 cats. How many ears?\nAnswer: 2*2=<<2*2=4>>4 ears\n#### 4",
+            "**New question:** Di has 2 cats. How many ears?\nNew answer: 2*2=<<2*2=4>>4 ears\n#### 4",
+            "Question 2: Di has 2 cats. How many ears?\nAnswer 2: 2*2=<<2*2=4>>4 ears\n#### 4",
+            "Sure! Here is one:\n\nDi has 2 cats. How many ears?\nAnswer: 2*2=<<2*2=4>>4 ears\n#### 4",
             # whatever follows the first final line
             " Di has 2 cats. How many ears?\nAnswer: 2*2=<<2*2=4>>4 ears\n#### 4\n\nI hope this helps! #### 5",
             " Di has 2 cats. How many ears?\nAnswer: 2*2=<<2*2=4>>4 ears\n#### 4\n\nQuestion: Ed\nAnswer: 1\n#### 1",
@@ -213,10 +217,10 @@ class TestParseReply:
         assert TASK.parse_reply(FAILURE, reply(text)) == self.NEW
 
     def test_keeps_the_lines_of_a_question(self) -> None:
-        text = "Prices:\n- pen: $1\nWhat do 2 pens cost?\nAnswer: 2\n#### 2"
-        assert TASK.parse_reply(FAILURE, reply(text)) == NewExample(
-            "Prices:\n- pen: $1\nWhat do 2 pens cost?", "2\n#### 2"
-        )
+        for question in ("Prices:\n- pen: $1\nWhat do 2 pens cost?", "Question: Prices:\n\nWhat do 2 pens cost?"):
+            assert TASK.parse_reply(FAILURE, reply(f"{question}\nAnswer: 2\n#### 2")) == NewExample(
+                question.removeprefix("Question: "), "2\n#### 2"
+            )
 
     def test_names_count_at_the_start_of_a_line_and_the_first_answer_is_the_whole(self) -> None:
         text = "Her note says Answer: 4. Is it?\nAnswer: No question: it is 5.\nAnswer: 5\n#### 5"
@@ -305,7 +309,6 @@ class TestWrongAnnotations:
             "3/4=3/4",
             "1/4+1/4=½",
             "10/3=3.33",
-            "10/3=3",
             "-10/3=−3.33",
             "$10/3=$3.33",
             "1/8=.13",  # half a unit in the last place is still a rounding
@@ -327,6 +330,9 @@ class TestWrongAnnotations:
             "10/3=3.34",
             "10/3=3.4",
             "10/3=4",
+            "10/3=3",  # an integer isn't a rounding
+            "5/2=3",
+            "1/3=33%",
             "1/4=1/3",
             "1/4=½",  # a fraction isn't a rounding
             "1/5=21%",

@@ -237,6 +237,24 @@ def test_every_decimal_is_read_exactly(value: object) -> None:
     assert read_number(f"{value:f}") == Number(Fraction(str(value)), "")
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "wrong"),
+    [
+        ("5 million", "5,000,000", "5,000"),
+        ("$1.5 million", "$1500000", "£1500000"),
+        ("10k", "10000", "100"),
+        ("2 dozen eggs", "24 eggs", "24 hens"),
+    ],
+)
+def test_a_multiplier_may_be_multiplied_out(one: str, other: str, wrong: str) -> None:
+    assert texts_agree(one, other) and texts_agree(other, one)
+    assert not texts_agree(one, wrong)
+
+
+def test_a_question_for_millions_wants_their_number() -> None:
+    assert texts_agree("5 million", "5") and not texts_agree("5 million", "5 billion")
+
+
 @given(NUMBERS, NUMBERS)
 def test_comparison_is_reflexive_and_symmetric(one: Number, other: Number) -> None:
     assert same_number(one, one)

@@ -94,7 +94,22 @@ def test_an_answer_is_read_in_any_marks(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "c", "A dog", "AB", "ABCDE", "the third", "-", "U.S.A.", "(A) or (B)", "A) and B)"]
+    "line",
+    [
+        "",
+        "c",
+        "A dog",
+        "AB",
+        "ABCDE",
+        "the third",
+        "-",
+        "U.S.A.",
+        "(A) or (B)",
+        "A) and B)",
+        "(A)(B)",
+        "(A) (C)",
+        "A) B)",
+    ],
 )
 def test_what_is_no_letter_is_not_taken_for_one(line: str) -> None:
     assert letter_in(line, "ABCDE") is None

@@ -39,12 +39,16 @@ def skips(read: Published) -> list[tuple[int, str]]:
 # --- encodings ------------------------------------------------------------------------------------------------------
 
 
-def test_lines_are_utf_8_or_else_cesu_8_or_latin_1() -> None:
+def test_lines_are_utf_8_or_else_what_such_files_have_instead() -> None:
     cesu_8 = "pizza \ud83c\udf55".encode("utf-8", "surrogatepass")
-    raw = b"caf\xc3\xa9\r\n" + cesu_8 + b"\ncaf\xe9\nplain\nna\xefve"
+    raw = b"caf\xc3\xa9\r\n" + cesu_8 + b"\ncaf\xe9\nplain\nna\xefve\nJanet\x92s"
     decoded = decode(raw)
-    assert decoded.text == "café\npizza 🍕\ncafé\nplain\nnaïve"
-    assert decoded.notes == ("line 2: not UTF-8, read as CESU-8", "line 3 and 1 more: not UTF-8, read as Latin-1")
+    assert decoded.text == "café\npizza 🍕\ncafé\nplain\nnaïve\nJanet’s"
+    assert decoded.notes == (
+        "line 2: not UTF-8, read as CESU-8",
+        "line 3 and 1 more: not UTF-8, read as Latin-1",
+        "line 6: not UTF-8, read as Windows-1252",
+    )
 
 
 def test_a_line_ends_as_on_old_macs_too(tmp_path: Path) -> None:
@@ -94,6 +98,12 @@ def test_trec(tmp_path: Path) -> None:
         (6, "no question"),
     ]
     assert read.notes == ("line 2: the byte 0xF0 was read as a blank",)
+
+
+def test_a_trec_question_begins_behind_any_blank_and_notes_are_one_line(tmp_path: Path) -> None:
+    read = read_trec(written(tmp_path / "train_5500.label", b"NUM:date\tWhen was it ?\n" + b"\xf0\x01 x\n" * 900))
+    assert pairs(read) == [("When was it ?", "Numeric")]
+    assert read.notes == ("line 2 and 899 more: the byte 0xF0 was read as a blank",)
 
 
 @genuine
@@ -167,10 +177,27 @@ def test_sst2(tmp_path: Path, header: str) -> None:
     assert pairs(read) == [('a "charming film', "positive"), ("flat", "negative")]
     shift = 1 if header else 0
     assert skips(read) == [
-        (4 + shift, "does not end in a tab and 0 or 1"),
-        (5 + shift, "does not end in a tab and 0 or 1"),
+        (4 + shift, "does not have 2 columns"),
+        (5 + shift, "has neither 0 nor 1 for a label"),
         (6 + shift, "no question"),
     ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["sentence\tlabel\tidx\ngood\t1\t0\nbad\t0\t1\n", "index\tsentence\tlabel\n1\tgood\t1\n0\tbad\t0\n"],
+)
+def test_sst2_with_further_columns_is_read_by_their_names(tmp_path: Path, content: str) -> None:
+    read = read_sst2(written(tmp_path / "train.tsv", content))
+    assert pairs(read) == [("good", "positive"), ("bad", "negative")]
+    assert (read.skipped, [row.line for row in read.rows]) == ((), [2, 3])
+
+
+def test_sst2_of_other_columns_is_refused_and_a_row_of_more_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.tsv:1: neither a header"):
+        read_sst2(written(tmp_path / "train.tsv", "text\tclass\ngood\t1\n"))
+    read = read_sst2(written(tmp_path / "train.tsv", "good\t1\nbad\t1\t0\n"))
+    assert (pairs(read), skips(read)) == ([("good", "positive")], [(2, "does not have 2 columns")])
 
 
 def test_glues_test_split_has_no_labels(tmp_path: Path) -> None:
@@ -197,6 +224,7 @@ def test_uniform_rows(tmp_path: Path) -> None:
         '{"question": " one ", "answer": "#### 1", "more": 2}\n\n'
         '{"question": "two"}\n{"question": "three", "answer": 3}\n["four"]\n{\n'
         '{"question": "\\u0007", "answer": "x"}\n{"question": "x", "answer": "\\u200b"}\n'
+        '{"question": "x", "answer": "y", "answer": "z"}\n'
     )
     read = read_uniform(written(tmp_path / "train.jsonl", content))
     assert pairs(read) == [("one", "#### 1")]
@@ -207,6 +235,7 @@ def test_uniform_rows(tmp_path: Path) -> None:
         (6, "broken JSON"),
         (7, "the question has the character U+0007 at position 1"),
         (8, "no answer"),
+        (9, "a key is there more than once"),
     ]
 
 
@@ -247,6 +276,12 @@ def test_casehold_csv(tmp_path: Path) -> None:
         (7, "fewer columns than the header names"),
         (8, "the label is '5', none of 0 to 4"),
     ]
+
+
+def test_a_casehold_quote_that_is_not_closed_swallows_no_row(tmp_path: Path) -> None:
+    rows = "".join(f'{n},"Text {n}",h0,h1,h2,h3,h4,{SCORES},0\n' for n in range(9)).replace('"Text 3"', '"Text 3')
+    with pytest.raises(DataError, match=r"casehold\.csv:5: broken table"):
+        read_casehold(written(tmp_path / "casehold.csv", HEADER + rows))
 
 
 def test_a_part_of_the_records_can_be_read(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_data_set_is_converted_with_every_row_accounted_for(tmp_path: Path, tr
     assert rows[0] == rows[12] == {"question": "What about ABBR 0 ?", "answer": "Abbreviation"}
     assert f"{trec / 'train_5500.label'}: 13 rows for train" in shown.output
     assert "  skipped 1 row, the first at 14: does not begin with a class such as NUM:date" in shown.output
-    assert "kept, were all training rows seeds: 1 seed repeats an earlier one" in shown.output
+    assert "among all training rows, which are kept: 1 seed repeats an earlier one" in shown.output
     assert "seeds: all 13 training rows" in shown.output
     config = load_config(tmp_path / "new" / CONFIG_NAME)
     assert config.task.labels == ("Abbreviation", "Description", "Entity", "Human", "Location", "Numeric")
@@ -118,6 +118,16 @@ def test_seeds_are_a_number_or_a_fraction(
     assert f"seeds: {n} of 13 training rows ({share}), by data.sample" in shown.output
     config = load_config(tmp_path / "new" / CONFIG_NAME)
     assert len(load_splits(config.data).rows[Split.TRAIN]) == n
+
+
+def test_where_a_preset_is_more_than_its_fraction_that_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "gsm8k"
+    folder.mkdir()
+    rows = "".join(json.dumps({"question": f"{n}?", "answer": f"#### {n}"}) + "\n" for n in range(6000))
+    (folder / "train.jsonl").write_text(rows)
+    shown = init(tmp_path / "new", "--task", "gsm8k", "--data", folder, "--fraction", "5%")
+    assert "seeds: 373 of 6,000 training rows (6.22%)" in shown.output
+    assert "5% stands for the 373 of the published data" in " ".join(shown.output.split())
 
 
 @pytest.mark.parametrize(("n_rows", "n_seeds"), [(6_920, 1), (67_349, 20)])

@@ -151,7 +151,7 @@ def test_without_verification_that_is_said_loudly(tmp_path: Path) -> None:
         for run_id in (1, 2):
             found = verification_of(connection, run_id)
             (line,) = verification_notes(found)
-            assert line.startswith('nothing was verified: checks.verify = "off"')
+            assert line.startswith('nothing is verified: checks.verify = "off"')
             assert next(short_lines(found)).startswith("NOTHING IS VERIFIED")
 
 

@@ -18,6 +18,9 @@ from ..tasks.options import Options, OptionsError, join_options, split_options
 from .published import Found, Published, Skip, decode, published, read_bytes
 
 _HOLDINGS = tuple(f"holding_{n}" for n in range(5))
+_MOST_CHARACTERS = 40
+"""Of what stands where a label should."""
+
 _COLUMNS = ("citing_prompt", *_HOLDINGS, "label")
 
 
@@ -38,7 +41,7 @@ def read_casehold(path: Path, first: int = 0, last: int | None = None, *, tells_
 
 
 def _found(path: Path, text: str) -> Iterator[Found | Skip]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise DataError(
@@ -66,7 +69,8 @@ def found_holding(line: int, stem: str, holdings: Sequence[str], label: object) 
     options = Options(_one_line(stem), tuple(_one_line(holding) for holding in holdings))
     number = str(label).strip().removesuffix(".0")
     if not number.isdecimal() or int(number) >= len(holdings):
-        return Skip(line, f"the label is {label!r}, none of 0 to {len(holdings) - 1}")
+        shown = label[:_MOST_CHARACTERS] if isinstance(label, str) else label
+        return Skip(line, f"the label is {shown!r}, none of 0 to {len(holdings) - 1}")
     try:
         if split_options(join_options(options)).options != options.options:
             return Skip(line, "a holding looks like a mark of options")

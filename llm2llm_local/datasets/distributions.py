@@ -151,7 +151,8 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
 def find_distribution(data_set: str, folder: Path) -> Distribution:
     """Raises UserInputError, naming the files that are looked for, when the folder has no training file of any form."""
     if not folder.is_dir():
-        raise UserInputError(f"{folder}: no such folder", "Name the folder that has the data set's files.")
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise UserInputError(f"{folder}: {what}", "Name the folder that has the data set's files.")
     there = [
         (form, {split: found[0] for split, files in form.splits.items() if (found := _matches(folder, files.patterns))})
         for form in FORMS[data_set]

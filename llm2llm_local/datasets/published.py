@@ -7,7 +7,8 @@ can't be used is left out and told. A file that isn't of its format at all is re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from ..spelling import look
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 """Of Unix, Windows and old Macs: taken for a blank, a CR alone would make one row of a whole file."""
+
+
+_OF_WINDOWS = re.compile(rb"[\x80-\x9f]")
+"""Control characters of Latin-1, which no text has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,8 @@ def decode(raw: bytes) -> Decoded:
     """The text of a published file: each line as UTF-8, else as what such files have instead.
 
     That is UTF-8 made of UTF-16's surrogate pairs (CESU-8), as old Java and JavaScript wrote characters beyond U+FFFF,
-    or else Latin-1, in which any byte is a character.
+    or Windows-1252 where a line has bytes that are printed in it and not in Latin-1 (curly quotes, dashes), or else
+    Latin-1, in which any byte is a character.
     """
     lines: list[str] = []
     strange: dict[str, list[int]] = {}
@@ -101,11 +107,13 @@ def decode(raw: bytes) -> Decoded:
         lines.append(text)
         if encoding is not None:
             strange.setdefault(encoding, []).append(number)
-    notes = tuple(
-        f"line {numbers[0]:,}{f' and {len(numbers) - 1:,} more' if len(numbers) > 1 else ''}: not UTF-8, read as {name}"
-        for name, numbers in strange.items()
-    )
+    notes = tuple(f"{numbered(numbers)}: not UTF-8, read as {name}" for name, numbers in strange.items())
     return Decoded("\n".join(lines).removeprefix(MARK), notes)
+
+
+def numbered(lines: Sequence[int]) -> str:
+    """The first of some lines, and how many more there are."""
+    return f"line {lines[0]:,}{f' and {len(lines) - 1:,} more' if len(lines) > 1 else ''}"
 
 
 def _decode_line(line: bytes) -> tuple[str, str | None]:
@@ -118,4 +126,8 @@ def _decode_line(line: bytes) -> tuple[str, str | None]:
         halves = line.decode("utf-8", "surrogatepass")
         return halves.encode("utf-16", "surrogatepass").decode("utf-16"), "CESU-8"
     except UnicodeError:
-        return line.decode("latin-1"), "Latin-1"
+        pass
+    if _OF_WINDOWS.search(line):
+        with suppress(UnicodeDecodeError):  # five of these bytes are no character there either
+            return line.decode("cp1252"), "Windows-1252"
+    return line.decode("latin-1"), "Latin-1"

@@ -1,6 +1,7 @@
 """SST-2 (Socher et al. 2013) in its usual forms: a sentence, a tab, and 1 for positive or 0 for negative.
 
-GLUE's files have a header, others (SentEval's among them) have none. There is no quoting: a quote is part of the text.
+GLUE's files have a header, which other exports give further columns, and SentEval's have none. There is no quoting: a
+quote is part of the text.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import DataError
 from .published import Found, Published, Skip, decode, published, read_bytes
 
 LABELS = {"0": "negative", "1": "positive"}
 
-_HEADER = ["sentence", "label"]
+_COLUMNS = ["sentence", "label"]
 _HEADER_WITHOUT_LABELS = ["index", "sentence"]
 
 
@@ -22,20 +24,30 @@ def read_sst2(path: Path) -> Published:
     Raises DataError when it can't be read.
     """
     decoded = decode(read_bytes(path))
-    return published(path, _found(decoded.text), decoded.notes)
+    return published(path, _found(path, decoded.text), decoded.notes)
 
 
-def _found(text: str) -> Iterator[Found | Skip]:
+def _found(path: Path, text: str) -> Iterator[Found | Skip]:
     lines = text.split("\n")
-    header = lines[0].split("\t")
+    header = [name.strip() for name in lines[0].split("\t")]
     if header == _HEADER_WITHOUT_LABELS:
         yield Skip(1, "the whole file: it has no labels, as GLUE keeps those of its test split")
         return
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or (number == 1 and header == _HEADER):
+    has_header = set(_COLUMNS) <= set(header)
+    columns = header if has_header else _COLUMNS
+    if not has_header and len(header) > 1 and header[-1] not in LABELS:
+        raise DataError(
+            f"{path}:1: neither a header with the columns sentence and label nor a sentence, a tab, and 0 or 1",
+            "Name the two columns so in the first line, or leave it out.",
+        )
+    for number, line in enumerate(lines[has_header:], start=1 + has_header):
+        if not line.strip():
             continue
-        sentence, tab, label = line.rpartition("\t")
-        if tab and label.strip() in LABELS:
-            yield Found(number, sentence, LABELS[label.strip()])
+        values = dict(zip(columns, line.split("\t"), strict=False))
+        label = values.get("label", "").strip()
+        if line.count("\t") != len(columns) - 1:
+            yield Skip(number, f"does not have {len(columns)} columns")
+        elif label not in LABELS:
+            yield Skip(number, "has neither 0 nor 1 for a label")
         else:
-            yield Skip(number, "does not end in a tab and 0 or 1")
+            yield Found(number, values["sentence"], LABELS[label])

@@ -5,10 +5,11 @@ The coarse class becomes the answer, by its name in words; the fine one is dropp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .published import Found, Published, Skip, decode, published, read_bytes
+from .published import Found, Published, Skip, decode, numbered, published, read_bytes
 
 LABELS = {
     "ABBR": "Abbreviation",
@@ -19,6 +20,8 @@ LABELS = {
     "NUM": "Numeric",
 }
 
+_LINE = re.compile(r"([A-Z]+):\S+[ \t]+(.*)")
+
 _STRAY = b"\xf0"
 """A byte of train_5500.label, in "sister\xf0city", that is no character of it: loaders put a blank in its place."""
 
@@ -26,11 +29,10 @@ _STRAY = b"\xf0"
 def read_trec(path: Path) -> Published:
     """A `.label` file. Raises DataError when it can't be read."""
     raw = read_bytes(path)
-    stray = [number for number, line in enumerate(raw.split(b"\n"), start=1) if _STRAY in line and not _is_utf8(line)]
-    if stray:
-        raw = b"\n".join(line if _is_utf8(line) else line.replace(_STRAY, b" ") for line in raw.split(b"\n"))
-    decoded = decode(raw)
-    notes = [f"line {number:,}: the byte 0xF0 was read as a blank" for number in stray]
+    lines = raw.split(b"\n")
+    stray = {place for place, line in enumerate(lines) if _STRAY in line and not _is_utf8(line)}
+    decoded = decode(b"\n".join(line.replace(_STRAY, b" ") if n in stray else line for n, line in enumerate(lines)))
+    notes = [f"{numbered([place + 1 for place in sorted(stray)])}: the byte 0xF0 was read as a blank"] if stray else []
     return published(path, _found(decoded.text), [*notes, *decoded.notes])
 
 
@@ -38,10 +40,9 @@ def _found(text: str) -> Iterator[Found | Skip]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        label, _, question = line.partition(" ")
-        coarse, colon, _ = label.partition(":")
-        if coarse in LABELS and colon:
-            yield Found(number, question, LABELS[coarse])
+        match = _LINE.match(line)
+        if match is not None and match[1] in LABELS:
+            yield Found(number, match[2], LABELS[match[1]])
         else:
             yield Skip(number, "does not begin with a class such as NUM:date")
 

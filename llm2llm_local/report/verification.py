@@ -17,7 +17,7 @@ from ..records import TOGETHER, Rate
 from ..wilson import wilson
 from .stages import verifiers_of
 
-OFF = 'nothing was verified: checks.verify = "off", so every answer is taken on the teacher\'s word'
+OFF = 'nothing is verified: checks.verify = "off", so every new example is taken for right as it comes'
 NO_AUDIT = "verification: not audited yet"
 
 _MOST_RUNS = 20

@@ -33,7 +33,7 @@ from ..records import (
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import Number, read_number, same_number
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import complete_text, heading
+from .replies import asked_in, complete_text, heading
 from .whole_examples import ask_for_another
 
 # A student that doesn't stop may go on with another "####" on the same line, so that ends the number too.
@@ -137,7 +137,7 @@ class MathTask:
         question_heading = heading(self.prompts.question_name)
         if final is None or question_heading.search(answer):  # the final line of a further question isn't this one's
             return Unparsed("no final number")
-        question = question_heading.split(before)[-1].strip()
+        question = asked_in(before, self.prompts.question_name)
         return NewExample(question, answer) if question else Unparsed("empty question")
 
     def rephrase_prompt(self, example: Example, kept: Sequence[NewExample], style: PromptStyle) -> TeacherPrompt:
@@ -195,7 +195,7 @@ def wrong_annotations(answer: str) -> list[str]:
     """The annotations `<<expression=result>>` of an answer that don't hold, as written, in order.
 
     The expression is + - * / and parentheses over numbers, computed exactly, with 50% as 50/100. A result
-    written as a decimal may be rounded: it holds within half a unit of its last shown place (10/3=3.33). A
+    written with decimals may be rounded: it holds within half a unit of its last shown place (10/3=3.33). A
     result in percent may be meant either way (1/5=20%, 1/5*100=20%). An annotation that can't be computed
     (anything else in it, division by zero, more than 100 characters) doesn't hold either.
     """
@@ -230,7 +230,7 @@ def _holds(annotation: str) -> bool:
     except (SyntaxError, ValueError, ZeroDivisionError):
         return False
     decimal = _DECIMAL_RESULT.fullmatch(result)
-    tolerance = Fraction(1, 2 * 10 ** len(decimal[1] or "")) if decimal else Fraction(0)
+    tolerance = Fraction(1, 2 * 10 ** len(decimal[1])) if decimal and decimal[1] else Fraction(0)
     meanings = (value, 100 * value) if shown.unit == "percent" else (value,)
     return any(abs(meaning - shown.value) <= tolerance for meaning in meanings)
 

@@ -33,7 +33,7 @@ from ..spelling import shown
 from .base import PromptBuilder, PromptStyle, that_fit
 from .options import Options, OptionsError, join_options, letter_in, same_option, split_options
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import complete_text, heading
+from .replies import asked_in, complete_text, heading
 from .whole_examples import ask_for_another
 
 _REMEDY = "Write the question, and below it each option on a line of its own: (A) …, (B) … and so on."
@@ -145,7 +145,7 @@ class MultipleChoiceTask:
             is_cut = reply.finish_reason is FinishReason.LENGTH
             return Unparsed("cut off at the token limit" if is_cut else "no answer")
         try:
-            options = split_options(question_heading.split(before)[-1])
+            options = split_options(asked_in(before, self.prompts.question_name))
         except OptionsError as error:
             return Unparsed(error.reason)
         letter = _letter(answer.splitlines()[0], options)

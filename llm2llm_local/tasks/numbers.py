@@ -14,8 +14,8 @@ What is read:
 - fractions of plain digits, and mixed numbers: `1/2`, `½`, `1 1/2`, `1½`; the whole and the fraction add up,
   so the fraction must be below 1;
 - a currency before the number or a unit after it: `$1,200.50`, `12 apples`, `5 km/h`, `50%`. Any words are
-  a unit if they hold no digits or signs of arithmetic; `5 million` is 5 with the unit "million". The percent
-  sign is a unit too: 50% is 50 percent, not 0.5;
+  a unit if they hold no digits or signs of arithmetic. The percent sign is a unit too: 50% is 50 percent, not 0.5.
+  `5 million` is 5 with the unit "million", which is what a question for millions wants, and the same as 5000000;
 - one full stop at the end, and markup around the whole: `**42**.`, `$42$`, `\\boxed{42}`.
 """
 
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -56,6 +57,16 @@ _CURRENCIES = {
     "rupees": "rupee",
 }
 _SYNONYMS = _CURRENCIES | {"%": "percent"}
+
+_MULTIPLIERS = {
+    "k": 1_000,
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 1_000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
 
 # Peeled off one pair at a time, so doubled marks (`**42**`) need no entry.
 _MARKUP = (
@@ -121,7 +132,20 @@ def same_number(one: Number, other: Number) -> bool:
     A unit on one side only is ignored, since many gold answers are bare numbers: "5 km" is "5", but not
     "5 miles". For the same reason this isn't transitive.
     """
-    return one.value == other.value and (not one.unit or not other.unit or one.unit == other.unit)
+    return any(
+        left.value == right.value and (not left.unit or not right.unit or left.unit == right.unit)
+        for left in _readings(one)
+        for right in _readings(other)
+    )
+
+
+def _readings(number: Number) -> Iterator[Number]:
+    """As it is, and with a multiplier in its unit multiplied out."""
+    yield number
+    words = number.unit.split()
+    if multiplier := next((word for word in words[:2] if word in _MULTIPLIERS), None):  # million; dollar million
+        words.remove(multiplier)
+        yield Number(number.value * _MULTIPLIERS[multiplier], " ".join(words))
 
 
 def _without_markup(text: str) -> str:

@@ -15,8 +15,20 @@ def complete_text(reply: Reply) -> str:
 
 
 def heading(name: str) -> re.Pattern[str]:
-    """Matches `Name:` at the start of a line, also as chat models decorate it: `**Name:**`, `### Name:`."""
-    return re.compile(rf"^[ \t*_#]*{re.escape(name)}[*_]*:[*_]*", re.MULTILINE | re.IGNORECASE)
+    """Matches `Name:` at the start of a line, also as chat models decorate it: `**Name:**`, `### Name:`, `1. Name:`,
+    `New Name:`, `Name 2:`.
+    """
+    number, new = r"(?:\d+[.)][ \t]*)?", r"(?:(?:new|another)[ \t]+)?"
+    return re.compile(
+        rf"^[ \t*_#]*{number}[*_]*{new}{re.escape(name)}(?:[ \t]+\d+)?[*_]*:[*_]*", re.MULTILINE | re.IGNORECASE
+    )
+
+
+def asked_in(text: str, question_name: str) -> str:
+    """The question: what stands behind its heading, or, without one, behind an announcement that is a paragraph."""
+    *headed, question = (part.strip() for part in heading(question_name).split(text))
+    first, _, rest = question.partition("\n\n")
+    return rest.strip() if rest and not headed and is_announcement(first) else question
 
 
 def without_marks(line: str) -> str:

@@ -31,7 +31,7 @@ from ..spelling import look
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import read_number
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import heading
+from .replies import asked_in, heading
 from .whole_examples import ask_for_another
 
 _ARTICLE = re.compile(r"\b(?:a|an|the) +(?=\w)")
@@ -111,7 +111,7 @@ class TextTask:
         answer = answer.strip()
         if not answer:
             return Unparsed("no answer")
-        question = question_heading.split(before)[-1].strip()
+        question = asked_in(before, self.prompts.question_name)
         return NewExample(question, answer) if question else Unparsed("empty question")
 
     def rephrase_prompt(self, example: Example, kept: Sequence[NewExample], style: PromptStyle) -> TeacherPrompt:
