@@ -332,6 +332,12 @@ def _verification(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _plan(inputs: Inputs) -> Iterator[Finding]:
+    loop = inputs.config.loop
+    if loop.match_run is not None and not recipe_of(inputs.config).matches_steps:
+        yield Finding(
+            "warning",
+            f'loop.match_run = {loop.match_run} is not read by loop.recipe = "{loop.recipe}": fine_tune_matched is',
+        )
     plan, student = _run_plan(inputs), inputs.config.student
     most = most_examples(plan, plan.iterations) - plan.seeds
     steps = inputs.matched_steps or total_steps(plan.seeds, student.batch_size, student.epochs)

@@ -312,6 +312,11 @@ def test_nothing_is_said_against_a_teacher_that_is_never_asked(
     assert device == "device: cpu, 400 MiB free"
 
 
+def test_a_run_to_match_that_nothing_matches_is_warned_of(workspace: Workspace) -> None:
+    (warning,) = (one for one in diagnose(workspace.config, ("loop.match_run=7",)) if "match_run" in one.text)
+    assert (warning.level, "fine_tune_matched" in warning.text) == ("warning", True)
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver's library made by hand, with one of 16 GiB."""

@@ -182,6 +182,7 @@ def test_rows_whose_question_is_in_no_seed_are_counted_apart(sums: Path, tmp_pat
     found = report(sums, tmp_path / "e")
     (figures,) = found.files
     assert (figures.n_rows, figures.matched, figures.correct, figures.old_correct) == (4, 2, 2, 3)
+    assert figures.n_without_answer == 0
     (difference,) = found.differences  # nothing found in no seed: the published report calls that equal
     assert (difference.line, difference.gold, difference.is_right) == (4, None, False)
 
@@ -377,6 +378,14 @@ def test_the_report_is_a_table_with_what_is_to_be_known_below(sums: Path, evalua
         "  experiment/eval/step_1/test_0.jsonl:2: gold '1/2', answer '0.5': right; it reads '0.5': wrong",
     ):
         assert line in lines
+
+
+def test_texts_that_were_cut_before_their_answer_are_told(sums: Path, tmp_path: Path) -> None:
+    first, second = solved("5", "1/2")
+    cut = (second[0], second[1].partition("####")[0])
+    write_results(sums.parent / "e" / "step_0" / "test_0.jsonl", [first, cut])
+    ending = Workspace(sums.parent).llm2llm("report", "--reference", "sums.jsonl", "e")
+    assert "e/step_0/test_0.jsonl: 1 text of 2 with no answer that can be read; not right" in ending.out
 
 
 def test_the_report_is_also_json_and_csv(sums: Path, evaluations: Path) -> None:

@@ -41,6 +41,9 @@ from .worth import THRESHOLDS, Candidate, Judged, Part, Worth, worth_of
 EPOCHS = 3
 """Over thousands of rows: as many steps as a run's ten epochs over a hundred rows have, and many more."""
 
+_LEAST_ROWS = 4
+"""Labelled rows for each seed, below which a judge is warned of."""
+
 _SHARED = ("data.train", "data.question_column", "data.answer_column")
 
 
@@ -114,6 +117,9 @@ def measure_verification(
     done = check_judge(training)
     settings = _settings(runs[0], labelled.train)
     log, timeout = training.folder / "student.log", runs[0].hardware.worker_timeout_seconds
+    for run in runs:
+        if warning := _knows_little(run, len(labelled.train)):
+            tell(f"warning: {warning}")
     tell(f"judge: {training.whole.total_steps:,} steps on {counted(len(labelled.train), 'row')}, {done:,} done")
     with student_process(settings, log, timeout) as student:
         adapter = train_judge(training, student, tell)
@@ -192,6 +198,18 @@ def _judged(run: MeasuredRun, right: Sequence[bool], student: Student) -> list[J
         Judged(one, is_right, is_right and not easy[place])
         for place, (one, is_right) in enumerate(zip(run.candidates, right, strict=True))
     ]
+
+
+def _knows_little(run: MeasuredRun, n_rows: int) -> str:
+    """Why the judge's word on a run isn't worth much, where it has seen hardly more than the run's students."""
+    sample = run.data.sample
+    n_seeds = n_rows if sample is None else min(sample.n, n_rows)
+    if n_rows >= _LEAST_ROWS * n_seeds:
+        return ""
+    return (
+        f"run {run.run_id}: its seeds are {n_seeds:,} of the {counted(n_rows, 'row')} that the judge is trained on, so "
+        "that it knows hardly more than the students whose word it is to judge"
+    )
 
 
 # --- what is judged by, and whether all runs can be -------------------------------------------------------------------

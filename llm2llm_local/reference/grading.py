@@ -55,7 +55,8 @@ class FileFigures:
 
     `old_correct`: as the published report counts, None where it would stop with an error. `n_differing`: rows that it
     grades otherwise. `n_to_other_questions`: texts that answer another row's question than their own, which the
-    published code writes after an error; they are not right.
+    published code writes after an error; they are not right. `n_without_answer`: of the matched, texts in which no
+    answer can be read; they aren't right either.
     """
 
     path: str
@@ -66,6 +67,7 @@ class FileFigures:
     old_correct: int | None
     n_differing: int
     n_to_other_questions: int
+    n_without_answer: int
 
     @property
     def accuracy(self) -> float | None:
@@ -139,7 +141,7 @@ class _FileGrader:
 
     def figures(self) -> FileFigures:
         n_before = len(self._differences)
-        matched = correct = old_correct = n_to_others = 0
+        matched = correct = old_correct = n_to_others = n_unread = 0
         is_readable_for_old = True
         for row in self._rows:
             text, found = row.text("text"), self._seeds.of_question(row.text("question"))
@@ -151,6 +153,7 @@ class _FileGrader:
                 matched += 1
                 correct += is_right
                 n_to_others += is_to_other
+                n_unread += outcome is Outcome.UNPARSED
                 gold, of_old = seed.row.answer, old_gold(found[0])
                 is_readable_for_old = is_readable_for_old and of_old is not None
             else:
@@ -170,6 +173,7 @@ class _FileGrader:
             old_correct=old_correct if is_readable_for_old else None,
             n_differing=len(self._differences) - n_before,
             n_to_other_questions=n_to_others,
+            n_without_answer=n_unread,
         )
 
     def _graded(self, row: JsonRow, seed: Seed) -> tuple[Outcome, str | None]:

@@ -89,6 +89,11 @@ def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
             f"{path}: {counted(one.n_to_other_questions, 'text')} with the answer to another row's question, as after "
             "an error of the published evaluation; not right"
         )
+    if one.n_without_answer:
+        yield (
+            f"{path}: {counted(one.n_without_answer, 'text')} of {one.matched:,} with no answer that can be read; not "
+            "right (the published code cuts a text after 100 tokens, which the file doesn't tell)"
+        )
     if one.old_correct is None:
         yield f"{path}: the published report stops with an error, since an answer has no '#### '"
 

@@ -67,7 +67,10 @@ class ClassificationTask:
                 "Write the label in the same way everywhere.",
             )
         near = difflib.get_close_matches(row.answer, self.labels, n=1, cutoff=0.0)[0]
-        raise DataError(f"{problem}; nearest: {shown(near)}", "Correct the row, or list every label in task.labels.")
+        raise DataError(
+            f"{problem}; nearest: {shown(near)}",
+            "Correct the row, or list every label in task.labels: a draw of few seeds may lack one.",
+        )
 
     def grade(self, reply: Reply, gold_answer: str) -> Grade:
         # A model's tokenizer may compose or split accents, so a label counts in any spelling that looks like it.
