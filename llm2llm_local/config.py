@@ -252,7 +252,7 @@ class LoopConfig(Section):
         ge=2,
         le=20,
         description="Parts into which the seeds are divided for students that have not seen one of them: each costs a "
-        "training, in every iteration for failure_signal = kfold, once for a student's votes.",
+        "training, in every iteration but the last for failure_signal = kfold, once for a student's votes.",
     )
     least_confident: float = Field(
         0.3,

@@ -307,9 +307,12 @@ def test_an_estimate_with_folds_and_votes_by_hand() -> None:
     plain = estimate(rates, PLAN)
     assert plain is not None
     assert estimate(rates, verified) == pytest.approx(plain + votes + folds)
-    # In the second iteration the folds' students train on the 3 new examples, too; its own is asked about no seeds.
-    again = 5 * (1 * 2 * 11 + 10 * 2) - 2 * 10 * 10
-    assert estimate(rates, replace(verified, folds_tell_failures=True)) == pytest.approx(plain + votes + folds + again)
+    # With two rounds the folds' students of the second train on the 3 new examples, too; an iteration's own student is
+    # asked about no seeds, and after the last round nobody is.
+    twice, by_folds = (replace(verified, iterations=2, folds_tell_failures=tells) for tells in (False, True))
+    again = 5 * (1 * 2 * 11 + 10 * 2) - 3 * 10 * 10 - 100 * 10
+    without, known = estimate(rates, twice), estimate(rates, by_folds)
+    assert without is not None and known == pytest.approx(without + again)
     # After the audit, three of the folds' trainings and two of their answers:
     begun = Position(0, 10, {"audit": 1, "fold_train": 3, "fold_predict": 2})
     done = 0.5 * 10 * 3 + 3 * 1 * 2 * 8 + 2 * 10 * 2

@@ -30,7 +30,8 @@ def sometimes_a_seed(request: TeacherRequest) -> str:
 def by_stage(looks: Sequence[Look]) -> Iterator[tuple[Look, list[Look]]]:
     """The look at the beginning of each stage, and those after its units."""
     starts = [index for index, look in enumerate(looks) if look.rows == 0]
-    starts = [index for index in starts if index == 0 or looks[index].told.stages != looks[index - 1].told.stages]
+    n_stages = [len(look.told.stages) for look in looks]
+    starts = [index for index in starts if index == 0 or n_stages[index] != n_stages[index - 1]]
     for start, stop in zip(starts, [*starts[1:], len(looks)], strict=True):
         yield looks[start], list(looks[start + 1 : stop])
 

@@ -12,8 +12,11 @@ from fakes import FakeStudent, FakeTeacher, scored
 from knowing import by_heart
 
 from llm2llm_local.config import flatten
+from llm2llm_local.errors import StoreError
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import DataRow, FinishReason, Reply
+from llm2llm_local.report.failures import failures_of
+from llm2llm_local.report.summary import summarize
 from llm2llm_local.report.work import run_work
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -24,10 +27,21 @@ from llm2llm_local.teacher.protocol import Progress
 def test_kfold_failures_are_answers_of_students_that_have_not_seen_the_seed(tmp_path: Path) -> None:
     """A student that knows its seeds by heart fails at none of them, and at all that it hasn't seen."""
     student = FakeStudent(by_heart)
-    with run_of(tmp_path, configuration(loop__failure_signal="kfold", loop__folds=3), student=student) as run:
+    config = configuration(loop__failure_signal="kfold", loop__folds=3)
+    with run_of(tmp_path, config, student=student) as run:
         llm2llm(run)
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
     answered = rows(tmp_path, "SELECT iteration, fold, count(*) FROM predictions WHERE split = 'train' GROUP BY 1, 2")
-    assert answered == [(iteration, fold, 4) for iteration in (0, 1, 2) for fold in (1, 2, 3)]
+    assert answered == [(iteration, fold, 4) for iteration in (0, 1) for fold in (1, 2, 3)]
+    trained = rows(tmp_path, "SELECT iteration, count(*) FROM stages WHERE stage = 'fold_train' GROUP BY 1")
+    assert trained == [(0, 3), (1, 3)]  # after the last one no failures are wanted
+    with open_reader(tmp_path) as connection:
+        assert {one["iteration"] for one in failures_of(connection, 1, None)} == {1}
+        with pytest.raises(StoreError, match="in iteration 2 no student was asked the seeds"):
+            failures_of(connection, 1, 2)
+        failures = [one.failures for one in summarize(connection, 1).iterations]
+    assert failures[:2] == [8, 8] and failures[2] is None
     wrong = rows(tmp_path, "SELECT count(*) FROM failures WHERE iteration = 0 AND answer != 'alpha'")
     assert wrong == [(8,)]
     assert rows(tmp_path, "SELECT count(*) FROM predictions WHERE fold = 0 AND split = 'test'") == [(15,)]

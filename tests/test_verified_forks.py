@@ -73,13 +73,27 @@ def test_a_fork_has_verified_what_another_check_refused_before(tmp_path: Path) -
     assert [one for one in differences(fresh, 1, forked, 2) if not one.startswith("events")] == []
 
 
-def test_a_fork_that_goes_on_for_longer_takes_over_the_folds_of_every_iteration(tmp_path: Path) -> None:
+def test_a_fork_that_goes_on_for_longer_takes_over_all_but_the_last_count_of_failures(tmp_path: Path) -> None:
+    """Of the last iteration no failures were wanted, and now they are."""
     both = {"checks__verifier": "both", "loop__failure_signal": "kfold"}
     with run_of(tmp_path, verified(**both), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
         llm2llm(run)
     longer = verified(**both, loop__iterations=3)
-    assert len(fork(tmp_path, longer)) == rows(tmp_path, "SELECT count(*) FROM stages WHERE run_id = 1")[0][0]
+    assert fork(tmp_path, longer)[-2:] == ["train", "predict"]
+    n_taken, n_done = (rows(tmp_path, f"SELECT count(*) FROM stages WHERE run_id = {run}")[0][0] for run in (2, 1))
+    assert n_taken == n_done - 1
     assert rows(tmp_path, "SELECT sum(run_id = 1) - sum(run_id = 2) FROM votes") == [(0,)]
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    for folder, run_id in ((tmp_path, 2), (fresh, None)):
+        with run_of(folder, longer, KnowingTeacher(writes), KindStudent(half_learnt), run_id=run_id) as run:
+            llm2llm(run)
+    made = ("examples", "training_set_examples", "teacher_calls", "candidates", "verdicts")
+    assert [one for one in differences(fresh, 1, tmp_path, 2) if one.startswith(made)] == []
+    failed = "SELECT iteration, example_id FROM failures WHERE run_id = {} ORDER BY 1, 2"
+    of_fork, of_fresh = (rows(folder, failed.format(run)) for folder, run in ((tmp_path, 2), (fresh, 1)))
+    offset = rows(tmp_path, "SELECT min(id) FROM examples WHERE run_id = 2")[0][0] - 1
+    assert [(iteration, example - offset) for iteration, example in of_fork] == of_fresh
 
 
 def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -> None:

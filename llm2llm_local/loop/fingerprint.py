@@ -259,10 +259,13 @@ class Fingerprint:
         self._fields = fields
         self._last = digest({name: value for name, value in fields.items() if name.startswith(_ALWAYS)})
         self._folds = self._audit = ""
+        self._asks_folds = fields.get("loop.failure_signal") == "kfold"
 
     def fields_of(self, iteration: int, stage: str, attempt: int) -> dict[str, Any]:
         """What this stage reads."""
         read = {name: value for name, value in self._fields.items() if name.startswith(_READ_BY_STAGE[stage])}
+        if stage == "grade" and self._asks_folds:  # of the last iteration no failures are wanted
+            read["is_last"] = iteration == self._fields.get("loop.iterations")
         return {**read, "iteration": iteration, "stage": stage, "attempt": attempt}
 
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
@@ -274,7 +277,7 @@ class Fingerprint:
         if stage in ASIDE:
             self._audit = digest({**fields, "folds": self._folds, "audit": self._audit})
             return self._audit
-        if stage == "student_vote" or (stage == "grade" and self._fields.get("loop.failure_signal") == "kfold"):
+        if stage == "student_vote" or (stage == "grade" and self._asks_folds):
             fields["folds"] = self._folds
         elif stage == "check":
             fields["audit"] = self._audit

@@ -23,9 +23,10 @@ from .vote import audited, keep_student_votes, verifiers
 
 def ask_folds(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
     """Train each fold's student and let it answer the seeds that it hasn't seen, where that is wanted: for failures in
-    every iteration, for a student's votes once, before anything was augmented.
+    every iteration but the last, after which nobody asks for any, for a student's votes once, before anything was
+    augmented.
     """
-    tells_failures = run.config.loop.failure_signal == "kfold"
+    tells_failures = run.config.loop.failure_signal == "kfold" and iteration < run.config.loop.iterations
     votes = iteration == 0 and "student" in verifiers(run)
     if not tells_failures and not votes:
         return
@@ -47,8 +48,8 @@ def ask_folds(run: Run, iteration: int, training_set: Sequence[Example]) -> None
         ask_student(run, iteration, "fold_predict", fold, asked, lambda seed: seed.question, keep)
 
 
-def is_answered_by_folds(run: Run, example: Example) -> bool:
-    """Whether the failure signal takes the word of a student that hasn't seen it, not of the one that has."""
+def is_for_folds(run: Run, example: Example) -> bool:
+    """Whether the failure signal takes the word of a student that hasn't seen it, and not of the one that has."""
     return run.config.loop.failure_signal == "kfold" and example.origin is Origin.SEED
 
 

@@ -187,11 +187,10 @@ def disk_plan(inputs: Inputs, n_trained: int = 0) -> DiskPlan:
 
 def _n_trainings(config: Config) -> int:
     """At most: the seeds may be fewer than the folds."""
-    n_iterations, checks = config.loop.iterations + 1, config.checks
-    if config.loop.failure_signal == "kfold":
-        return n_iterations * (1 + config.loop.folds)
+    rounds, checks = config.loop.iterations, config.checks
     student_votes = checks.verify == "on" and checks.verifier != "teacher"
-    return n_iterations + (config.loop.folds if student_votes else 0)
+    with_folds = rounds if config.loop.failure_signal == "kfold" else int(student_votes)
+    return rounds + 1 + with_folds * config.loop.folds
 
 
 def _check_thresholds(config: Config) -> None:

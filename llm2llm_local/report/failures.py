@@ -8,7 +8,8 @@ from typing import TypedDict
 
 from ..counted import counted
 from ..errors import StoreError
-from ..store.graded import graded_iterations
+from ..records import Split
+from ..store.graded import asked_iterations, graded_iterations
 from .plain import conclusion, shortened
 
 
@@ -25,22 +26,30 @@ class FailureRecord(TypedDict):
 
 
 def failures_of(connection: sqlite3.Connection, run_id: int, iteration: int | None) -> list[FailureRecord]:
-    """Of one iteration; of the newest graded one when None.
+    """Of one iteration; when None, of the newest graded one in which the seeds were asked.
 
-    Raises StoreError when that iteration is not graded: some of the answers, or none, aren't the student's failures.
+    Raises StoreError when that iteration is not graded: some of the answers, or none, aren't the student's failures;
+    and when no student was asked the seeds in it.
     """
     graded = graded_iterations(connection, run_id)
     if not graded:
         raise StoreError(
             f"run {run_id} has no graded iteration yet", f"Wait for its first grade stage: llm2llm status {run_id}"
         )
+    asked = asked_iterations(connection, run_id, Split.TRAIN)
     if iteration is None:
-        iteration = graded[-1]
+        iteration = asked[-1] if asked else graded[-1]
     if iteration not in graded:
         known = ", ".join(map(str, graded))
         raise StoreError(
             f"run {run_id}: iteration {iteration} is not graded",
             f"Choose a graded one ({known}), or wait: llm2llm status {run_id}",
+        )
+    if iteration not in asked:
+        raise StoreError(
+            f"run {run_id}: in iteration {iteration} no student was asked the seeds: it is the last one, after which "
+            "no failures are wanted",
+            f"Choose another one: {', '.join(map(str, asked))}",
         )
     rows = connection.execute(
         "SELECT f.iteration, f.example_id, f.question, f.answer, f.predicted_answer, f.confidence, "

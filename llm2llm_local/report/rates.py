@@ -169,7 +169,12 @@ class Plan:
 
     def folds_in(self, iteration: int) -> int:
         """Students of an iteration that leave a part of the seeds out."""
-        return self.folds if self.folds_tell_failures or (iteration == 0 and "student" in self.verifiers) else 0
+        tells_failures = self.folds_tell_failures and iteration < self.iterations
+        return self.folds if tells_failures or (iteration == 0 and "student" in self.verifiers) else 0
+
+    def answered_seeds(self, iteration: int) -> int:
+        """After the last iteration no failures are wanted, so students that haven't seen the seeds aren't asked."""
+        return 0 if self.folds_tell_failures and iteration == self.iterations else self.seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +269,7 @@ def _of_student(
         by_folds = plan.seeds if plan.folds_tell_failures else 0
         yield rates.predict, asked - by_folds + plan.dev + plan.test
     if "grade" not in opened:
-        yield rates.grade, plan.seeds + plan.dev + plan.test
+        yield rates.grade, plan.answered_seeds(position.iteration) + plan.dev + plan.test
 
 
 def _of_new(

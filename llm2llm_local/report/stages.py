@@ -50,11 +50,14 @@ def recipe_in(config: Mapping[str, Any]) -> Recipe:
 def folds_of(config: Mapping[str, Any], seeds: int, iteration: int) -> int:
     """Students of an iteration that leave a part of the seeds out."""
     votes = iteration == 0 and "student" in verifiers_of(config)
-    return min(config["loop.folds"], seeds) if votes or tells_failures_by_folds(config) else 0
+    tells_failures = tells_failures_by_folds(config) and iteration < config["loop.iterations"]
+    return min(config["loop.folds"], seeds) if votes or tells_failures else 0
 
 
 def tells_failures_by_folds(config: Mapping[str, Any]) -> bool:
-    """Whether the seeds are answered by students that haven't seen them, and not by the iteration's own."""
+    """Whether the seeds are answered by students that haven't seen them, and not by the iteration's own: in the last
+    iteration, after which no failures are wanted, by none.
+    """
     return bool(config.get("loop.failure_signal") == "kfold")
 
 

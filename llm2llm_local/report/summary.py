@@ -19,12 +19,12 @@ from .verification import Verification, verification_of
 class IterationSummary:
     """One row of the table.
 
-    `failures`, `accuracy`, `truncated` and `unparsed` are None until the iteration is graded. The last three are by
-    split and count seeds only in `train`: `truncated` are answers cut off at the token limit, `unparsed` those
-    without a readable answer. `candidates`: so far, after `asked_about` examples: those that failed, or others by the
-    failure signal or the recipe. `accepted`, `rejected` and `in_doubt` are None until the iteration
-    is graded and all its candidates have their verdicts. `is_checked`: no stage of asking or checking is unfinished, no
-    candidate waits. `seconds`: wall time by stage, so far.
+    `failures`, `accuracy`, `truncated` and `unparsed` are None until the iteration is graded, the first also where no
+    student was asked the seeds. The last three are by split and count seeds only in `train`: `truncated` are answers
+    cut off at the token limit, `unparsed` those without a readable answer. `candidates`: so far, after `asked_about`
+    examples: those that failed, or others by the failure signal or the recipe. `accepted`, `rejected` and `in_doubt`
+    are None until the iteration is graded and all its candidates have their verdicts. `is_checked`: no stage of asking
+    or checking is unfinished, no candidate waits. `seconds`: wall time by stage, so far.
     """
 
     iteration: int
@@ -145,7 +145,9 @@ def _iteration(connection: sqlite3.Connection, run_id: int, iteration: int, grad
     return IterationSummary(
         iteration=iteration,
         training_examples=count("SELECT count(*) FROM training_set_examples WHERE run_id = ? AND iteration = ?"),
-        failures=count("SELECT count(*) FROM failures WHERE run_id = ? AND iteration = ?") if is_graded else None,
+        failures=count("SELECT count(*) FROM failures WHERE run_id = ? AND iteration = ?")
+        if is_graded and any(row["split"] == "train" for row in answers)
+        else None,
         candidates=count("SELECT count(*) FROM candidates WHERE run_id = ? AND iteration = ?"),
         accepted=count(verdict + "'accept'") if is_known else None,
         rejected=count(verdict + "'reject'") if is_known else None,

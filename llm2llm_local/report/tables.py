@@ -69,7 +69,7 @@ def _figures(summary: RunSummary) -> list[list[str]]:
     return [
         ["iter", *(str(row.iteration) for row in rows)],
         ["training", *(str(row.training_examples) for row in rows)],
-        ["failures", *(_NOT_YET if row.failures is None else str(row.failures) for row in rows)],
+        ["failures", *(_failures(row) for row in rows)],
         *(
             [["asked about", *(str(row.asked_about) for row in rows)]]
             if any(row.is_checked and row.asked_about not in (0, row.failures) for row in rows)
@@ -86,6 +86,13 @@ def _figures(summary: RunSummary) -> list[list[str]]:
         ["dev", *(_accuracy(row, "dev", _percent) for row in rows)],
         ["test (95% interval)", *(_accuracy(row, "test", with_interval) for row in rows)],
     ]
+
+
+def _failures(row: IterationSummary) -> str:
+    """After the last iteration none are wanted, so students that haven't seen the seeds aren't asked."""
+    if row.failures is None:
+        return _NOT_YET if row.accuracy is None else _NO_FIGURE
+    return str(row.failures)
 
 
 def _seconds(summary: RunSummary) -> list[list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..kinds import are_answers, n_least_confident
 from ..records import Split
-from .stages import ballots_on_seed, folds_of, recipe_in, takes_least_confident, tells_failures_by_folds
+from .stages import ballots_on_seed, recipe_in, takes_least_confident, tells_failures_by_folds
 
 LEAST_PART_OF_UNIT = 0.1
 """Before that much of its first unit of work is done, no time left is told for a stage."""
@@ -109,23 +109,27 @@ class RunWork:
 
     @property
     def asked_by_folds(self) -> int:
-        """How many of them are answered by students that haven't seen them, and not by the iteration's own."""
+        """How many of them are left to students that haven't seen them, and not answered by the iteration's own."""
         return self.n[Split.TRAIN] if tells_failures_by_folds(self.config) else 0
+
+    def answered_seeds(self, iteration: int) -> int:
+        """By whichever student: by none in a last iteration that has no folds."""
+        return 0 if _asks_for_no_failures(self.config, iteration) else self.n[Split.TRAIN]
 
     def requests(self, iteration: int, attempt: int) -> int:
         """Of a round of asking that was opened."""
         rounds = (one for one in self.stages if (one.iteration, one.stage) == (iteration, "augment"))
         return next((one.rows_total for one in rounds if one.attempt == attempt), 0)
 
-    def fold_size(self, iteration: int, fold: int) -> int:
+    def fold_size(self, fold: int) -> int:
         """Seeds in a fold, from 1: they are dealt out in turn."""
         seeds = self.n[Split.TRAIN]
-        return len(range(fold - 1, seeds, folds_of(self.config, seeds, iteration)))
+        return len(range(fold - 1, seeds, min(self.config["loop.folds"], seeds)))
 
     def trained_on(self, stage: StageProgress) -> int:
         """Examples in the training set of a stage that trains."""
         examples = self.iterations[stage.iteration].training_examples
-        return examples - (self.fold_size(stage.iteration, stage.attempt) if stage.stage == "fold_train" else 0)
+        return examples - (self.fold_size(stage.attempt) if stage.stage == "fold_train" else 0)
 
 
 def run_work(connection: sqlite3.Connection, run_id: int) -> RunWork:
@@ -180,7 +184,7 @@ def _iterations(
     for iteration, status, training_examples, failures, accepted in rows:
         if training_examples is None:  # its first unit of training isn't complete
             training_examples = available - _kept_out(connection, run_id, iteration)
-        if iteration not in predicted:
+        if iteration not in predicted or _asks_for_no_failures(config, iteration):
             failures = None
         else:
             if takes_least_confident(config):
@@ -189,6 +193,11 @@ def _iterations(
         iterations.append(IterationWork(status == "done", training_examples, failures, accepted))
         available += accepted
     return tuple(iterations)
+
+
+def _asks_for_no_failures(config: Mapping[str, Any], iteration: int) -> bool:
+    """Whether it is the last iteration of a run in which students that haven't seen the seeds tell failures."""
+    return tells_failures_by_folds(config) and iteration == config["loop.iterations"]
 
 
 def _seeds_by_kind(connection: sqlite3.Connection, run_id: int, config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -263,10 +272,11 @@ def _rows(connection: sqlite3.Connection, run: RunWork, stage: StageProgress) ->
             sizes = [own, run.n[Split.DEV], run.n[Split.TEST]]
             return _rows_of_batches(sizes, config["student.predict_batch_size"], stage.units_done), sum(sizes)
         case "fold_predict":
-            size = run.fold_size(iteration, stage.attempt)
+            size = run.fold_size(stage.attempt)
             return min(stage.units_done * config["student.predict_batch_size"], size), size
         case "grade":
-            return sum(run.n[split] for split in list(Split)[: stage.units_done]), sum(run.n.values())
+            n = {**run.n, Split.TRAIN: run.answered_seeds(iteration)}
+            return sum(n[split] for split in list(Split)[: stage.units_done]), sum(n.values())
         case "augment":
             wanted = _wanted(connection, run, iteration, stage.attempt, is_done=stage.status == "done")
             return min(stage.units_done * config["teacher.group_size"], wanted), wanted

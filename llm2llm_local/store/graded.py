@@ -22,6 +22,19 @@ def graded_iterations(connection: sqlite3.Connection, run_id: int) -> list[int]:
     return [row[0] for row in rows]
 
 
+def asked_iterations(connection: sqlite3.Connection, run_id: int, split: Split) -> list[int]:
+    """Those graded in which a student was asked the person's rows of the split: seeds aren't always in the last one."""
+    asked = (
+        "SELECT 1 FROM predictions p JOIN examples e ON e.id = p.example_id "
+        "WHERE p.run_id = ? AND p.iteration = ? AND p.split = ? AND e.origin = 'seed' LIMIT 1"
+    )
+    return [
+        iteration
+        for iteration in graded_iterations(connection, run_id)
+        if connection.execute(asked, [run_id, iteration, split]).fetchone() is not None
+    ]
+
+
 def chosen_iteration(connection: sqlite3.Connection, run_id: int) -> int | None:
     """The iteration whose student is the run's result, by `loop.select`. None: there is none yet.
 

@@ -17,7 +17,7 @@ from ...records import Outcome, Split
 from ...report.confusion import Confusion, Group, Pair, confusion, members
 from ...report.histories import AnswerRecord, History, Order, answer_record, histories, ranked, splits_of
 from ...report.plain import conclusion
-from ...store.graded import graded_iterations
+from ...store.graded import asked_iterations
 from ...store.reader import require_run
 from ..screen import HistoryScreen
 from ..text import one_line
@@ -42,7 +42,9 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Overview:
-    """What the screen shows. `all_graded`: every graded iteration; `confusion` is None while there is none."""
+    """What the screen shows. `all_graded`: every graded iteration that the split was asked in; `confusion` is None
+    while there is none.
+    """
 
     question: _Question
     all_graded: tuple[int, ...]
@@ -101,12 +103,14 @@ class FailuresScreen(HistoryScreen):
 
         def look(connection: sqlite3.Connection) -> _Overview:
             run_id = require_run(connection, chosen)
-            all_graded = tuple(graded_iterations(connection, run_id))
-            if seen is not None and seen.question.run_id != run_id:  # what was wished for was about another run
-                question = _Question(run_id, Split.TRAIN, all_graded, order, None)
+            is_another = seen is not None and seen.question.run_id != run_id
+            shown = Split.TRAIN if is_another else split
+            all_graded = tuple(asked_iterations(connection, run_id, shown))
+            if is_another:  # what was wished for was about the run before
+                question = _Question(run_id, shown, all_graded, order, None)
             else:
                 graded = all_graded if wanted is None else tuple(one for one in all_graded if one <= wanted)
-                question = _Question(run_id, split, graded, order, group)
+                question = _Question(run_id, shown, graded, order, group)
             if seen is not None and (seen.question, seen.all_graded) == (question, all_graded):
                 return seen
             return _overview(connection, question, all_graded)
