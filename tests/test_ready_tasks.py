@@ -65,6 +65,12 @@ def test_a_ready_task_sets_known_fields_only(name: str) -> None:
     assert ready.values["task.family"] in ("classification", "math", "multiple_choice")
 
 
+@pytest.mark.parametrize("name", ["trec", "snips", "sst2"])
+def test_a_ready_classification_task_asks_about_seeds_that_students_know_by_heart(name: str) -> None:
+    """On its few seeds the paper's signal is dry after the first training."""
+    assert ready_task(name).values["loop.failure_signal"] == "confidence"
+
+
 def test_every_ready_task_can_be_asked_for() -> None:
     (option,) = (one for one in cli.commands["init"].params if one.name == "task")
     assert set(FORMS) <= set(option.type.choices)  # type: ignore[attr-defined]
