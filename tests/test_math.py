@@ -217,7 +217,12 @@ class TestParseReply:
         assert TASK.parse_reply(FAILURE, reply(text)) == self.NEW
 
     def test_keeps_the_lines_of_a_question(self) -> None:
-        for question in ("Prices:\n- pen: $1\nWhat do 2 pens cost?", "Question: Prices:\n\nWhat do 2 pens cost?"):
+        for question in (
+            "Prices:\n- pen: $1\nWhat do 2 pens cost?",
+            "Question: Prices:\n\nWhat do 2 pens cost?",
+            "Tom has these coins:\n\n2 dimes. How many?",
+            "Which is right?\n1. 1 + 1 = 3\n2. It is as in question 2: 2",
+        ):
             assert TASK.parse_reply(FAILURE, reply(f"{question}\nAnswer: 2\n#### 2")) == NewExample(
                 question.removeprefix("Question: "), "2\n#### 2"
             )

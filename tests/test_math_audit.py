@@ -55,6 +55,18 @@ def test_an_error_that_every_solution_repeats_is_what_the_audit_finds(
     assert unanimous is Decision.ACCEPT
 
 
+def test_a_teacher_that_rarely_solves_and_never_errs_twice_alike_is_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once more about a right answer than, one vote being the mistake, about a wrong one."""
+    audit, unanimous = audited(
+        tmp_path, monkeypatch, solved(lambda n, k: 2 * n if n % 3 == 0 else 1000 + 10 * n + k), n_agreeing=3
+    )
+    assert audit.preference.share == pytest.approx(1 / 3 + 2 / 3 / 2)
+    assert audit.true_accepts.share == pytest.approx(1 / 3)
+    assert unanimous is Decision.ACCEPT
+
+
 @pytest.mark.parametrize("n_agreeing", [0, 1, 2])
 def test_a_minority_of_solutions_is_never_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_agreeing: int

@@ -242,7 +242,8 @@ def test_every_decimal_is_read_exactly(value: object) -> None:
     [
         ("5 million", "5,000,000", "5,000"),
         ("$1.5 million", "$1500000", "£1500000"),
-        ("10k", "10000", "100"),
+        ("5 hundred thousand", "500000", "500"),
+        ("3 per thousand", "3", "3000"),
         ("2 dozen eggs", "24 eggs", "24 hens"),
     ],
 )

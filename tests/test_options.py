@@ -86,7 +86,22 @@ def test_more_options_than_letters_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["C", "(C)", "C)", "C.", "C:", " C ", "**C**", "(C) the third", "C. the third", "`C`", "C) or a dog"]
+    "line",
+    [
+        "C",
+        "(C)",
+        "C)",
+        "C.",
+        "C:",
+        " C ",
+        "**C**",
+        "(C) the third",
+        "C. the third",
+        "`C`",
+        "C) or a dog",
+        "C) (I) and (II) only",
+        "(C) (E)-isomer",
+    ],
 )
 def test_an_answer_is_read_in_any_marks(line: str) -> None:
     assert letter_in(line, "ABCDE") == "C"

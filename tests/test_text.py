@@ -106,6 +106,17 @@ def test_grading(text: str, reason: FinishReason, outcome: Outcome, predicted: s
     assert (grade.outcome, grade.predicted_answer) == (outcome, predicted)
 
 
+@pytest.mark.parametrize("answer", ["Question 1: Who ruled?\nQuestion 2: When?", "1. Question: why"])
+def test_a_numbered_question_is_part_of_an_answer(answer: str) -> None:
+    assert TASK.grade(reply(f" {answer}"), answer).outcome is Outcome.CORRECT
+
+
+def test_texts_that_are_numbered_are_one_question() -> None:
+    task = TextTask(PromptBuilder("Text", "Answer"), "")
+    texts = "Text 1: A man sleeps.\nText 2: A man is awake.\nDo they agree?"
+    assert task.parse_reply(Failure(FAILING, None), reply(f"{texts}\nAnswer: no")) == NewExample(texts, "no")
+
+
 def test_the_configuration_makes_the_task_and_any_row_will_do() -> None:
     seeds = [DataRow("q", "a", "f", 1)]
     task = make_task(TaskConfig(family="text", question_name="Q", answer_name="A"), seeds)
@@ -203,6 +214,34 @@ def test_what_was_planted_is_not_told_by_the_rest_of_a_ballot() -> None:
             wrong = [answer for answer, block in zip(answers, shown, strict=True) if block.endswith(" no")]
             assert len(wrong) == len(shown) // 2 == 3
             assert not answers_shown & set(wrong)
+
+
+def test_ballots_on_a_few_frequent_answers_are_alike_whichever_is_judged() -> None:
+    seeds = [
+        Example(n, f"train/{n}", Split.TRAIN, Origin.SEED, f"question {n}?", "yes" if n % 2 else "no")
+        for n in range(20)
+    ]
+    for place, judged in enumerate(seeds):
+        others = [seed for seed in seeds if seed is not judged]
+        right, wrong = (
+            TASK.ballot(NewExample(judged.question, answer), others, "completion", random.Random(place))
+            for answer in (judged.answer, *TASK.wrong_answers(judged, seeds, random.Random(place)))
+        )
+        before = [one.prompt.completion.partition(judged.question)[0] for one in (right, wrong)]
+        assert before[0] == before[1]
+        assert "not yes" not in before[0] and "not no" not in before[0]
+
+
+def test_ballots_on_different_questions_begin_alike() -> None:
+    """So that the teacher reads it once."""
+    seeds = numbered_seeds(60)
+    beginnings = set()
+    for judged in seeds[20:40]:
+        others = [seed for seed in seeds if seed is not judged]
+        for answer in (judged.answer, *TASK.wrong_answers(judged, seeds[20:40], random.Random(judged.id))):
+            ballot = TASK.ballot(NewExample(judged.question, answer), others, "completion", random.Random(0))
+            beginnings.add(ballot.prompt.completion.partition(judged.question)[0])
+    assert len(beginnings) == 1
 
 
 def test_what_ballots_begin_with_is_the_same_whatever_is_judged() -> None:

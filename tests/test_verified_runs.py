@@ -8,7 +8,7 @@ from pathlib import Path
 import fake_runs
 import pytest
 from comparison import differences
-from fake_runs import LABELS, SEEDS, Crash, configuration, half_learnt, rows, run_of
+from fake_runs import LABELS, SEEDS, Crash, configuration, fork, half_learnt, rows, run_of
 from fakes import FakeStudent, FakeTeacher
 from knowing import NOTHING_LEARNT, KindStudent, KnowingTeacher, by_heart, verified, writes
 
@@ -163,6 +163,27 @@ def test_a_run_that_has_grown_ends_early_when_nothing_more_gets_in(tmp_path: Pat
     assert "finished early: iteration 1: none of" in ending and "48 were refused by" in ending
     assert rows(tmp_path, "SELECT max(iteration), min(status), max(status) FROM iterations") == [(1, "done", "done")]
     assert rows(tmp_path, "SELECT count(*) > 0 FROM examples WHERE origin = 'augmented'") == [(1,)]
+
+
+def test_a_run_goes_on_for_what_a_person_has_let_in_meanwhile(tmp_path: Path) -> None:
+    """Where nothing else is let in: that alone makes the next student another one, in this run and in a fork."""
+    asked: set[str] = set()
+
+    def repeats_itself(request: TeacherRequest) -> str:
+        text = writes(request)
+        asked.add(text)
+        return text if len(asked) <= 30 else min(asked)
+
+    config = verified(loop__augmentations_per_failure=6, loop__iterations=2)
+    with run_of(tmp_path, config, KnowingTeacher(repeats_itself), NOTHING_LEARNT) as run:
+        assert "finished early" in llm2llm(run)
+    (refused,) = rows(tmp_path, "SELECT min(id) FROM candidates WHERE verdict = 'reject' AND iteration = 0")[0]
+    add_review(tmp_path, 1, refused, ReviewDecision.ACCEPT, None, None)
+    fork(tmp_path, config)
+    with run_of(tmp_path, config, KnowingTeacher(repeats_itself), NOTHING_LEARNT, run_id=2) as run:
+        assert "finished early" not in llm2llm(run)
+    taken = "SELECT max(t.iteration) FROM training_set_examples t JOIN examples e ON e.id = t.example_id "
+    assert rows(tmp_path, f"{taken} WHERE t.run_id = 2 AND e.review_id IS NOT NULL") == [(2,)]
 
 
 # --- students that haven't seen the seed ---

@@ -138,7 +138,8 @@ def _alone(connection: sqlite3.Connection, run_id: int) -> dict[int, dict[str, f
             votes.setdefault((row["candidate_id"], row["verifier"]), []).append(vote_of_row(row))
     found: dict[int, dict[str, float]] = {}
     for (candidate, verifier), some in votes.items():
-        found.setdefault(candidate, {})[verifier] = judges[verifier].probability({verifier: some})
+        judge = judges[verifier]
+        found.setdefault(candidate, {})[verifier] = judge.calibration.probability(judge.evidence({verifier: some}))
     return found
 
 

@@ -66,16 +66,17 @@ def _mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {choice: sum(row[choice] for row in rows) / len(rows) for choice in rows[0]}
 
 
-def evidence_of(votes: Sequence[Vote], bias: Bias) -> float:
+def evidence_of(votes: Sequence[Vote], bias: Bias, n: int | None = None) -> float:
     """What one verifier's votes on one answer come to.
 
     Scored votes: the mean of their log-odds for the intended choice against all others, without the bias. Written
-    ones: the log-odds of agreement, (agreeing + ½) / (others + ½).
+    ones: the log-odds of agreement, (agreeing + ½) / (others + ½), where `n` would agree in the share that these do.
     """
     if not writes(votes):
         return sum(_log_odds(vote, bias) for vote in votes) / len(votes)
-    n_agreeing = sum(vote.agrees is True for vote in votes)
-    return math.log((n_agreeing + 0.5) / (len(votes) - n_agreeing + 0.5))
+    n = n or len(votes)
+    n_agreeing = n * sum(vote.agrees is True for vote in votes) / len(votes)
+    return math.log((n_agreeing + 0.5) / (n - n_agreeing + 0.5))
 
 
 def is_for(votes: Sequence[Vote], bias: Bias) -> bool:
@@ -101,50 +102,52 @@ def _log_odds(vote: Vote, bias: Bias) -> float:
 class Calibration:
     """What the audit made of the verifiers: the probability that an answer is right is a logistic function of
     `intercept` and `weights` × evidence.
-
-    `needs_majority`: where every verifier writes its answers (`writes`), one that none of them gives more often than
-    not is never likelier than even: of several different ones, most of which are wrong, a wrong one agrees as well.
     """
 
     intercept: float
     weights: Mapping[str, float]
-    needs_majority: bool = False
 
     def probability(self, evidence: Evidence) -> float:
         """Of an answer's being right, 0 to 1, if right and wrong were equally frequent."""
         log_odds = self.intercept + sum(weight * evidence[name] for name, weight in self.weights.items())
-        probability = 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))
-        has_majority = any(evidence[name] > 0 for name, weight in self.weights.items() if weight > 0)
-        return min(probability, 0.5) if self.needs_majority and not has_majority else probability
+        return 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """From the votes on an answer to the probability that it is right: what the audit keeps for candidates."""
+    """From the votes on an answer to the probability that it is right: what the audit keeps for candidates.
+
+    `majority_of`: the verifier that writes its answers (`writes`) and must give this one more often than not for it to
+    be accepted, since of several different ones, most of which are wrong, a wrong one agrees as well; None where
+    choices are scored.
+    """
 
     calibration: Calibration
     biases: Mapping[str, Bias]
+    majority_of: str | None = None
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Judge:
-        calibration = Calibration(record["intercept"], record["weights"], record.get("needs_majority", False))
-        return cls(calibration, record["biases"])
+        calibration = Calibration(record["intercept"], record["weights"])
+        return cls(calibration, record["biases"], record.get("majority_of"))
 
     def record(self) -> dict[str, Any]:
         """As it is stored."""
-        found = self.calibration
         return {
-            "intercept": found.intercept,
-            "weights": dict(found.weights),
-            "needs_majority": found.needs_majority,
+            "intercept": self.calibration.intercept,
+            "weights": dict(self.calibration.weights),
             "biases": dict(self.biases),
+            "majority_of": self.majority_of,
         }
 
-    def probability(self, votes: Mapping[str, Sequence[Vote]]) -> float:
+    def evidence(self, votes: Mapping[str, Sequence[Vote]]) -> Evidence:
         """`votes` by verifier, of every one that has a weight."""
-        return self.calibration.probability(
-            {name: evidence_of(votes[name], bias) for name, bias in self.biases.items()}
-        )
+        return {name: evidence_of(votes[name], bias) for name, bias in self.biases.items()}
+
+
+def has_majority(evidence: Evidence, majority_of: str | None) -> bool:
+    """Whether the verifier that must give an answer more often than not does; see `Judge`."""
+    return majority_of is None or evidence[majority_of] > 0
 
 
 def writes(votes: Sequence[Vote]) -> bool:
@@ -160,7 +163,7 @@ class AuditedSeed:
     wrong: tuple[Evidence, ...]
 
 
-def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], *, needs_majority: bool = False) -> Calibration:
+def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Calibration:
     """A logistic regression of right against wrong on the verifiers' evidence, each seed counting alike.
 
     Evidence that speaks for wrong answers is no evidence for right ones: such a verifier gets the weight 0.
@@ -171,7 +174,7 @@ def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], *, needs_m
         negative = [name for name, weight in zip(names, weights, strict=True) if weight < 0]
         if not negative:
             found = dict(zip(names, weights, strict=True))
-            return Calibration(intercept, {name: found.get(name, 0.0) for name in verifiers}, needs_majority)
+            return Calibration(intercept, {name: found.get(name, 0.0) for name in verifiers})
         names = [name for name in names if name not in negative]
 
 
@@ -203,7 +206,7 @@ def _fit(seeds: Sequence[AuditedSeed], names: Sequence[str]) -> tuple[float, lis
 
 
 def held_out_probabilities(
-    seeds: Sequence[AuditedSeed], verifiers: Sequence[str], *, needs_majority: bool = False
+    seeds: Sequence[AuditedSeed], verifiers: Sequence[str]
 ) -> list[tuple[float, tuple[float, ...]]]:
     """For each seed the probability that its own answer is right, and that of each wrong one, by a calibration which
     has not seen the seed: what verification will be worth on examples that it wasn't calibrated on.
@@ -211,8 +214,7 @@ def held_out_probabilities(
     n_folds = min(_FOLDS, len(seeds))
     found: list[tuple[float, tuple[float, ...]] | None] = [None] * len(seeds)
     for fold in range(n_folds):
-        others = [seed for place, seed in enumerate(seeds) if place % n_folds != fold]
-        calibration = calibrate(others, verifiers, needs_majority=needs_majority)
+        calibration = calibrate([seed for place, seed in enumerate(seeds) if place % n_folds != fold], verifiers)
         for place in range(fold, len(seeds), n_folds):
             seed = seeds[place]
             wrong = tuple(calibration.probability(evidence) for evidence in seed.wrong)
@@ -227,9 +229,10 @@ class Thresholds:
     accept: float
     reject: float
 
-    def decide(self, probability: float) -> Decision:
+    def decide(self, probability: float, *, may_accept: bool = True) -> Decision:
+        """`may_accept`: else it is in doubt at best."""
         if probability >= self.accept:
-            return Decision.ACCEPT
+            return Decision.ACCEPT if may_accept else Decision.DOUBT
         return Decision.REJECT if probability < self.reject else Decision.DOUBT
 
 
@@ -247,16 +250,20 @@ class Audit:
 
 
 def audit(
-    seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds, *, needs_majority: bool = False
+    seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds, majority_of: str | None = None
 ) -> Audit:
-    judged = held_out_probabilities(seeds, verifiers, needs_majority=needs_majority)
+    """`majority_of`: as a `Judge` has it."""
+    judged = held_out_probabilities(seeds, verifiers)
 
-    def accepts(probability: float) -> float:
-        return float(thresholds.decide(probability) is Decision.ACCEPT)
+    def accepts(evidence: Evidence, probability: float) -> float:
+        may_accept = has_majority(evidence, majority_of)
+        return float(thresholds.decide(probability, may_accept=may_accept) is Decision.ACCEPT)
 
     return Audit(
-        true_accepts=_rate([accepts(right) for right, _ in judged]),
-        false_accepts=_rate([sum(map(accepts, wrong)) / len(wrong) for _, wrong in judged]),
+        true_accepts=_rate([accepts(seed.right, right) for seed, (right, _) in zip(seeds, judged, strict=True)]),
+        false_accepts=_rate(
+            [sum(map(accepts, seed.wrong, wrong)) / len(wrong) for seed, (_, wrong) in zip(seeds, judged, strict=True)]
+        ),
         preference=_rate([sum(_preferred(right, one) for one in wrong) / len(wrong) for right, wrong in judged]),
     )
 
@@ -281,8 +288,10 @@ class VerifyCheck:
 
     def __call__(self, votes: Mapping[str, Sequence[Vote]]) -> CheckVerdict:
         """`votes` by verifier, of every one that has a weight."""
-        probability = self.judge.probability(votes)
-        decision, reason = self.thresholds.decide(probability), ""
+        evidence = self.judge.evidence(votes)
+        probability = self.judge.calibration.probability(evidence)
+        may_accept = has_majority(evidence, self.judge.majority_of)
+        decision, reason = self.thresholds.decide(probability, may_accept=may_accept), ""
         if decision is Decision.REJECT:
             reason = "answer is probably wrong"
         elif decision is Decision.DOUBT:

@@ -42,14 +42,15 @@ def read_casehold(path: Path, first: int = 0, last: int | None = None, *, tells_
 
 def _found(path: Path, text: str) -> Iterator[Found | Skip]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(
-            f"{path}:1: no column {missing[0]}",
-            f"CaseHOLD's files have the columns {', '.join(_COLUMNS)}.",
-        )
-    line = reader.line_num + 1
+    line = 1
     try:
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(
+                f"{path}:1: no column {missing[0]}",
+                f"CaseHOLD's files have the columns {', '.join(_COLUMNS)}.",
+            )
+        line = reader.line_num + 1
         for fields in reader:
             values = [fields[column] for column in _COLUMNS]
             if any(value is None for value in values):

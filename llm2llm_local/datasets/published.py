@@ -25,6 +25,10 @@ _OF_WINDOWS = re.compile(rb"[\x80-\x9f]")
 """Control characters of Latin-1, which no text has."""
 
 
+_OF_UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
+"""A character beyond ASCII: a line that has one is broken UTF-8."""
+
+
 @dataclass(frozen=True, slots=True)
 class Skip:
     """A row that can't be used: the line on which it starts, and why."""
@@ -127,7 +131,7 @@ def _decode_line(line: bytes) -> tuple[str, str | None]:
         return halves.encode("utf-16", "surrogatepass").decode("utf-16"), "CESU-8"
     except UnicodeError:
         pass
-    if _OF_WINDOWS.search(line):
+    if _OF_WINDOWS.search(line) and not _OF_UTF8.search(line):
         with suppress(UnicodeDecodeError):  # five of these bytes are no character there either
             return line.decode("cp1252"), "Windows-1252"
     return line.decode("latin-1"), "Latin-1"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import DataError
 from .published import Found, Published, Skip, decode, published, read_bytes
 
 LABELS = {"0": "negative", "1": "positive"}
@@ -24,10 +23,10 @@ def read_sst2(path: Path) -> Published:
     Raises DataError when it can't be read.
     """
     decoded = decode(read_bytes(path))
-    return published(path, _found(path, decoded.text), decoded.notes)
+    return published(path, _found(decoded.text), decoded.notes)
 
 
-def _found(path: Path, text: str) -> Iterator[Found | Skip]:
+def _found(text: str) -> Iterator[Found | Skip]:
     lines = text.split("\n")
     header = [name.strip() for name in lines[0].split("\t")]
     if header == _HEADER_WITHOUT_LABELS:
@@ -35,11 +34,6 @@ def _found(path: Path, text: str) -> Iterator[Found | Skip]:
         return
     has_header = set(_COLUMNS) <= set(header)
     columns = header if has_header else _COLUMNS
-    if not has_header and len(header) > 1 and header[-1] not in LABELS:
-        raise DataError(
-            f"{path}:1: neither a header with the columns sentence and label nor a sentence, a tab, and 0 or 1",
-            "Name the two columns so in the first line, or leave it out.",
-        )
     for number, line in enumerate(lines[has_header:], start=1 + has_header):
         if not line.strip():
             continue

@@ -101,9 +101,10 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
     seeds = _audited_seeds(run, votes, biases)
     rows = []
     for title, some in [*((name, [name]) for name in names if len(names) > 1), (TOGETHER, list(names))]:
-        needs_majority = all(writes(_on_right(votes, name)) for name in some)
-        found = calibrate(seeds, some, needs_majority=needs_majority)
-        measured = audit(seeds, some, thresholds(run), needs_majority=needs_majority)
+        # The teacher's, where it votes: it is asked several times.
+        majority_of = some[0] if writes(_on_right(votes, some[0])) else None
+        judge = Judge(calibrate(seeds, some), {name: biases[name] for name in some}, majority_of)
+        measured = audit(seeds, some, thresholds(run), majority_of)
         rows.append(
             AuditRow(
                 verifier=title,
@@ -113,7 +114,7 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
                 true_accepts=measured.true_accepts,
                 false_accepts=measured.false_accepts,
                 preference=measured.preference,
-                calibration=Judge(found, {name: biases[name] for name in some}).record(),
+                calibration=judge.record(),
             )
         )
     return rows
@@ -132,19 +133,24 @@ def _audited_seeds(run: Run, votes: Votes, biases: Mapping[str, Bias]) -> list[A
     verification overlooks, and a planted answer, which is another seed's, nobody comes to by mistake.
     """
 
-    def evidence(by_verifier: Mapping[str, Sequence[Vote]]) -> dict[str, float]:
-        return {name: evidence_of(by_verifier[name], bias) for name, bias in biases.items()}
+    def evidence(by_verifier: Mapping[str, Sequence[Vote]], n: Mapping[str, int]) -> dict[str, float]:
+        return {name: evidence_of(by_verifier[name], bias, n[name]) for name, bias in biases.items()}
 
     right = {subject.example_id: votes[subject] for subject in votes if not subject.is_planted}
     planted: dict[int | None, list[dict[str, float]]] = {}
     for subject, by_verifier in votes.items():
         if subject.is_planted:
-            planted.setdefault(subject.example_id, []).append(evidence(by_verifier))
+            planted.setdefault(subject.example_id, []).append(evidence(by_verifier, _counts(by_verifier)))
     found = []
     for example_id, by_verifier in right.items():
-        mistakes = [evidence(on_mistake) for on_mistake in _mistakes(run, by_verifier)]
-        found.append(AuditedSeed(evidence(by_verifier), tuple(mistakes or planted[example_id])))
+        n = _counts(by_verifier)
+        mistakes = [evidence(on_mistake, n) for on_mistake in _mistakes(run, by_verifier)]
+        found.append(AuditedSeed(evidence(by_verifier, n), tuple(mistakes or planted[example_id])))
     return found
+
+
+def _counts(by_verifier: Mapping[str, Sequence[Vote]]) -> dict[str, int]:
+    return {name: len(votes) for name, votes in by_verifier.items()}
 
 
 def _mistakes(run: Run, by_verifier: Mapping[str, Sequence[Vote]]) -> Iterator[dict[str, list[Vote]]]:

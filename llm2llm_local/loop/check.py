@@ -13,7 +13,7 @@ from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
 from ..checks.verification import VerifyCheck
 from ..errors import RunFailedError
-from ..records import Decision, NewExample, Split, Unparsed
+from ..records import Decision, NewExample, ReviewDecision, Split, Unparsed
 from ..store.rows import CandidateRow
 from ..store.verification import Refused, Subject
 from .audit import verify_check
@@ -58,7 +58,7 @@ def nothing_gets_in(run: Run, iteration: int) -> str | None:
     judged = range(iteration, iteration + 1) if has_grown else until_now
     refusals = found.refusals(judged)
     n_refused = sum(refusal.n for refusal in refusals)
-    if n_refused < _ENOUGH_TO_TELL or found.n_let_in(judged):
+    if n_refused < _ENOUGH_TO_TELL or found.n_let_in(judged) or _a_person_lets_in(run):
         return None
     worst = refusals[0]
     shown = found.refused(judged, worst, _SHOWN)
@@ -78,6 +78,11 @@ def nothing_gets_in(run: Run, iteration: int) -> str | None:
         what,
         f"Accept some in the review and resume, or start anew with a stronger teacher or other checks: {fork} --set …",
     )
+
+
+def _a_person_lets_in(run: Run) -> bool:
+    """Whether a candidate waits for the next training that a person accepted."""
+    return any(review.decision is ReviewDecision.ACCEPT for review in run.store.reviews.to_carry_out())
 
 
 def _line(one: Refused) -> str:

@@ -21,7 +21,7 @@ from ..recipes import recipe_of
 COMPUTE_DTYPE = "student.compute_dtype"
 
 MATCHED_STEPS = "loop.matched_steps"
-"""Optimizer steps of a run whose recipe takes as many as another's final training."""
+"""Optimizer steps of a run whose recipe takes as many as another's result has had."""
 
 _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
 """Files: what is in them counts, not where they lie."""
@@ -264,12 +264,18 @@ class Fingerprint:
     def fields_of(self, iteration: int, stage: str, attempt: int) -> dict[str, Any]:
         """What this stage reads."""
         read = {name: value for name, value in self._fields.items() if name.startswith(_READ_BY_STAGE[stage])}
-        if stage == "grade" and self._asks_folds:  # of the last iteration no failures are wanted
-            read["is_last"] = iteration == self._fields.get("loop.iterations")
+        if stage == "grade" and self._asks_folds:
+            read["is_last"] = self._is_last_by_folds(iteration)
         return {**read, "iteration": iteration, "stage": stage, "attempt": attempt}
 
+    def _is_last_by_folds(self, iteration: int) -> bool:
+        """Whether folds would tell failures, of which none are wanted any more."""
+        return self._asks_folds and iteration == self._fields.get("loop.iterations")
+
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
-        """The fingerprint of the next stage."""
+        """The fingerprint of the next stage; '' of one that this run doesn't have."""
+        if stage in _FOLD_STAGES and self._is_last_by_folds(iteration):
+            return ""
         fields = {**self.fields_of(iteration, stage, attempt), "before": self._last}
         if stage in _FOLD_STAGES:
             self._folds = digest({**fields, "folds": self._folds})

@@ -49,7 +49,7 @@ def final_steps(workspace: Path, run_id: int) -> int:
         raise ConfigError(f"{problem}there is no such run in {workspace}", _REMEDY)
     if run["status"] != Status.DONE:
         raise ConfigError(
-            f"{problem}run {run_id} isn't finished, so its final training isn't known", f"llm2llm resume {run_id}"
+            f"{problem}run {run_id} isn't finished, so its result isn't known", f"llm2llm resume {run_id}"
         )
     if steps is None:
         raise ConfigError(f"{problem}run {run_id} has no training", _REMEDY)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from ..recipes import recipe_of, uses_teacher
 from ..records import Example, Failure, NewExample, Split, TeacherPrompt
-from ..store.verification import Subject
 from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run
 from .plans import complete_plan, estimated_tokens, most_kept, teacher_in_force
-from .vote import Voted, ballot_on, drawn_for, verifiers
+from .vote import audited, ballot_on, drawn_for, verifiers
 
 _LONGEST = 8
 """Prompts measured, the longest by characters; tokens follow characters closely enough."""
@@ -74,11 +73,11 @@ def _ballots(run: Run, seeds: Sequence[Example]) -> list[TeacherRequest]:
     if "teacher" not in verifiers(run):
         return []
     longest = sorted(seeds, key=_n_characters, reverse=True)[:_LONGEST]
-    voted = [Voted(one.question, one, (Subject(one.answer, example_id=one.id),)) for one in longest]
     ballots = [
-        ballot_on(run, drawn_for(run, seeds, number), one, one.subjects[0], number)
+        ballot_on(run, drawn_for(run, seeds, number), one, subject, number)
         for number in range(run.config.checks.votes)
-        for one in voted
+        for one in audited(run, longest)
+        for subject in one.subjects
     ]
     greedy, most = Sampling(0.0, 1.0, 0.0), run.config.teacher.max_new_tokens
     return [TeacherRequest(ballot.prompt, greedy, None, 0, most) for ballot in ballots]

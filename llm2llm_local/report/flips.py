@@ -21,7 +21,7 @@ from ..counted import counted
 from ..errors import StoreError
 from ..records import Origin, Split
 from ..spelling import look
-from ..store.graded import graded_iterations
+from ..store.graded import asked_iterations, graded_iterations
 from .plain import conclusion, shortened
 
 _MOST_SUSPECTS = 3
@@ -58,7 +58,8 @@ class IterationFlips:
     """What became of right and wrong answers since the iteration before.
 
     `n_new`: the teacher's examples that this student was trained on and that one wasn't. `lost`, `gained`: answers by
-    split that are wrong now and were right, and the reverse. `answers`: those that were lost, test first.
+    split that are wrong now and were right, and the reverse, of the splits that both students were asked. `answers`:
+    those that were lost, test first.
     """
 
     iteration: int
@@ -91,10 +92,15 @@ def flips_of(connection: sqlite3.Connection, run_id: int, iteration: int | None)
             f"run {run_id}: {which} must be graded to see what was lost between them",
             f"Graded are: {', '.join(map(str, graded)) or 'none'}. Where it stands: llm2llm status {run_id}",
         )
-    return tuple(_flips(connection, run_id, *one) for one in pairs)
+    asked = {split: asked_iterations(connection, run_id, split) for split in Split}
+    return tuple(
+        _flips(connection, run_id, *one, [split for split in Split if {*one} <= {*asked[split]}]) for one in pairs
+    )
 
 
-def _flips(connection: sqlite3.Connection, run_id: int, before: int, now: int) -> IterationFlips:
+def _flips(
+    connection: sqlite3.Connection, run_id: int, before: int, now: int, splits: Sequence[Split]
+) -> IterationFlips:
     new = _new_examples(connection, run_id, before, now)
     family = _family(connection, run_id)
     changed = connection.execute(
@@ -106,7 +112,7 @@ def _flips(connection: sqlite3.Connection, run_id: int, before: int, now: int) -
         [before, run_id, now, Origin.SEED],
     ).fetchall()
     counts = Counter((row["split"], row["is_correct"]) for row in changed)
-    lost, gained = ({split: counts[split, is_correct] for split in Split} for is_correct in (0, 1))
+    lost, gained = ({split: counts[split, is_correct] for split in splits} for is_correct in (0, 1))
     answers = (
         LostAnswer(
             split=split,
@@ -172,7 +178,9 @@ def flip_lines(flips: Sequence[IterationFlips]) -> list[str]:
 
 def _lines(flips: IterationFlips) -> Iterator[str]:
     counts = ", ".join(
-        f"{name} lost {flips.lost[split]:,} and gained {flips.gained[split]:,}" for split, name in _NAMES.items()
+        f"{name} lost {flips.lost[split]:,} and gained {flips.gained[split]:,}"
+        for split, name in _NAMES.items()
+        if split in flips.lost
     )
     yield f"iteration {flips.iteration}, {counted(flips.n_new, 'new example')}: {counts}"
     for one in flips.answers[:_MOST_SHOWN]:

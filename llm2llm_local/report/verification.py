@@ -40,7 +40,7 @@ LAST_DECISION = (
 class AuditFigures:
     """What one verifier alone, or those together that decide, said of seeds with right answers and with wrong ones.
 
-    `preference`: how often a right answer is thought likelier than a planted one, 0.5 is chance. `agreement`: of one
+    `preference`: how often a right answer is thought likelier than a wrong one, 0.5 is chance. `agreement`: of one
     verifier, how often its own answer is right. `ratio`: how many times likelier a right answer is to be accepted than
     a wrong one; None when no wrong one was.
     """

@@ -63,7 +63,9 @@ def steps_of_result(connection: sqlite3.Connection, run_id: int) -> int | None:
             [run_id, chosen],
         ).fetchall()
     )
-    return sum(steps.values()) if _setting(connection, run_id, "fine_tune") == "continue" else steps.get(chosen)
+    if chosen not in steps:
+        return None
+    return sum(steps.values()) if _setting(connection, run_id, "fine_tune") == "continue" else steps[chosen]
 
 
 def _setting(connection: sqlite3.Connection, run_id: int, name: str) -> str | None:

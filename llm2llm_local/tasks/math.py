@@ -33,7 +33,7 @@ from ..records import (
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import Number, read_number, same_number
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import asked_in, complete_text, heading
+from .replies import asked_in, complete_text, heading, split_at_answer
 from .whole_examples import ask_for_another
 
 # A student that doesn't stop may go on with another "####" on the same line, so that ends the number too.
@@ -130,8 +130,8 @@ class MathTask:
             return Unparsed("cut off at the token limit")
         if final is not None:
             text = text[: final.end]
-        before, *after = heading(self.prompts.answer_name).split(text, maxsplit=1)
-        answer = after[0].strip() if after else ""
+        before, after = split_at_answer(text, self.prompts.answer_name)
+        answer = after.strip()
         if not answer:
             return Unparsed("no answer")
         question_heading = heading(self.prompts.question_name)

@@ -33,7 +33,7 @@ from ..spelling import shown
 from .base import PromptBuilder, PromptStyle, that_fit
 from .options import Options, OptionsError, join_options, letter_in, same_option, split_options
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import asked_in, complete_text, heading
+from .replies import asked_in, complete_text, heading, split_at_answer
 from .whole_examples import ask_for_another
 
 _REMEDY = "Write the question, and below it each option on a line of its own: (A) …, (B) … and so on."
@@ -138,9 +138,8 @@ class MultipleChoiceTask:
         The answer may be given as a letter, in marks or not, or as the text of one option.
         """
         text = complete_text(reply)
-        question_heading = heading(self.prompts.question_name)
-        before, *after = heading(self.prompts.answer_name).split(text, maxsplit=1)
-        answer = question_heading.split(after[0])[0].strip() if after else ""
+        before, after = split_at_answer(text, self.prompts.answer_name)
+        answer = heading(self.prompts.question_name).split(after)[0].strip()
         if not answer:
             is_cut = reply.finish_reason is FinishReason.LENGTH
             return Unparsed("cut off at the token limit" if is_cut else "no answer")

@@ -21,11 +21,13 @@ What is read:
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import dropwhile
 
 # Far above any real answer, far below where arithmetic gets slow or `int` refuses a string (4300 digits).
 _MAX_CHARACTERS = 1000
@@ -59,7 +61,6 @@ _CURRENCIES = {
 _SYNONYMS = _CURRENCIES | {"%": "percent"}
 
 _MULTIPLIERS = {
-    "k": 1_000,
     "dozen": 12,
     "hundred": 100,
     "thousand": 1_000,
@@ -140,12 +141,15 @@ def same_number(one: Number, other: Number) -> bool:
 
 
 def _readings(number: Number) -> Iterator[Number]:
-    """As it is, and with a multiplier in its unit multiplied out."""
+    """As it is, and with the multipliers at the beginning of its unit multiplied out."""
     yield number
     words = number.unit.split()
-    if multiplier := next((word for word in words[:2] if word in _MULTIPLIERS), None):  # million; dollar million
-        words.remove(multiplier)
-        yield Number(number.value * _MULTIPLIERS[multiplier], " ".join(words))
+    currency = words[:1] if words[:1] and words[0] in _CURRENCIES.values() else []
+    others = list(dropwhile(_MULTIPLIERS.__contains__, words[len(currency) :]))
+    multipliers = words[len(currency) : len(words) - len(others)]
+    if multipliers:
+        factor = math.prod(_MULTIPLIERS[word] for word in multipliers)
+        yield Number(number.value * factor, " ".join([*currency, *others]))
 
 
 def _without_markup(text: str) -> str:

@@ -26,8 +26,8 @@ MARKS = ("(A)", "A)", "A.", "A:")
 
 _MARK = re.compile(r"[ \t]*(?:\(([A-Z])\)|([A-Z])(\)|[.:](?=\s|$)))")
 
-_FURTHER_LETTER = re.compile(r"[ \t]*(?:(?:[,/&]|\b(?i:or|and)\b)[ \t]*\(?[A-Z]\b(?!')|\([A-Z]\)|[A-Z]\))")
-"""Behind a mark: another option's letter, such as `or (B)`, or another mark."""
+_FURTHER_LETTER = re.compile(r"[ \t]*(?:(?:[,/&]|\b(?i:or|and)\b)[ \t]*\(?[A-Z]\b(?!')|\(?[A-Z]\)$)")
+"""Behind a mark: another option's letter, such as `or (B)`, or another mark at the end."""
 
 
 class OptionsError(ValueError):

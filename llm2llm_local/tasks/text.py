@@ -31,7 +31,7 @@ from ..spelling import look
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import read_number
 from .rephrasing import ask_in_other_words, said_in_other_words
-from .replies import asked_in, heading
+from .replies import asked_in, heading, split_at_answer
 from .whole_examples import ask_for_another
 
 _ARTICLE = re.compile(r"\b(?:a|an|the) +(?=\w)")
@@ -103,9 +103,8 @@ class TextTask:
 
     def parse_reply(self, failure: Failure, reply: Reply) -> NewExample | Unparsed:
         """The question, named or at the very start, and its answer up to the end or to a further question."""
-        question_heading = heading(self.prompts.question_name)
-        before, *after = heading(self.prompts.answer_name).split(reply.text, maxsplit=1)
-        answer, *further = question_heading.split(after[0], maxsplit=1) if after else ("",)
+        before, after = split_at_answer(reply.text, self.prompts.answer_name)
+        answer, *further = heading(self.prompts.question_name).split(after, maxsplit=1)
         if reply.finish_reason is FinishReason.LENGTH and not further:
             return Unparsed("cut off at the token limit")
         answer = answer.strip()
@@ -138,12 +137,12 @@ class TextTask:
         """
         others = _without_answer(seeds, new.answer)
         shown = that_fit(others)[: min(_DEMONSTRATIONS, max(2, 2 * len(others) // 3))]
-        unseen = [seed for seed in others if seed not in shown] or shown
+        unseen = [seed for seed in reversed(others) if seed not in shown] or shown  # the last ones: hardly ever judged
         are_wrong = set(rng.sample(range(len(shown)), len(shown) // 2))
         blocks = [self.instruction.strip()] if self.instruction.strip() else []
         for place, seed in enumerate(shown):
             if place in are_wrong:
-                blocks.append(self._judged(seed.question, self.wrong_answers(seed, unseen, rng)[0]) + _NO)
+                blocks.append(self._judged(seed.question, _another(seed.answer, unseen, place)) + _NO)
             else:
                 blocks.append(self._judged(seed.question, seed.answer) + _YES)
         text = "\n\n".join([*blocks, self._judged(new.question, new.answer)])
@@ -154,14 +153,22 @@ class TextTask:
 
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         """Another seed's answer; where all seeds have the same, its denial."""
-        others = [seed.answer for seed in seeds if not same_answer(seed.answer, example.answer)]
-        return [rng.choice(others) if others else f"not {example.answer}"]
+        return [_another(example.answer, seeds, rng.randrange(len(seeds)))]
+
+
+def _another(answer: str, seeds: Sequence[Example], first: int) -> str:
+    """The answer of one of the seeds, from the `first` on round; where all have the same, its denial."""
+    turned = (seeds[(first + n) % len(seeds)].answer for n in range(len(seeds)))
+    return next((other for other in turned if not same_answer(other, answer)), f"not {answer}")
 
 
 def _without_answer(seeds: Sequence[Example], answer: str) -> Sequence[Example]:
-    """Those with another answer; where that is so of fewer than half, all."""
-    others = [seed for seed in seeds if not same_answer(seed.answer, answer)]
-    return others if 2 * len(others) >= len(seeds) else seeds
+    """Those with another answer than the one that is judged; all where answers come again and again, so that what is
+    missing would tell as much.
+    """
+    if 4 * len({comparable(seed.answer) for seed in seeds}) < 3 * len(seeds):
+        return seeds
+    return [seed for seed in seeds if not same_answer(seed.answer, answer)]
 
 
 def same_answer(one: str, other: str) -> bool:
