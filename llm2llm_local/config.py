@@ -220,9 +220,9 @@ class LoopConfig(Section):
         "continue",
     ] = Field(
         "llm2llm",
-        description="The method. llm2llm: the paper's; all others are what it is measured against. fine_tune: train once, on "
-        "the seeds alone; fine_tune_matched: so, for as many optimizer steps as the result of loop.match_run has "
-        "had; eda: in one round, change words of every seed (synonyms from WordNet, swaps, deletions), without a "
+        description="The method. llm2llm: the paper's; all others are what it is measured against. fine_tune: train "
+        "once, on the seeds alone; fine_tune_matched: so, for as many optimizer steps as the result of loop.match_run "
+        "has had; eda: in one round, change words of every seed (synonyms from WordNet, swaps, deletions), without a "
         "teacher; auggpt: in one round, the teacher says every seed in other words; self_instruct: in every "
         "round, the teacher writes new examples like each seed, whether it fails or not; one_shot: one round, on "
         "the failures of the first student; augment_all: loop.augment_from = all; continue: loop.fine_tune = "
