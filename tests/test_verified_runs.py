@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import fake_runs
@@ -148,17 +149,22 @@ def test_a_few_refusals_an_iteration_come_to_an_end_too(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'check'") == [(1,)]
 
 
+def repeating_itself() -> Callable[[TeacherRequest], str]:
+    """Thirty new questions, and then one of them again and again."""
+    written: set[str] = set()
+
+    def write(request: TeacherRequest) -> str:
+        text = writes(request)
+        written.add(text)
+        return text if len(written) <= 30 else min(written)
+
+    return write
+
+
 def test_a_run_that_has_grown_ends_early_when_nothing_more_gets_in(tmp_path: Path) -> None:
     """What it has learnt is kept, and the run is done: a sweep goes on, and a control can be matched to it."""
-    asked: set[str] = set()
-
-    def repeats_itself(request: TeacherRequest) -> str:
-        text = writes(request)
-        asked.add(text)
-        return text if len(asked) <= 30 else min(asked)
-
     config = verified(loop__augmentations_per_failure=6, loop__iterations=9)
-    with run_of(tmp_path, config, KnowingTeacher(repeats_itself), NOTHING_LEARNT) as run:
+    with run_of(tmp_path, config, KnowingTeacher(repeating_itself()), NOTHING_LEARNT) as run:
         ending = llm2llm(run)
     assert "finished early: iteration 1: none of" in ending and "48 were refused by" in ending
     assert rows(tmp_path, "SELECT max(iteration), min(status), max(status) FROM iterations") == [(1, "done", "done")]
@@ -167,20 +173,13 @@ def test_a_run_that_has_grown_ends_early_when_nothing_more_gets_in(tmp_path: Pat
 
 def test_a_run_goes_on_for_what_a_person_has_let_in_meanwhile(tmp_path: Path) -> None:
     """Where nothing else is let in: that alone makes the next student another one, in this run and in a fork."""
-    asked: set[str] = set()
-
-    def repeats_itself(request: TeacherRequest) -> str:
-        text = writes(request)
-        asked.add(text)
-        return text if len(asked) <= 30 else min(asked)
-
     config = verified(loop__augmentations_per_failure=6, loop__iterations=2)
-    with run_of(tmp_path, config, KnowingTeacher(repeats_itself), NOTHING_LEARNT) as run:
+    with run_of(tmp_path, config, KnowingTeacher(repeating_itself()), NOTHING_LEARNT) as run:
         assert "finished early" in llm2llm(run)
     (refused,) = rows(tmp_path, "SELECT min(id) FROM candidates WHERE verdict = 'reject' AND iteration = 0")[0]
     add_review(tmp_path, 1, refused, ReviewDecision.ACCEPT, None, None)
     fork(tmp_path, config)
-    with run_of(tmp_path, config, KnowingTeacher(repeats_itself), NOTHING_LEARNT, run_id=2) as run:
+    with run_of(tmp_path, config, KnowingTeacher(repeating_itself()), NOTHING_LEARNT, run_id=2) as run:
         assert "finished early" not in llm2llm(run)
     taken = "SELECT max(t.iteration) FROM training_set_examples t JOIN examples e ON e.id = t.example_id "
     assert rows(tmp_path, f"{taken} WHERE t.run_id = 2 AND e.review_id IS NOT NULL") == [(2,)]

@@ -136,9 +136,9 @@ class Plan:
 
     `epochs`: not whole where a training has as many steps as another. `subjects`: which examples new ones are made for.
     `votes`: the teacher's ballots on each answer, of which a seed has `ballots_on_seed` in the audit. `folds`: into
-    which the seeds are divided for students that haven't seen them, which tell failures in every iteration
-    (`folds_tell_failures`), vote, or both. `failures`: the share of the questions asked that is taken for failures,
-    where that doesn't depend on the answers.
+    which the seeds are divided for students that haven't seen them, which tell failures in every iteration but the
+    last (`folds_tell_failures`), vote, or both. `failures`: the share of the questions asked that is taken for
+    failures, where that doesn't depend on the answers.
     """
 
     seeds: int

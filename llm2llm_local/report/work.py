@@ -61,8 +61,8 @@ class StageProgress:
 @dataclass(frozen=True, slots=True)
 class IterationWork:
     """How many examples the student trains on; how many of those it was asked about are taken for failures, and made
-    new examples for, by the run's recipe and signal (None until it was asked everything); and how many new ones were
-    accepted for these so far.
+    new examples for, by the run's recipe and signal (None until it was asked everything, and where the seeds are asked
+    of nobody); and how many new ones were accepted for these so far.
     """
 
     is_done: bool
