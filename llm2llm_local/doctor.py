@@ -21,9 +21,9 @@ from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
 from .errors import Llm2LlmError, NoHistoryError, RunFailedError
+from .failure_signals import kinds_are_answers
 from .forecast import forecast_lines
 from .free_memory import available_bytes
-from .kinds import are_answers
 from .loop.audit import against_bad_verifiers
 from .loop.context import Watcher
 from .loop.control import Interrupts
@@ -370,7 +370,7 @@ def _estimated_seconds(inputs: Inputs) -> float | None:
 
 def _run_plan(inputs: Inputs) -> Plan:
     loop, student, rows = inputs.config.loop, inputs.config.student, inputs.data.rows
-    has_kinds = are_answers(inputs.config.task.family)
+    has_kinds = kinds_are_answers(inputs.config.task.family)
     kinds = tuple(Counter(row.answer if has_kinds else "" for row in rows[Split.TRAIN]).values())
     epochs: float = student.epochs
     if inputs.matched_steps is not None:

@@ -11,7 +11,7 @@ from comparison import differences
 from endings import DONE, assert_refused
 from workspaces import Workspace, add_run, copied, make_workspace
 
-from llm2llm_local.loop.fingerprint import ASIDE, Fingerprint, place
+from llm2llm_local.loop.fingerprint import Fingerprint
 from llm2llm_local.store.fork import copy_stages, unchanged_stages
 from llm2llm_local.store.writer import Store
 
@@ -116,7 +116,7 @@ def test_what_a_fork_takes_over_depends_on_what_changed(
         )
         fields = store.run(1).fingerprint_fields
         assert fields[field] != value
-        unchanged = unchanged_stages(store, 1, place, Fingerprint({**fields, field: value}).advance, ASIDE)
+        unchanged = unchanged_stages(store, 1, Fingerprint({**fields, field: value}))
         copy_stages(store, 1, fork.run_id, unchanged)
     copied_stages = [row[0] for row in workspace.rows("SELECT stage FROM stages WHERE run_id = 2 ORDER BY id")]
     assert copied_stages == (every if stages is None else stages)

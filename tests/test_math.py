@@ -50,7 +50,7 @@ KEPT = NewExample("Cy reads 7 pages on 2 days. How many?", "7*2=<<7*2=14>>14 pag
 def test_is_a_task_that_writes_its_answer() -> None:
     task: Task = TASK
     assert task.choices == ()
-    assert task.is_same_kind(FAILURE.example, DEMONSTRATION)
+    assert task.kind(FAILURE.example) == task.kind(DEMONSTRATION)
 
 
 class TestValidate:

@@ -309,7 +309,7 @@ def test_an_estimate_with_folds_and_votes_by_hand() -> None:
     assert estimate(rates, verified) == pytest.approx(plain + votes + folds)
     # With two rounds the folds' students of the second train on the 3 new examples, too; an iteration's own student is
     # asked about no seeds, and after the last round nobody is.
-    twice, by_folds = (replace(verified, iterations=2, folds_tell_failures=tells) for tells in (False, True))
+    twice, by_folds = (replace(verified, iterations=2, failure_signal=signal) for signal in ("train", "kfold"))
     again = 5 * (1 * 2 * 11 + 10 * 2) - 3 * 10 * 10 - 100 * 10
     without, known = estimate(rates, twice), estimate(rates, by_folds)
     assert without is not None and known == pytest.approx(without + again)

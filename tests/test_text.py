@@ -123,7 +123,7 @@ def test_the_configuration_makes_the_task_and_any_row_will_do() -> None:
     task.validate(seeds[0])
     assert task.choices == ()
     assert task.prompts.example("q", "a") == "Q: q\nA: a"
-    assert task.is_same_kind(FAILING, OTHER)
+    assert task.kind(FAILING) == task.kind(OTHER)
 
 
 def test_a_completion_prompt_is_a_list_to_continue() -> None:

@@ -181,7 +181,7 @@ def drawn_to_show(seeds: Sequence[Example], rng_seed: int, iteration: int, attem
 
 def demonstrations_for(task: Task, example: Example, shown: Sequence[Example], n: int) -> list[Example]:
     """The first `n` of the example's kind, without itself."""
-    similar = (seed for seed in shown if seed.id != example.id and task.is_same_kind(example, seed))
+    similar = (seed for seed in shown if seed.id != example.id and task.kind(seed) == task.kind(example))
     return list(itertools.islice(similar, n))
 
 

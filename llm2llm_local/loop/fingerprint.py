@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config, HardwareConfig, affects_results, flatten
+from ..failure_signals import Answering, who_answers_seeds
 from ..recipes import recipe_of
 
 COMPUTE_DTYPE = "student.compute_dtype"
@@ -31,7 +32,7 @@ _VOTES = ("loop/audit", "loop/folds", "loop/vote", "loop/predict", "loop/train",
 _CODE: Mapping[str, tuple[str, ...]] = {
     "tasks": (
         "tasks/*",
-        "kinds",
+        "failure_signals",
         "spelling",
         "recipes",
         "loop/llm2llm",
@@ -170,18 +171,10 @@ STAGES = tuple(_READ_BY_STAGE)
 
 _FOLD_STAGES = frozenset({"fold_train", "fold_predict"})
 
-ASIDE = _FOLD_STAGES | {"audit", "calibrate"}
+_ASIDE = _FOLD_STAGES | {"audit", "calibrate"}
 """Stages that no training and no prediction of the iteration's own student depends on."""
 
 _ROUND_STAGES = ("augment", "vote", "student_vote", "check")
-
-
-def place(iteration: int, stage: str, attempt: int) -> tuple[int, ...]:
-    """Sorts stages into the order in which they are worked: those of a fold, or of a round of asking, one after
-    another. The order of a fork's rows is another where it does one of `ASIDE` anew.
-    """
-    before = STAGES.index("fold_train" if stage in _FOLD_STAGES else "augment" if stage in _ROUND_STAGES else stage)
-    return iteration, before, attempt, STAGES.index(stage)
 
 
 _ALWAYS = ("task.family", "task.question_name", "task.answer_name", "task.labels", "data.", "code.tasks")
@@ -259,31 +252,43 @@ class Fingerprint:
         self._fields = fields
         self._last = digest({name: value for name, value in fields.items() if name.startswith(_ALWAYS)})
         self._folds = self._audit = ""
-        self._asks_folds = fields.get("loop.failure_signal") == "kfold"
+
+    @staticmethod
+    def place(iteration: int, stage: str, attempt: int) -> tuple[int, ...]:
+        """Sorts stages into the order in which they are worked: those of a fold, or of a round of asking, one after
+        another. The order of a fork's rows is another where it does a stage aside anew.
+        """
+        before = STAGES.index("fold_train" if stage in _FOLD_STAGES else "augment" if stage in _ROUND_STAGES else stage)
+        return iteration, before, attempt, STAGES.index(stage)
+
+    @staticmethod
+    def is_aside(stage: str) -> bool:
+        """Whether no training and no prediction of the iteration's own student depends on it."""
+        return stage in _ASIDE
 
     def fields_of(self, iteration: int, stage: str, attempt: int) -> dict[str, Any]:
         """What this stage reads."""
         read = {name: value for name, value in self._fields.items() if name.startswith(_READ_BY_STAGE[stage])}
-        if stage == "grade" and self._asks_folds:
-            read["is_last"] = self._is_last_by_folds(iteration)
+        if stage == "grade":
+            read["seeds_answered_by"] = self._answering(iteration)
         return {**read, "iteration": iteration, "stage": stage, "attempt": attempt}
 
-    def _is_last_by_folds(self, iteration: int) -> bool:
-        """Whether folds would tell failures, of which none are wanted any more."""
-        return self._asks_folds and iteration == self._fields.get("loop.iterations")
+    def _answering(self, iteration: int) -> Answering:
+        return who_answers_seeds(self._fields["loop.failure_signal"], iteration, self._fields["loop.iterations"])
 
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
         """The fingerprint of the next stage; '' of one that this run doesn't have."""
-        if stage in _FOLD_STAGES and self._is_last_by_folds(iteration):
+        answering = self._answering(iteration)
+        if stage in _FOLD_STAGES and answering == "nobody":
             return ""
         fields = {**self.fields_of(iteration, stage, attempt), "before": self._last}
         if stage in _FOLD_STAGES:
             self._folds = digest({**fields, "folds": self._folds})
             return self._folds
-        if stage in ASIDE:
+        if stage in _ASIDE:
             self._audit = digest({**fields, "folds": self._folds, "audit": self._audit})
             return self._audit
-        if stage == "student_vote" or (stage == "grade" and self._asks_folds):
+        if stage == "student_vote" or (stage == "grade" and answering != "its student"):
             fields["folds"] = self._folds
         elif stage == "check":
             fields["audit"] = self._audit

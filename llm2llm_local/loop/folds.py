@@ -12,6 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ..failure_signals import who_answers_seeds
 from ..records import Example, Origin, Split
 from ..spelling import same_question
 from ..student.protocol import StudentAnswer
@@ -22,11 +23,11 @@ from .vote import audited, keep_student_votes, verifiers
 
 
 def ask_folds(run: Run, iteration: int, training_set: Sequence[Example]) -> None:
-    """Train each fold's student and let it answer the seeds that it hasn't seen, where that is wanted: for failures in
-    every iteration but the last, after which nobody asks for any, for a student's votes once, before anything was
-    augmented.
+    """Train each fold's student and let it answer the seeds that it hasn't seen, where that is wanted: for failures, or
+    for a student's votes once, before anything was augmented.
     """
-    tells_failures = run.config.loop.failure_signal == "kfold" and iteration < run.config.loop.iterations
+    loop = run.config.loop
+    tells_failures = who_answers_seeds(loop.failure_signal, iteration, loop.iterations) == "students of folds"
     votes = iteration == 0 and "student" in verifiers(run)
     if not tells_failures and not votes:
         return
@@ -48,9 +49,11 @@ def ask_folds(run: Run, iteration: int, training_set: Sequence[Example]) -> None
         ask_student(run, iteration, "fold_predict", fold, asked, lambda seed: seed.question, keep)
 
 
-def is_for_folds(run: Run, example: Example) -> bool:
-    """Whether the failure signal takes the word of a student that hasn't seen it, and not of the one that has."""
-    return run.config.loop.failure_signal == "kfold" and example.origin is Origin.SEED
+def asks_its_student(run: Run, iteration: int, example: Example) -> bool:
+    """Whether the iteration's own student is asked a training example, and not, if anybody, one that hasn't seen it."""
+    loop = run.config.loop
+    who = who_answers_seeds(loop.failure_signal, iteration, loop.iterations)
+    return example.origin is not Origin.SEED or who == "its student"
 
 
 def folds(run: Run, seeds: Sequence[Example]) -> dict[int, int]:
@@ -59,14 +62,8 @@ def folds(run: Run, seeds: Sequence[Example]) -> dict[int, int]:
     Seeds that ask the same are in one fold, unless they are more than it has: a student that was trained on one has
     seen the others.
     """
-    kinds: list[Example] = []
-    kind_of: dict[int, int] = {}
-    for seed in seeds:
-        kind = next((place for place, one in enumerate(kinds) if run.task.is_same_kind(seed, one)), None)
-        if kind is None:
-            kind = len(kinds)
-            kinds.append(seed)
-        kind_of[seed.id] = kind
+    places: dict[str, int] = {}
+    kind_of = {seed.id: places.setdefault(run.task.kind(seed), len(places)) for seed in seeds}
     drawn = sorted(seeds, key=lambda seed: (kind_of[seed.id], _drawn(run, seed)))
     n_folds = min(run.config.loop.folds, len(seeds))
     fold_of = {seed.id: place % n_folds + 1 for place, seed in enumerate(drawn)}

@@ -14,7 +14,7 @@ from .audit import audit_teacher, calibrate_verifiers
 from .augment import augment
 from .check import check_candidates, nothing_gets_in
 from .context import Run
-from .folds import ask_folds, is_for_folds
+from .folds import ask_folds, asks_its_student
 from .grade import grade
 from .predict import predict
 from .review import carry_out_reviews
@@ -51,7 +51,7 @@ def llm2llm(run: Run) -> str:
         # 3. Let it answer the seeds, to find those that it still gets wrong; dev and test for the record. Failures
         #    can only come from what is asked here, so this is also where augmented examples are left alone.
         asked = training_set if config.loop.augment_from == "all" else seeds
-        own = [example for example in asked if not is_for_folds(run, example)]
+        own = [example for example in asked if asks_its_student(run, iteration, example)]
         predict(run, iteration, own + run.store.examples(Split.DEV) + run.store.examples(Split.TEST))
         grade(run, iteration)
         failures = to_augment(run, iteration)

@@ -89,14 +89,11 @@ def _longest_shown(run: Run, seeds: Sequence[Example]) -> list[tuple[Example, li
     A seed of few words comes in where the others of its kind have many, so each kind's longest are looked at. New
     examples that are augmented in turn are taken to be as long as their seed, which may stand beside them.
     """
-    kinds: list[list[Example]] = []
+    kinds: dict[str, list[Example]] = {}
     for seed in sorted(seeds, key=_n_characters, reverse=True):
-        kind = next((kind for kind in kinds if run.task.is_same_kind(seed, kind[0])), None)
-        if kind is None:
-            kinds.append(kind := [])
-        kind.append(seed)
+        kinds.setdefault(run.task.kind(seed), []).append(seed)
     n, shown = run.config.teacher.demonstrations, []
-    for kind in kinds:
+    for kind in kinds.values():
         for seed in kind[:_LONGEST]:
             others = [other for other in kind[: n + 1] if other is not seed or run.config.loop.augment_from == "all"]
             shown.append((seed, others[:n]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..counted import counted
-from ..kinds import n_least_confident
+from ..failure_signals import n_least_confident
 from ..recipes import Subjects, recipe_of
 from ..records import Failure, Split
 from .context import Run
@@ -29,15 +29,11 @@ def failing(run: Run, iteration: int) -> list[Failure]:
 def _least_confident(run: Run, iteration: int) -> list[Failure]:
     """The share is taken of each kind (of each label, say), so that new examples leave all as frequent as they are."""
     ordered = run.store.least_confident_first(iteration)
-    kinds: list[list[Failure]] = []
+    kinds: dict[str, list[Failure]] = {}
     for one in ordered:
-        kind = next((kind for kind in kinds if run.task.is_same_kind(kind[0].example, one.example)), None)
-        if kind is None:
-            kinds.append([one])
-        else:
-            kind.append(one)
+        kinds.setdefault(run.task.kind(one.example), []).append(one)
     share = run.config.loop.least_confident
-    taken = {one.example.id for kind in kinds for one in kind[: n_least_confident(share, len(kind))]}
+    taken = {one.example.id for kind in kinds.values() for one in kind[: n_least_confident(share, len(kind))]}
     return [one for one in ordered if one.example.id in taken]
 
 

@@ -27,7 +27,7 @@ from ..store.writer import Store
 from .adapters import adapter_folder, is_sound, share_adapter
 from .context import Watcher
 from .control import Interrupts
-from .fingerprint import ASIDE, Fingerprint, differing, digest, place
+from .fingerprint import Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
 from .matching import matched
 from .work import audit, work
@@ -116,7 +116,7 @@ def fork_run(
         if inputs.workspace != workspace.resolve():
             raise UserInputError(f"{inputs.config_path}: lies in another workspace than run {run_id}")
         hashed = hash_inputs(inputs)
-        unchanged = unchanged_stages(store, run_id, place, Fingerprint(hashed.fields).advance, ASIDE)
+        unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields))
         stages = _with_sound_adapters(origin, unchanged)
         _refuse_small_disk(inputs, len(_trained(stages)))
         changed = differing(row.fingerprint_fields, hashed.fields)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
+from ..failure_signals import Answering, who_answers_seeds
 from ..recipes import Subjects
 from ..records import Split
 from .stages import (
@@ -17,8 +18,8 @@ from .stages import (
     ballots_on_seed,
     folds_of,
     recipe_in,
+    signal_of,
     takes_least_confident,
-    tells_failures_by_folds,
     verifiers_of,
 )
 from .work import RunWork, StageProgress, run_work, taken_of_kinds
@@ -136,8 +137,8 @@ class Plan:
 
     `epochs`: not whole where a training has as many steps as another. `subjects`: which examples new ones are made for.
     `votes`: the teacher's ballots on each answer, of which a seed has `ballots_on_seed` in the audit. `folds`: into
-    which the seeds are divided for students that haven't seen them, which tell failures in every iteration but the
-    last (`folds_tell_failures`), vote, or both. `failures`: the share of the questions asked that is taken for
+    which the seeds are divided for students that haven't seen them, which tell failures (by `failure_signal`),
+    vote, or both. `failures`: the share of the questions asked that is taken for
     failures, where that doesn't depend on the answers.
     """
 
@@ -153,7 +154,7 @@ class Plan:
     votes: int = 0
     ballots_on_seed: int = 1
     folds: int = 0
-    folds_tell_failures: bool = False
+    failure_signal: str = "train"
     failures: float | None = None
 
     @property
@@ -169,12 +170,12 @@ class Plan:
 
     def folds_in(self, iteration: int) -> int:
         """Students of an iteration that leave a part of the seeds out."""
-        tells_failures = self.folds_tell_failures and iteration < self.iterations
-        return self.folds if tells_failures or (iteration == 0 and "student" in self.verifiers) else 0
+        votes = iteration == 0 and "student" in self.verifiers
+        return self.folds if votes or self.answering_seeds(iteration) == "students of folds" else 0
 
-    def answered_seeds(self, iteration: int) -> int:
-        """After the last iteration no failures are wanted, so students that haven't seen the seeds aren't asked."""
-        return 0 if self.folds_tell_failures and iteration == self.iterations else self.seeds
+    def answering_seeds(self, iteration: int) -> Answering:
+        """Who is asked them."""
+        return who_answers_seeds(self.failure_signal, iteration, self.iterations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ def _of_student(
         yield rates.audit, plan.seeds * plan.votes * plan.ballots_on_seed
     if position.iteration == 0 and plan.verifiers and "calibrate" not in opened:
         yield rates.calibrate, plan.seeds
-    folds = plan.folds_in(position.iteration)
+    answering, folds = plan.answering_seeds(position.iteration), plan.folds_in(position.iteration)
     if folds:  # as large as one another, to within an example
         size = plan.seeds / folds
         yield rates.train, (folds - opened.get("fold_train", 0)) * (training_examples - size) * plan.epochs
@@ -266,10 +267,10 @@ def _of_student(
     if "train" not in opened:
         yield rates.train, training_examples * plan.epochs
     if "predict" not in opened:
-        by_folds = plan.seeds if plan.folds_tell_failures else 0
-        yield rates.predict, asked - by_folds + plan.dev + plan.test
+        by_others = 0 if answering == "its student" else plan.seeds
+        yield rates.predict, asked - by_others + plan.dev + plan.test
     if "grade" not in opened:
-        yield rates.grade, plan.answered_seeds(position.iteration) + plan.dev + plan.test
+        yield rates.grade, (0 if answering == "nobody" else plan.seeds) + plan.dev + plan.test
 
 
 def _of_new(
@@ -421,7 +422,7 @@ class _Extent(TypedDict):
     votes: int
     ballots_on_seed: int
     folds: int
-    folds_tell_failures: bool
+    failure_signal: str
     failures: float | None
 
 
@@ -434,6 +435,6 @@ def extent_of(config: Mapping[str, Any], kinds: Sequence[int]) -> _Extent:
         "votes": config["checks.votes"] if "teacher" in verifiers else 0,
         "ballots_on_seed": ballots_on_seed(config),
         "folds": folds_of(config, seeds, 0),
-        "folds_tell_failures": tells_failures_by_folds(config),
+        "failure_signal": signal_of(config),
         "failures": taken_of_kinds(config, kinds) / seeds if takes_least_confident(config) else None,
     }

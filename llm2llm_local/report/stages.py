@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..failure_signals import Answering, who_answers_seeds
 from ..recipes import Recipe, recipe_named
 
 ROWS = {
@@ -50,20 +51,23 @@ def recipe_in(config: Mapping[str, Any]) -> Recipe:
 def folds_of(config: Mapping[str, Any], seeds: int, iteration: int) -> int:
     """Students of an iteration that leave a part of the seeds out."""
     votes = iteration == 0 and "student" in verifiers_of(config)
-    tells_failures = tells_failures_by_folds(config) and iteration < config["loop.iterations"]
+    tells_failures = answering_seeds(config, iteration) == "students of folds"
     return min(config["loop.folds"], seeds) if votes or tells_failures else 0
 
 
-def tells_failures_by_folds(config: Mapping[str, Any]) -> bool:
-    """Whether the seeds are answered by students that haven't seen them, and not by the iteration's own: in the last
-    iteration, after which no failures are wanted, by none.
-    """
-    return bool(config.get("loop.failure_signal") == "kfold")
+def answering_seeds(config: Mapping[str, Any], iteration: int) -> Answering:
+    """Who is asked them."""
+    return who_answers_seeds(signal_of(config), iteration, config["loop.iterations"])
+
+
+def signal_of(config: Mapping[str, Any]) -> str:
+    """What tells failures."""
+    return str(config.get("loop.failure_signal", "train"))
 
 
 def takes_least_confident(config: Mapping[str, Any]) -> bool:
     """Whether the teacher is asked about a share of the questions, wrong or right."""
-    return bool(config.get("loop.failure_signal") == "confidence")
+    return signal_of(config) == "confidence"
 
 
 def stages_of(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from ..store.graded import chosen_iteration, graded_iterations
 from ..wilson import Accuracy, wilson
 from .growth import IterationGrowth, growth_of
 from .results import Change, change_of
-from .stages import tells_failures_by_folds
+from .stages import answering_seeds
 from .verification import Verification, verification_of
 
 
@@ -112,7 +112,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         chosen_iteration=chosen_iteration(connection, run_id),
         select=run["select"],
         change=change_of(connection, run_id),
-        asks_unseen=tells_failures_by_folds(config),
+        asks_unseen=answering_seeds(config, 0) != "its student",
         trains_on=config.get("loop.fine_tune") == "continue",
     )
 

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..kinds import are_answers, n_least_confident
+from ..failure_signals import kinds_are_answers, n_least_confident
 from ..records import Split
-from .stages import ballots_on_seed, recipe_in, takes_least_confident, tells_failures_by_folds
+from .stages import answering_seeds, ballots_on_seed, recipe_in, takes_least_confident
 
 LEAST_PART_OF_UNIT = 0.1
 """Before that much of its first unit of work is done, no time left is told for a stage."""
@@ -107,14 +107,14 @@ class RunWork:
         """Training examples that a student is asked about."""
         return training_examples if self.config.get("loop.augment_from") == "all" else self.n[Split.TRAIN]
 
-    @property
-    def asked_by_folds(self) -> int:
-        """How many of them are left to students that haven't seen them, and not answered by the iteration's own."""
-        return self.n[Split.TRAIN] if tells_failures_by_folds(self.config) else 0
-
     def answered_seeds(self, iteration: int) -> int:
-        """By whichever student: by none in a last iteration that has no folds."""
-        return 0 if _asks_for_no_failures(self.config, iteration) else self.n[Split.TRAIN]
+        """By whichever student."""
+        return 0 if answering_seeds(self.config, iteration) == "nobody" else self.n[Split.TRAIN]
+
+    def asked_itself(self, iteration: int, training_examples: int) -> int:
+        """Training examples that the iteration's own student is asked about."""
+        is_asked_seeds = answering_seeds(self.config, iteration) == "its student"
+        return self.asked(training_examples) - (0 if is_asked_seeds else self.n[Split.TRAIN])
 
     def requests(self, iteration: int, attempt: int) -> int:
         """Of a round of asking that was opened."""
@@ -184,7 +184,7 @@ def _iterations(
     for iteration, status, training_examples, failures, accepted in rows:
         if training_examples is None:  # its first unit of training isn't complete
             training_examples = available - _kept_out(connection, run_id, iteration)
-        if iteration not in predicted or _asks_for_no_failures(config, iteration):
+        if iteration not in predicted or answering_seeds(config, iteration) == "nobody":
             failures = None
         else:
             if takes_least_confident(config):
@@ -193,11 +193,6 @@ def _iterations(
         iterations.append(IterationWork(status == "done", training_examples, failures, accepted))
         available += accepted
     return tuple(iterations)
-
-
-def _asks_for_no_failures(config: Mapping[str, Any], iteration: int) -> bool:
-    """Whether it is the last iteration of a run in which students that haven't seen the seeds tell failures."""
-    return tells_failures_by_folds(config) and iteration == config["loop.iterations"]
 
 
 def _seeds_by_kind(connection: sqlite3.Connection, run_id: int, config: Mapping[str, Any]) -> tuple[int, ...]:
@@ -221,7 +216,7 @@ def _least_confident(connection: sqlite3.Connection, run_id: int, iteration: int
 
 
 def _kind(config: Mapping[str, Any]) -> str:
-    return "e.answer" if are_answers(config["task.family"]) else "e.split"
+    return "e.answer" if kinds_are_answers(config["task.family"]) else "e.split"
 
 
 def taken_of_kinds(config: Mapping[str, Any], kinds: Sequence[int]) -> int:
@@ -268,7 +263,7 @@ def _rows(connection: sqlite3.Connection, run: RunWork, stage: StageProgress) ->
             steps = run.steps(run.trained_on(stage))
             return min(stage.units_done * config["student.checkpoint_steps"], steps), steps
         case "predict":
-            own = run.asked(work.training_examples) - run.asked_by_folds
+            own = run.asked_itself(iteration, work.training_examples)
             sizes = [own, run.n[Split.DEV], run.n[Split.TEST]]
             return _rows_of_batches(sizes, config["student.predict_batch_size"], stage.units_done), sum(sizes)
         case "fold_predict":

@@ -8,9 +8,9 @@ they were carried out for are taken over, and otherwise waiting for the first tr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .reviews import settle_review
 from .rows import run_folder
@@ -21,25 +21,30 @@ Ids = Mapping[int, int]
 Stages = Sequence[sqlite3.Row]
 
 
-def unchanged_stages(
-    store: Store,
-    origin: int,
-    place: Callable[[int, str, int], tuple[int, ...]],
-    advance: Callable[[int, str, int], str],
-    aside: Collection[str],
-) -> list[sqlite3.Row]:
-    """The longest row of finished stages, from the first on, whose conditions are those of the new run.
+class Conditions(Protocol):
+    """What the results of a run's stages depend on."""
 
-    `place` sorts stages into their order, and `advance` gives the new run's fingerprint of each when asked in that; a
-    changed one of those `aside` doesn't end the row, since what follows it at once doesn't depend on it.
+    def place(self, iteration: int, stage: str, attempt: int) -> tuple[int, ...]:
+        """Sorts stages into the order in which they are worked."""
+
+    def advance(self, iteration: int, stage: str, attempt: int) -> str:
+        """The fingerprint of the next stage in that order."""
+
+    def is_aside(self, stage: str) -> bool:
+        """Whether the stages after it can be as they were although it has changed."""
+
+
+def unchanged_stages(store: Store, origin: int, new: Conditions) -> list[sqlite3.Row]:
+    """The longest row of finished stages, from the first on, whose conditions are those of the new run; one aside that
+    has changed doesn't end it.
     """
     rows = store.execute("SELECT * FROM stages WHERE run_id = ?", [origin]).fetchall()
     stages = []
-    for row in sorted(rows, key=lambda row: place(row["iteration"], row["stage"], row["attempt"])):
-        fingerprint = advance(row["iteration"], row["stage"], row["attempt"])
+    for row in sorted(rows, key=lambda row: new.place(row["iteration"], row["stage"], row["attempt"])):
+        fingerprint = new.advance(row["iteration"], row["stage"], row["attempt"])
         if row["status"] == "done" and fingerprint == row["fingerprint"]:
             stages.append(row)
-        elif row["stage"] not in aside:
+        elif not new.is_aside(row["stage"]):
             break
     return stages
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NoHistoryError
-from ..loop.fingerprint import ASIDE, Fingerprint, place
+from ..loop.fingerprint import Fingerprint
 from ..loop.matching import final_steps
 from ..report.status import RunStatus, run_statuses
 from ..store.fork import unchanged_stages
@@ -65,9 +65,7 @@ def most_shared_run(workspace: Path, fields: Mapping[str, Any]) -> int | None:
             "SELECT run_id FROM runs r WHERE NOT EXISTS (SELECT 1 FROM reviews WHERE run_id = r.run_id)"
         ).fetchall()
         shared = {
-            run_id: sum(
-                stage["seconds"] for stage in unchanged_stages(store, run_id, place, Fingerprint(fields).advance, ASIDE)
-            )
+            run_id: sum(stage["seconds"] for stage in unchanged_stages(store, run_id, Fingerprint(fields)))
             for (run_id,) in undecided
         }
     run_id = max(shared, key=lambda one: shared[one], default=None)

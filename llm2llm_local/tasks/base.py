@@ -68,8 +68,8 @@ class Task(Protocol):
     def grade(self, reply: Reply, gold_answer: str) -> Grade:
         """Compare a reply (its text is the answer alone, without the prompt) with the gold answer."""
 
-    def is_same_kind(self, example: Example, other: Example) -> bool:
-        """Whether `other` is a fit demonstration beside `example` (the same class, say)."""
+    def kind(self, example: Example) -> str:
+        """Equal for examples that are fit demonstrations beside each other (of the same class, say)."""
 
     def teacher_prompt(
         self,

@@ -81,8 +81,8 @@ class ClassificationTask:
             return Grade(Outcome.UNPARSED, None)
         return Grade(Outcome.CORRECT if answer == gold_answer else Outcome.WRONG, answer)
 
-    def is_same_kind(self, example: Example, other: Example) -> bool:
-        return example.answer == other.answer
+    def kind(self, example: Example) -> str:
+        return example.answer
 
     def teacher_prompt(
         self,

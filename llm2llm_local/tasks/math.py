@@ -93,8 +93,8 @@ class MathTask:
             return Grade(Outcome.CORRECT if is_correct else Outcome.WRONG, predicted.text)
         return Grade(Outcome.TRUNCATED if reply.finish_reason is FinishReason.LENGTH else Outcome.UNPARSED, None)
 
-    def is_same_kind(self, example: Example, other: Example) -> bool:
-        return True
+    def kind(self, example: Example) -> str:
+        return ""
 
     def teacher_prompt(
         self,

@@ -101,8 +101,8 @@ class MultipleChoiceTask:
         is_cut = not lines and reply.finish_reason is FinishReason.LENGTH
         return Grade(Outcome.TRUNCATED if is_cut else Outcome.UNPARSED, None)
 
-    def is_same_kind(self, example: Example, other: Example) -> bool:
-        return True
+    def kind(self, example: Example) -> str:
+        return ""
 
     def teacher_prompt(
         self,

@@ -72,8 +72,8 @@ class TextTask:
             return Grade(Outcome.UNPARSED, None)
         return Grade(Outcome.CORRECT if same_answer(answer, gold_answer) else Outcome.WRONG, answer)
 
-    def is_same_kind(self, example: Example, other: Example) -> bool:
-        return True
+    def kind(self, example: Example) -> str:
+        return ""
 
     def teacher_prompt(
         self,

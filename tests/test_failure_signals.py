@@ -1,4 +1,4 @@
-"""Kinds of examples are the same for reports as for the loop."""
+"""What failure signals ask and take is the same for reports as for the loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from llm2llm_local.config import TaskConfig
-from llm2llm_local.kinds import are_answers, n_least_confident
+from llm2llm_local.failure_signals import kinds_are_answers, n_least_confident
 from llm2llm_local.records import DataRow, Example, Origin, Split
 from llm2llm_local.tasks.families import make_task
 
@@ -24,8 +24,9 @@ def test_reports_group_as_the_task_does(family: Any) -> None:
     question, (one, other) = QUESTIONS.get(family, "What?"), ANSWERS.get(family, ("one", "two"))
     rows = [DataRow(question, answer, "train.jsonl", line) for line, answer in enumerate((one, other), 1)]
     task = make_task(TaskConfig(family=family, labels=()), rows)
-    assert task.is_same_kind(seed(1, question, one), seed(2, question, other)) is not are_answers(family)
-    assert task.is_same_kind(seed(1, question, one), seed(3, question, one))
+    kinds = {task.kind(seed(1, question, one)), task.kind(seed(2, question, other))}
+    assert (len(kinds) == 2) is kinds_are_answers(family)
+    assert task.kind(seed(3, question, one)) in kinds
 
 
 @pytest.mark.parametrize(
