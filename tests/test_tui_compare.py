@@ -32,7 +32,7 @@ def workspace(tmp_path: Path) -> Path:
     with Store(tmp_path) as store:
         other = store.add_model(ModelRow("1" * 64, "gguf", _HOSTILE, "/other.gguf", "llama", "Q8_0", 1, 512))
         first = add_run(store, config=json.dumps({**CONFIG_BY_HAND, "loop.rng_seed": 1}))
-        changed = {**CONFIG_BY_HAND, "loop.rng_seed": 2, "new": True}
+        changed = {**CONFIG_BY_HAND, "loop.rng_seed": 2, "loop.recipe": "eda", "new": True}
         fork = add_run(store, config=json.dumps(changed), forked_from_run_id=1)
         for run, shares in ((first, (0.5, 1.0)), (fork, (0.5, 0.5))):
             fill(run)
@@ -69,6 +69,7 @@ def test_only_what_differs_is_told(workspace: Path) -> None:
     with open_reader(workspace) as connection:
         assert compare(connection, (1, 2)).differences == (
             Difference("loop.rng_seed", ("1", "2")),
+            Difference("loop.recipe", (ABSENT, "eda")),
             Difference("new", (ABSENT, "true")),
         )
         fields = {one.field: one.values for one in compare(connection, (1, 3)).differences}
@@ -99,8 +100,8 @@ async def test_begins_with_the_chosen_run_and_its_origin(workspace: Path) -> Non
             ["1", "100.0% (34.2–100.0) 4", "50.0% (9.5–90.5) 4"],
         ]
         assert _rows(pilot, "RunList")[1:] == [
-            ["▲", "2", "50.0%", "✗ interrupted", "run 1"],
-            ["●", "1", "100.0%", "✗ interrupted", ""],
+            ["▲", "2", "50.0%", "eda", "✗ interrupted", "run 1"],
+            ["●", "1", "100.0%", "llm2llm", "✗ interrupted", ""],
         ]
 
 

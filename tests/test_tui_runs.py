@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from screens import SMALL, opened, press, said, settled, shown, until
 from textual.widgets import Input
-from workspaces import Workspace, add_graded_run
+from workspaces import CONFIG_BY_HAND, Workspace, add_graded_run
 
 from llm2llm_local.records import Status
 from llm2llm_local.store.lock import RunLock
@@ -32,8 +33,8 @@ pytestmark = pytest.mark.anyio
 def workspace(tmp_path: Path) -> Workspace:
     """Run 1 is done, run 2 is interrupted."""
     with Store(tmp_path) as store:
-        for _ in range(2):
-            run = add_graded_run(store)
+        for recipe in ("eda", "llm2llm"):
+            run = add_graded_run(store, config=json.dumps({**CONFIG_BY_HAND, "loop.recipe": recipe}))
             for iteration, share in enumerate((0.5, 1.0)):
                 run.add_metric(iteration, "accuracy_test", 0, share)
             run.folder.mkdir(parents=True)
@@ -49,7 +50,7 @@ def commands(workspace: Workspace) -> list[tuple[int, str]]:
 async def test_every_run_is_shown_with_its_state_and_accuracy_newest_first(workspace: Workspace) -> None:
     async with opened(workspace.folder, "runs", size=SMALL) as pilot:
         rows = [line.split() for line in shown(pilot).splitlines() if line.split()[1:2] in (["✓"], ["✗"])]
-        assert [row[:3] for row in rows] == [["2", "✗", "interrupted"], ["1", "✓", "done"]]
+        assert [row[:4] for row in rows] == [["2", "✗", "interrupted", "llm2llm"], ["1", "✓", "done", "eda"]]
         assert all("▅█ test 100.0%" in " ".join(row) for row in rows)
 
 

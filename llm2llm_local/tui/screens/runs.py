@@ -25,7 +25,7 @@ from .ask import AskScreen
 from .confirm import ConfirmScreen
 from .told import ToldScreen
 
-_COLUMNS = ("run", "state", "iteration", "accuracy", "", "age", "from")
+_COLUMNS = ("run", "state", "recipe", "iteration", "accuracy", "", "age", "from")
 _MOST_BLOCKS = 12
 
 
@@ -196,6 +196,7 @@ def _cells(run: RunOverview, now: datetime) -> tuple[Text, ...]:
     return (
         Text(str(status.run_id), justify="right"),
         Text(f"{SIGNS[status.state]} {status.state}"),
+        one_line(status.recipe),
         Text(iteration),
         Text(sparkline(shares[-_MOST_BLOCKS:])),
         Text(figure),

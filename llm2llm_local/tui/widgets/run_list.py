@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from ...report.overview import RunOverview
+from ..text import one_line
 from .bars import SIGNS
 from .fitted_table import FittedTable
 from .run_marks import Mark
@@ -32,7 +33,7 @@ class RunList(FittedTable):
         super().__init__(cursor_type="row")
 
     def on_mount(self) -> None:
-        self.add_columns("", "run", "last", "state", "fork of")
+        self.add_columns("", "run", "last", "recipe", "state", "fork of")
 
     def show(self, runs: Sequence[RunOverview], marks: Mapping[int, Mark]) -> None:
         """Replace the rows; the cursor stays on its run."""
@@ -48,6 +49,7 @@ class RunList(FittedTable):
                     marks[run_id].text(self.app) if run_id in marks else Text("·", style="dim"),
                     Text(str(run_id), justify="right"),
                     Text(f"{run.accuracy[-1][1].share:.1%}" if run.accuracy else "", justify="right"),
+                    one_line(run.status.recipe),
                     Text(f"{SIGNS[run.status.state]} {run.status.state}"),
                     Text("" if run.forked_from is None else f"run {run.forked_from}"),
                     key=str(run_id),
