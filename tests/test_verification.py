@@ -12,15 +12,17 @@ from llm2llm_local.checks.verification import (
     AuditedSeed,
     Calibration,
     Judge,
+    SeedEvidence,
     Thresholds,
     VerifyCheck,
     audit,
+    bias_on,
     calibrate,
     choice_bias,
     evidence_of,
     gives_answers,
-    held_out_probabilities,
     is_for,
+    own_answers_right,
 )
 from llm2llm_local.records import Decision, Vote
 
@@ -36,14 +38,31 @@ def written(agrees: bool | None) -> Vote:
     return Vote("72" if agrees is not None else None, {}, None, agrees, "#### 72")
 
 
-def seeds_of(n: int, informed: float, rng_seed: int = 0, n_wrong: int = 2) -> list[AuditedSeed]:
+def with_evidence(intended: str, nats: float) -> Vote:
+    """A ballot of two choices, "a" and "b"."""
+    other = "b" if intended == "a" else "a"
+    return scored(intended, **{intended: 1 / (1 + math.exp(-nats)), other: 1 / (1 + math.exp(nats))})
+
+
+def voted(n: int, informed: float, n_wrong: int = 2) -> list[AuditedSeed]:
+    """As `seeds_of`, in votes; every other seed's answer is "a"."""
+    found = []
+    for place, seed in enumerate(seeds_of(n, informed, n_wrong=n_wrong)):
+        right, wrong = "ab"[place % 2], "ba"[place % 2]
+        on_right = {name: [with_evidence(right, nats)] for name, nats in seed.right.items()}
+        on_wrong = ({name: [with_evidence(wrong, nats)] for name, nats in one.items()} for one in seed.wrong)
+        found.append(AuditedSeed(on_right, tuple(on_wrong)))
+    return found
+
+
+def seeds_of(n: int, informed: float, rng_seed: int = 0, n_wrong: int = 2) -> list[SeedEvidence]:
     """Verifier "good" is right by `informed` nats on average, "noise" says anything."""
     rng = random.Random(rng_seed)
 
     def evidence(about: float) -> dict[str, float]:
         return {"good": rng.gauss(about, 1), "noise": rng.gauss(0, 1)}
 
-    return [AuditedSeed(evidence(informed), tuple(evidence(-informed) for _ in range(n_wrong))) for _ in range(n)]
+    return [SeedEvidence(evidence(informed), tuple(evidence(-informed) for _ in range(n_wrong))) for _ in range(n)]
 
 
 def test_evidence_is_the_log_odds_of_the_intended_choice() -> None:
@@ -121,27 +140,33 @@ def test_a_verifier_that_is_wrong_by_rule_is_left_out_not_turned_round() -> None
 
 
 def test_the_audit_tells_chance_from_information() -> None:
-    informed, noise = (audit(seeds_of(60, 1.0), [name], THRESHOLDS) for name in ("good", "noise"))
+    informed, noise = (audit(voted(60, 1.0), [name], THRESHOLDS) for name in ("good", "noise"))
     assert informed.preference.low > 0.5 > noise.preference.low
     assert informed.true_accepts.low > informed.false_accepts.high
     assert informed.true_accepts.low <= informed.true_accepts.share <= informed.true_accepts.high
 
 
 def test_planted_answers_of_a_seed_count_as_one_case() -> None:
-    few, many = (audit(seeds_of(60, 1.0, n_wrong=n), ["good"], THRESHOLDS).false_accepts for n in (1, 5))
+    few, many = (audit(voted(60, 1.0, n_wrong=n), ["good"], THRESHOLDS).false_accepts for n in (1, 5))
     assert many.high - many.low > 0.5 * (few.high - few.low)
 
 
-def test_each_seed_is_judged_by_a_calibration_without_it() -> None:
-    """One seed that contradicts all others would bring its own judgement round."""
-    seeds = [AuditedSeed({"good": 2.0}, ({"good": -2.0},))] * 3 + [AuditedSeed({"good": -9.0}, ({"good": 9.0},))]
-    judged = held_out_probabilities(seeds, ["good"])
-    assert judged[3][0] < 0.05 and judged[3][1][0] > 0.95
+def test_each_seed_is_judged_by_what_was_made_of_others() -> None:
+    """The second says "b" by what the others tell of its verifier's leaning to "a"; it would be for "a" by its own."""
+    nats = {"a": (3.0, 0.5), "b": (1.2, 1.2)}
+    seeds = [
+        AuditedSeed({"teacher": [with_evidence(right, one)]}, ({"teacher": [with_evidence(wrong, -one)]},))
+        for right, wrong in ("ab", "ba")
+        for one in nats[right]
+    ]
+    assert all(is_for(seed.right["teacher"], bias_on(seeds, "teacher")) for seed in seeds)
+    assert own_answers_right(seeds, "teacher") == 0.75
+    assert audit(seeds, ["teacher"], THRESHOLDS).preference.share == 0.75
 
 
-@pytest.mark.parametrize("n", [1, 2])
-def test_one_or_two_seeds_are_too_few_to_say_anything(n: int) -> None:
-    measured = audit(seeds_of(n, 3.0), ["good"], THRESHOLDS)
+@pytest.mark.parametrize("n", [2, 3])
+def test_two_or_three_seeds_are_too_few_to_say_anything(n: int) -> None:
+    measured = audit(voted(n, 3.0), ["good"], THRESHOLDS)
     assert measured.preference.low < 0.5
 
 

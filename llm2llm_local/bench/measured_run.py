@@ -138,8 +138,7 @@ def _alone(connection: sqlite3.Connection, run_id: int) -> dict[int, dict[str, f
             votes.setdefault((row["candidate_id"], row["verifier"]), []).append(vote_of_row(row))
     found: dict[int, dict[str, float]] = {}
     for (candidate, verifier), some in votes.items():
-        judge = judges[verifier]
-        found.setdefault(candidate, {})[verifier] = judge.calibration.probability(judge.evidence({verifier: some}))
+        found.setdefault(candidate, {})[verifier] = judges[verifier].probability({verifier: some})
     return found
 
 

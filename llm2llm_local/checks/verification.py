@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from ..records import CheckVerdict, Decision, Rate, Vote
 from ..wilson import interval
+
+_Measured = TypeVar("_Measured")
 
 _RIDGE = 1.0
 """Of the squared weights, in nats: with few seeds a verifier is trusted less than they alone would have it."""
@@ -32,6 +35,9 @@ _LARGEST_EVIDENCE = 10.0
 
 Evidence = Mapping[str, float]
 """By verifier."""
+
+Votes = Mapping[str, Sequence[Vote]]
+"""On one answer, by verifier."""
 
 Bias = Mapping[str, float]
 """What a verifier tends to say whatever it is asked: the mean log-probability of each choice, in nats."""
@@ -114,6 +120,19 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Probabilities of being right, from which on a candidate is accepted, and below which it is rejected."""
+
+    accept: float
+    reject: float
+
+    def decide(self, probability: float) -> Decision:
+        if probability >= self.accept:
+            return Decision.ACCEPT
+        return Decision.REJECT if probability < self.reject else Decision.DOUBT
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """From the votes on an answer to the probability that it is right: what the audit keeps for candidates.
 
@@ -140,14 +159,22 @@ class Judge:
             "majority_of": self.majority_of,
         }
 
-    def evidence(self, votes: Mapping[str, Sequence[Vote]]) -> Evidence:
-        """`votes` by verifier, of every one that has a weight."""
-        return {name: evidence_of(votes[name], bias) for name, bias in self.biases.items()}
+    def probability(self, votes: Votes, as_many_as: Votes | None = None) -> float:
+        """That an answer is right. `votes`: of every verifier that has a weight; `as_many_as`: as which they count."""
+        return self.calibration.probability(evidence_by_verifier(votes, self.biases, as_many_as))
+
+    def decide(self, votes: Votes, thresholds: Thresholds, as_many_as: Votes | None = None) -> Decision:
+        decision = thresholds.decide(self.probability(votes, as_many_as))
+        if decision is Decision.ACCEPT and self.majority_of is not None:
+            has_majority = is_for(votes[self.majority_of], self.biases[self.majority_of])
+            return Decision.ACCEPT if has_majority else Decision.DOUBT
+        return decision
 
 
-def has_majority(evidence: Evidence, majority_of: str | None) -> bool:
-    """Whether the verifier that must give an answer more often than not does; see `Judge`."""
-    return majority_of is None or evidence[majority_of] > 0
+def evidence_by_verifier(votes: Votes, biases: Mapping[str, Bias], as_many_as: Votes | None = None) -> Evidence:
+    """See `evidence_of`; the written votes count as so many as the others are."""
+    n = as_many_as or votes
+    return {name: evidence_of(votes[name], bias, len(n[name])) for name, bias in biases.items()}
 
 
 def writes(votes: Sequence[Vote]) -> bool:
@@ -157,13 +184,46 @@ def writes(votes: Sequence[Vote]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AuditedSeed:
-    """The evidence for a seed's own answer, and for each wrong one that it is held against."""
+    """The votes on a seed's own answer, and on each wrong one that it is held against."""
+
+    right: Votes
+    wrong: tuple[Votes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedEvidence:
+    """What these votes come to."""
 
     right: Evidence
     wrong: tuple[Evidence, ...]
 
 
-def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Calibration:
+def judge_of(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Judge:
+    """By these verifiers together; of several the first is the one that is asked several times."""
+    biases = {name: bias_on(seeds, name) for name in verifiers}
+    found = [
+        SeedEvidence(
+            evidence_by_verifier(seed.right, biases),
+            tuple(evidence_by_verifier(wrong, biases, seed.right) for wrong in seed.wrong),
+        )
+        for seed in seeds
+    ]
+    first = verifiers[0]
+    return Judge(calibrate(found, verifiers), biases, first if writes(seeds[0].right[first]) else None)
+
+
+def bias_on(seeds: Sequence[AuditedSeed], verifier: str) -> dict[str, float]:
+    """See `choice_bias`."""
+    return choice_bias(*_votes_of(seeds, verifier))
+
+
+def _votes_of(seeds: Sequence[AuditedSeed], verifier: str) -> tuple[list[Vote], list[Vote]]:
+    """Those on right answers, and those on wrong ones."""
+    on_right = [vote for seed in seeds for vote in seed.right[verifier]]
+    return on_right, [vote for seed in seeds for wrong in seed.wrong for vote in wrong[verifier]]
+
+
+def calibrate(seeds: Sequence[SeedEvidence], verifiers: Sequence[str]) -> Calibration:
     """A logistic regression of right against wrong on the verifiers' evidence, each seed counting alike.
 
     Evidence that speaks for wrong answers is no evidence for right ones: such a verifier gets the weight 0.
@@ -178,7 +238,7 @@ def calibrate(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Calibra
         names = [name for name in names if name not in negative]
 
 
-def _fit(seeds: Sequence[AuditedSeed], names: Sequence[str]) -> tuple[float, list[float]]:
+def _fit(seeds: Sequence[SeedEvidence], names: Sequence[str]) -> tuple[float, list[float]]:
     """Newton's method on the penalised log-likelihood, which is concave."""
     if not seeds:
         return 0.0, [0.0] * len(names)
@@ -205,40 +265,20 @@ def _fit(seeds: Sequence[AuditedSeed], names: Sequence[str]) -> tuple[float, lis
     return float(parameters[0]), [float(weight) for weight in parameters[1:]]
 
 
-def held_out_probabilities(
-    seeds: Sequence[AuditedSeed], verifiers: Sequence[str]
-) -> list[tuple[float, tuple[float, ...]]]:
-    """For each seed the probability that its own answer is right, and that of each wrong one, by a calibration which
-    has not seen the seed: what verification will be worth on examples that it wasn't calibrated on.
-    """
+def _held_out(
+    seeds: Sequence[AuditedSeed], measure: Callable[[Sequence[AuditedSeed]], _Measured]
+) -> Iterator[tuple[AuditedSeed, _Measured]]:
+    """Each seed, with what is measured on others: so it shows what that is worth where it wasn't measured."""
     n_folds = min(_FOLDS, len(seeds))
-    found: list[tuple[float, tuple[float, ...]] | None] = [None] * len(seeds)
     for fold in range(n_folds):
-        calibration = calibrate([seed for place, seed in enumerate(seeds) if place % n_folds != fold], verifiers)
-        for place in range(fold, len(seeds), n_folds):
-            seed = seeds[place]
-            wrong = tuple(calibration.probability(evidence) for evidence in seed.wrong)
-            found[place] = (calibration.probability(seed.right), wrong)
-    return [one for one in found if one is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Probabilities of being right, from which on a candidate is accepted, and below which it is rejected."""
-
-    accept: float
-    reject: float
-
-    def decide(self, probability: float, *, may_accept: bool = True) -> Decision:
-        """`may_accept`: else it is in doubt at best."""
-        if probability >= self.accept:
-            return Decision.ACCEPT if may_accept else Decision.DOUBT
-        return Decision.REJECT if probability < self.reject else Decision.DOUBT
+        measured = measure([seed for place, seed in enumerate(seeds) if place % n_folds != fold])
+        for seed in seeds[fold::n_folds]:
+            yield seed, measured
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What verification is worth, measured on seeds that its calibration had not seen.
+    """What verification is worth, each seed judged by what was made of others.
 
     `true_accepts`: of right answers, how many are accepted; `false_accepts`: of wrong ones; `preference`: how often
     a seed's right answer is thought likelier than a wrong one, ties counting half: 0.5 is chance.
@@ -249,23 +289,26 @@ class Audit:
     preference: Rate
 
 
-def audit(
-    seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds, majority_of: str | None = None
-) -> Audit:
-    """`majority_of`: as a `Judge` has it."""
-    judged = held_out_probabilities(seeds, verifiers)
+def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds) -> Audit:
+    """Of these verifiers together."""
+    true_accepts, false_accepts, preferred = [], [], []
+    for seed, judge in _held_out(seeds, lambda others: judge_of(others, verifiers)):
+        right = judge.probability(seed.right)
+        true_accepts.append(float(judge.decide(seed.right, thresholds) is Decision.ACCEPT))
+        wrong = [judge.decide(one, thresholds, seed.right) for one in seed.wrong]
+        false_accepts.append(wrong.count(Decision.ACCEPT) / len(wrong))
+        preferred.append(fmean(_preferred(right, judge.probability(one, seed.right)) for one in seed.wrong))
+    return Audit(_rate(true_accepts), _rate(false_accepts), _rate(preferred))
 
-    def accepts(evidence: Evidence, probability: float) -> float:
-        may_accept = has_majority(evidence, majority_of)
-        return float(thresholds.decide(probability, may_accept=may_accept) is Decision.ACCEPT)
 
-    return Audit(
-        true_accepts=_rate([accepts(seed.right, right) for seed, (right, _) in zip(seeds, judged, strict=True)]),
-        false_accepts=_rate(
-            [sum(map(accepts, seed.wrong, wrong)) / len(wrong) for seed, (_, wrong) in zip(seeds, judged, strict=True)]
-        ),
-        preference=_rate([sum(_preferred(right, one) for one in wrong) / len(wrong) for right, wrong in judged]),
-    )
+def own_answers_right(seeds: Sequence[AuditedSeed], verifier: str) -> float | None:
+    """The share of seeds that a verifier answers right itself, less what it tends to say on others; None where it
+    gives no answers.
+    """
+    if not gives_answers(*_votes_of(seeds, verifier)):
+        return None
+    held_out = _held_out(seeds, lambda others: bias_on(others, verifier))
+    return sum(is_for(seed.right[verifier], bias) for seed, bias in held_out) / len(seeds)
 
 
 def _rate(shares: Sequence[float]) -> Rate:
@@ -286,12 +329,9 @@ class VerifyCheck:
     thresholds: Thresholds
     doubt: Literal["review", "drop", "keep"]
 
-    def __call__(self, votes: Mapping[str, Sequence[Vote]]) -> CheckVerdict:
+    def __call__(self, votes: Votes) -> CheckVerdict:
         """`votes` by verifier, of every one that has a weight."""
-        evidence = self.judge.evidence(votes)
-        probability = self.judge.calibration.probability(evidence)
-        may_accept = has_majority(evidence, self.judge.majority_of)
-        decision, reason = self.thresholds.decide(probability, may_accept=may_accept), ""
+        probability, decision, reason = self.judge.probability(votes), self.judge.decide(votes, self.thresholds), ""
         if decision is Decision.REJECT:
             reason = "answer is probably wrong"
         elif decision is Decision.DOUBT:

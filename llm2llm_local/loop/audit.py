@@ -9,34 +9,28 @@ on their word.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..audit_words import audit_line
 from ..checks.verification import (
     AuditedSeed,
-    Bias,
     Judge,
     Thresholds,
     VerifyCheck,
+    Votes,
     audit,
-    calibrate,
-    choice_bias,
-    evidence_of,
-    gives_answers,
-    is_for,
+    judge_of,
+    own_answers_right,
     writes,
 )
 from ..config import Config
 from ..errors import RunFailedError
 from ..recipes import recipe_of
 from ..records import TOGETHER, FinishReason, Outcome, Reply, Split, Vote
-from ..store.verification import AuditRow, Subject
+from ..store.verification import AuditRow
 from .context import Run
 from .units import work_through
 from .vote import ask_teacher_to_vote, audited, verifiers
-
-Votes = Mapping[Subject, Mapping[str, Sequence[Vote]]]
-"""Of each seed with one answer, by verifier."""
 
 
 def audit_teacher(run: Run) -> None:
@@ -96,64 +90,43 @@ def verify_check(run: Run) -> VerifyCheck:
 
 def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
     """A row for each verifier alone where there are several, and the one by which candidates are judged."""
-    votes = run.store.verification.audit_votes()
-    biases = {name: choice_bias(_on_right(votes, name), _on_planted(votes, name)) for name in names}
-    seeds = _audited_seeds(run, votes, biases)
+    seeds = _audited_seeds(run)
     rows = []
     for title, some in [*((name, [name]) for name in names if len(names) > 1), (TOGETHER, list(names))]:
-        # The teacher's, where it votes: it is asked several times.
-        majority_of = some[0] if writes(_on_right(votes, some[0])) else None
-        judge = Judge(calibrate(seeds, some), {name: biases[name] for name in some}, majority_of)
-        measured = audit(seeds, some, thresholds(run), majority_of)
+        measured = audit(seeds, some, thresholds(run))
         rows.append(
             AuditRow(
                 verifier=title,
                 n_seeds=len(seeds),
                 n_planted=sum(len(seed.wrong) for seed in seeds),
-                agreement=_agreement(votes, biases, some[0]) if len(some) == 1 else None,
+                agreement=own_answers_right(seeds, some[0]) if len(some) == 1 else None,
                 true_accepts=measured.true_accepts,
                 false_accepts=measured.false_accepts,
                 preference=measured.preference,
-                calibration=judge.record(),
+                calibration=judge_of(seeds, some).record(),
             )
         )
     return rows
 
 
-def _on_right(votes: Votes, name: str) -> list[Vote]:
-    return [vote for subject, by_verifier in votes.items() if not subject.is_planted for vote in by_verifier[name]]
-
-
-def _on_planted(votes: Votes, name: str) -> list[Vote]:
-    return [vote for subject, by_verifier in votes.items() if subject.is_planted for vote in by_verifier[name]]
-
-
-def _audited_seeds(run: Run, votes: Votes, biases: Mapping[str, Bias]) -> list[AuditedSeed]:
+def _audited_seeds(run: Run) -> list[AuditedSeed]:
     """Where a seed was answered wrongly in writing, those answers are the wrong ones: an error that is repeated is what
     verification overlooks, and a planted answer, which is another seed's, nobody comes to by mistake.
     """
-
-    def evidence(by_verifier: Mapping[str, Sequence[Vote]], n: Mapping[str, int]) -> dict[str, float]:
-        return {name: evidence_of(by_verifier[name], bias, n[name]) for name, bias in biases.items()}
-
-    right = {subject.example_id: votes[subject] for subject in votes if not subject.is_planted}
-    planted: dict[int | None, list[dict[str, float]]] = {}
-    for subject, by_verifier in votes.items():
+    right: dict[int | None, Votes] = {}
+    planted: dict[int | None, list[Votes]] = {}
+    for subject, votes in run.store.verification.audit_votes().items():
         if subject.is_planted:
-            planted.setdefault(subject.example_id, []).append(evidence(by_verifier, _counts(by_verifier)))
-    found = []
-    for example_id, by_verifier in right.items():
-        n = _counts(by_verifier)
-        mistakes = [evidence(on_mistake, n) for on_mistake in _mistakes(run, by_verifier)]
-        found.append(AuditedSeed(evidence(by_verifier, n), tuple(mistakes or planted[example_id])))
-    return found
+            planted.setdefault(subject.example_id, []).append(votes)
+        else:
+            right[subject.example_id] = votes
+    return [
+        AuditedSeed(votes, tuple(_mistakes(run, votes)) or tuple(planted[example_id]))
+        for example_id, votes in right.items()
+    ]
 
 
-def _counts(by_verifier: Mapping[str, Sequence[Vote]]) -> dict[str, int]:
-    return {name: len(votes) for name, votes in by_verifier.items()}
-
-
-def _mistakes(run: Run, by_verifier: Mapping[str, Sequence[Vote]]) -> Iterator[dict[str, list[Vote]]]:
+def _mistakes(run: Run, by_verifier: Votes) -> Iterator[Votes]:
     """Each wrong answer that a verifier wrote, with the other votes as votes on it."""
     if not all(writes(votes) for votes in by_verifier.values()):
         return
@@ -169,10 +142,3 @@ def _on(run: Run, mistake: Vote, vote: Vote) -> Vote:
         return vote
     grade = run.task.grade(Reply(vote.output_text, FinishReason.STOP, 0, 0, 0.0), mistake.output_text)
     return dataclasses.replace(vote, agrees=grade.outcome is Outcome.CORRECT)
-
-
-def _agreement(votes: Votes, biases: Mapping[str, Bias], name: str) -> float | None:
-    if not gives_answers(_on_right(votes, name), _on_planted(votes, name)):
-        return None
-    right = [by_verifier[name] for subject, by_verifier in votes.items() if not subject.is_planted]
-    return sum(is_for(one, biases[name]) for one in right) / len(right)
