@@ -57,7 +57,7 @@ endef
 .PHONY: help setup models llama wheels wheels-gpu demo bench-gpu test check lint torture clean
 
 help:
-	@echo "make demo      set up, then run the bundled task: about 15 minutes the first time, 4 afterwards"
+	@echo "make demo      set up, then run the bundled task: about 20 minutes the first time, 10 afterwards"
 	@echo "make test      set up, then run all checks and tests"
 	@echo "make setup     the virtual environment in .venv (CUDA=1: with llama.cpp for an NVIDIA GPU)"
 	@echo "make models    the default teacher and student in models/"

@@ -278,7 +278,11 @@ class ChecksConfig(Section):
     """What keeps a candidate out of the training set."""
 
     duplicate_threshold: float = Field(
-        0.95, gt=0.0, le=1.0, description="Reject above this ROUGE-L F with any seed or accepted example."
+        0.95,
+        gt=0.0,
+        le=1.0,
+        description="Reject above this ROUGE-L F with any seed or accepted example; the recipe eda, which changes few "
+        "words, rejects only what has the same words in the same order.",
     )
     leak_threshold: float = Field(
         0.95, gt=0.0, le=1.0, description="Reject above this ROUGE-L F with any dev or test question."

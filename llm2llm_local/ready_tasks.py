@@ -130,7 +130,7 @@ def convert(name: str, folder: Path, wanted: Wanted) -> Conversion:
     if not rows[Split.TEST]:
         lines.append("no test rows: without a data.test nothing tells whether the student gets better on new text")
     lines += _absent_labels(ready, rows[Split.TRAIN])
-    lines += [f"among all training rows, which are kept: {finding}" for finding in describe_repeats(rows)]
+    lines += [f"kept: {finding}" for finding in describe_repeats(rows, "training row")]
     n_seeds = seeds_to_take(ready, wanted, len(rows[Split.TRAIN]))
     lines.append(_seeds_line(ready, wanted, n_seeds, len(rows[Split.TRAIN])))
     return Conversion(_template(ready, rows, n_seeds), tuple(lines))
@@ -173,7 +173,12 @@ def _account(part: Published, split: Split) -> list[str]:
 def _absent_labels(ready: ReadyTask, rows: Sequence[DataRow]) -> list[str]:
     there = {row.answer for row in rows}
     absent = [label for label in ready.values.get("task.labels", ()) if label not in there]
-    return [f"no training rows for {', '.join(absent)}"] if absent else []
+    if not absent:
+        return []
+    return [
+        f"warning: no training rows for {', '.join(absent)}: a student can't learn what it never sees; add their files "
+        "and convert again, or take them out of task.labels"
+    ]
 
 
 def seeds_to_take(ready: ReadyTask, wanted: Wanted, n_rows: int) -> int:
@@ -189,7 +194,8 @@ def seeds_to_take(ready: ReadyTask, wanted: Wanted, n_rows: int) -> int:
 
 def _seeds_line(ready: ReadyTask, wanted: Wanted, n_seeds: int, n_rows: int) -> str:
     if n_seeds == n_rows:
-        return f"seeds: all {counted(n_rows, 'training row')}"
+        fewer = "" if wanted.n is None or wanted.n <= n_rows else f", fewer than the {wanted.n:,} that were asked for"
+        return f"seeds: all {counted(n_rows, 'training row')}{fewer}"
     line = f"seeds: {n_seeds:,} of {counted(n_rows, 'training row')} ({n_seeds / n_rows:.2%}), by data.sample"
     if wanted.fraction is None or n_seeds == max(1, round(wanted.fraction * n_rows)):
         return line
@@ -209,5 +215,5 @@ def _template(ready: ReadyTask, rows: Mapping[Split, Sequence[DataRow]], n_seeds
         draw = ', draw = "balanced"' if ready.values["task.family"] == "classification" else ""
         values["data.sample"] = f"{{n = {n_seeds}, rng_seed = 0{draw}}}"
     presets = ", ".join(f"n = {preset.n} ({preset.share})" for preset in ready.presets)
-    remarks = {"data.sample": f"Often tried with {presets}."}
+    remarks = {"data.sample": f"Often tried with {presets} of the published data."}
     return Template(ready.description, values, files, remarks)

@@ -32,6 +32,10 @@ def jsonl(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(json.dumps({"question": q, "answer": a}, ensure_ascii=False) + "\n" for q, a in rows)
 
 
+_KNOWN_BY_HEART = {
+    "loop.failure_signal": "A student knows few seeds by heart, so with train there would be nothing to ask about."
+}
+
 _CLASSIFICATION = Template(
     description="Sort short texts into classes.",
     values={
@@ -42,7 +46,9 @@ _CLASSIFICATION = Template(
         "data.train": '"train.jsonl"',
         "data.test": '"test.jsonl"',
         "teacher.max_new_tokens": "64",
+        "loop.failure_signal": '"confidence"',
     },
+    remarks=_KNOWN_BY_HEART,
     files={
         "train.jsonl": jsonl(
             [
@@ -121,7 +127,9 @@ _MULTIPLE_CHOICE = Template(
         "task.instruction": '"Questions about everyday physics with three options, one of which is right."',
         "data.train": '"train.jsonl"',
         "data.test": '"test.jsonl"',
+        "loop.failure_signal": '"confidence"',
     },
+    remarks=_KNOWN_BY_HEART,
     files={
         "train.jsonl": jsonl(
             [

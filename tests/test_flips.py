@@ -75,6 +75,7 @@ def test_a_number_is_traced_to_the_rationales_that_come_to_it(tmp_path: Path) ->
     new = [("1 + 4", "1 + 4 = <<1+4=5>>5\n#### 5"), ("4 + 2", "#### 6")]
     with Store(tmp_path) as store:
         add_answering_run(store, rows, [{}, {"3 + 3": "5"}], [new])
+        store.execute("UPDATE runs SET config = json_set(config, '$.\"task.family\"', 'math')")
     ((found,),) = [one.answers for one in flips(tmp_path, 1)]
     assert [one.question for one in found.suspects] == ["1 + 4"]
 
@@ -83,7 +84,7 @@ def test_a_number_is_traced_to_the_rationales_that_come_to_it(tmp_path: Path) ->
     ("family", "questions"),
     [
         ("classification", ["a pan"]),
-        ("text", ["a pan", "a kettle", "a red kettle of tin"]),  # the one with the wrong answer, then by their words
+        ("text", ["a pan", "sinks", "a kettle"]),  # those with the wrong answer, then by their words
         ("multiple_choice", ["a kettle", "a red kettle of tin", "a pan"]),
     ],
 )
@@ -91,7 +92,7 @@ def test_where_answers_are_no_labels_the_most_similar_new_examples_are_shown(
     tmp_path: Path, family: str, questions: list[str]
 ) -> None:
     rows = {Split.TRAIN: [("a spoon", "B")], Split.TEST: [("a red kettle", "A")]}
-    new = [("a kettle", "A"), ("a pan", "C"), ("a red kettle of tin", "B"), ("nothing alike", "B")]
+    new = [("a kettle", "A"), ("a pan", "C"), ("a red kettle of tin", "B"), ("nothing alike", "B"), ("sinks", "C")]
     with Store(tmp_path) as store:
         add_answering_run(store, rows, [{}, {"a red kettle": "C"}], [new])
         store.execute("UPDATE runs SET config = json_set(config, '$.\"task.family\"', ?)", [family])
@@ -153,7 +154,7 @@ def test_failures_flips_prints_each_lost_answer_and_where_it_may_be_from(workspa
         "iteration 1, 5 new examples: test lost 2 and gained 1, dev lost 1 and gained 0, seeds lost 0 and gained 1"
     )
     assert lines[1].split(maxsplit=1)[1] == "test   hall → kitchen  the lamp in the hall is dark"
-    assert "67%  new example" in lines[2] and lines[2].endswith(": the lamp over the stove is dark")
+    assert "67% of the words as in new example" in lines[2] and lines[2].endswith(": the lamp over the stove is dark")
     assert lines[-1].startswith("iteration 2, 1 new example: test lost 0 and gained 0")
 
 
@@ -174,7 +175,7 @@ def test_of_many_lost_answers_the_first_are_shown_and_the_others_counted() -> No
     lines = flip_lines([IterationFlips(1, 3, {**none, Split.TEST: 1234}, none, (answer,) * 1234)])
     assert lines[1:3] == [
         "     1  test   a → nothing readable  [red]x[/red]\\x1b[31m",
-        "                50%  new example 2: [red]x[/red]\\x1b[31m",
+        "                50% of the words as in new example 2: [red]x[/red]\\x1b[31m",
     ]
     assert lines[-1].strip() == "… and 1,214 more, which --json has"
     assert len(lines) == 1 + 2 * 20 + 1

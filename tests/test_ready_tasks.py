@@ -87,7 +87,7 @@ def test_a_data_set_is_converted_with_every_row_accounted_for(tmp_path: Path, tr
     assert rows[0] == rows[12] == {"question": "What about ABBR 0 ?", "answer": "Abbreviation"}
     assert f"{trec / 'train_5500.label'}: 13 rows for train" in shown.output
     assert "  skipped 1 row, the first at 14: does not begin with a class such as NUM:date" in shown.output
-    assert "among all training rows, which are kept: 1 seed repeats an earlier one" in shown.output
+    assert "kept: 1 training row repeats an earlier one" in shown.output
     assert "seeds: all 13 training rows" in shown.output
     config = load_config(tmp_path / "new" / CONFIG_NAME)
     assert config.task.labels == ("Abbreviation", "Description", "Entity", "Human", "Location", "Numeric")

@@ -347,7 +347,9 @@ def test_recipes_from_the_command_line(tmp_path: Path, tiny_models: TinyModels) 
     doctor = workspace.llm2llm("doctor", *matched[1:], "--set", "loop.match_run=2")
     ((steps,),) = workspace.rows("SELECT max(step) FROM checkpoints WHERE run_id = 2 AND iteration = 1")
     assert f"1 training, the first of {steps} steps" in doctor.out
-    run("fine_tune_matched", "--set", "loop.match_run=2")
+    control = workspace.llm2llm("fork", "2", *matched[1:], "--set", "loop.match_run=2")  # as the report says
+    assert control.code == DONE, control.err
+    assert "0 finished stages of run 2 taken over" in control.err
     sizes = workspace.rows("SELECT run_id, iteration, count(*) FROM training_set_examples GROUP BY 1, 2")
     assert sizes[0] == (1, 0, 9) and sizes[-1] == (3, 0, 9) and len(sizes) == 4
     assert workspace.rows("SELECT max(step) FROM checkpoints WHERE run_id = 3") == [(steps,)]

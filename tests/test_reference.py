@@ -373,9 +373,9 @@ def test_the_report_is_a_table_with_what_is_to_be_known_below(sums: Path, evalua
         "graded as math, with the answers of sums.jsonl",
         "experiment/eval: 1 step without results: step_4 has no test_0.jsonl",
         "the published report grades 3 rows otherwise:",
-        "  experiment/eval/step_0/test_0.jsonl:1: gold '5', answer '-5': wrong; it reads '-5': right",
-        "  experiment/eval/step_0/test_0.jsonl:2: gold '1/2', answer '12': wrong; it reads '12': right",
-        "  experiment/eval/step_1/test_0.jsonl:2: gold '1/2', answer '0.5': right; it reads '0.5': wrong",
+        "  experiment/eval/step_0/test_0.jsonl:1: gold '5', answer '-5': wrong; it compares 5 with 5: right",
+        "  experiment/eval/step_0/test_0.jsonl:2: gold '1/2', answer '12': wrong; it compares 12 with 12: right",
+        "  experiment/eval/step_1/test_0.jsonl:2: gold '1/2', answer '0.5': right; it compares 0.5 with 12: wrong",
     ):
         assert line in lines
 

@@ -65,7 +65,7 @@ def test_each_verifier_has_its_line_and_the_one_that_decides_is_last(verified: P
     assert "its own answer is right for 100%" in lines[0]
     assert lines[2].startswith("verification, audited on 12 seeds: accepts ") and "of wrong ones" in lines[2]
     (person,) = verification_notes(found)
-    assert "no decisions yet" in person and f": {found.person.waiting} candidates wait in the review" in person
+    assert f"not known yet: {found.person.waiting} accepted candidates, drawn at random, wait in the review" in person
     assert "accepts " in next(short_lines(found))
 
 
@@ -174,7 +174,7 @@ def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> 
     with open_reader(tmp_path) as connection:
         *_, line = verification_notes(verification_of(connection, 1))
     assert line.startswith("accepted answers that are wrong, by a person's 3 decisions (rejected or changed): 100% (")
-    assert line.endswith("1 more wait in the review")
+    assert line.endswith("1 more waits in the review")
 
 
 def _person(workspace: Path) -> PersonAudit:

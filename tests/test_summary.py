@@ -233,6 +233,8 @@ def test_a_gain_comes_with_what_else_may_explain_it(training: int, gained: int, 
     assert f"after 2 rounds {after.share:.1%} ({gained - lost:+.1f} points)" in text
     assert f"{counted(gained, 'row')} gained and {lost} lost" in text
     assert {note for note in (CHANCE, UNCHANGED, MORE_STEPS) if note in text} == expected
+    control = "llm2llm fork 1 --set loop.recipe=fine_tune_matched --set loop.match_run=1"
+    assert (control in text) == (MORE_STEPS in expected)
 
 
 def test_a_students_accuracy_on_seeds_that_it_has_not_seen_is_called_so() -> None:

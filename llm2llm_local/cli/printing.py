@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 
 
 def print_report(workspace: Path, run_id: int, as_json: bool) -> None:
-    import dataclasses
-
-    from ..report.summary import summarize
+    from ..report.summary import summarize, summary_document
     from ..store.reader import open_reader
 
     with open_reader(workspace) as connection:
         summary = summarize(connection, run_id)
     if as_json:
-        click.echo(printed_json(dataclasses.asdict(summary)))
+        click.echo(printed_json(summary_document(summary)))
         return
     from ..report.tables import print_summary
 

@@ -15,25 +15,26 @@ from ..spelling import same_question
 Pair = tuple[DataRow, DataRow]
 
 
-def describe_repeats(rows: Mapping[Split, Sequence[DataRow]]) -> tuple[str, ...]:
+def describe_repeats(rows: Mapping[Split, Sequence[DataRow]], called: str = "seed") -> tuple[str, ...]:
     """One line for each kind of repeat there is, with a count and the first two places; empty when there is none.
 
-    `rows` holds all three splits. A row counts once in a line, however often it is repeated.
+    `rows` holds all three splits; `called`: what those for training are. A row counts once in a line, however often it
+    is repeated.
     """
     seeds, dev, test = rows[Split.TRAIN], rows[Split.DEV], rows[Split.TEST]
     repeated, contradictory = _repeats_among(seeds)
     findings: list[str] = []
     if repeated:
-        subject = "1 seed repeats" if len(repeated) == 1 else f"{len(repeated)} seeds repeat"
+        subject = f"1 {called} repeats" if len(repeated) == 1 else f"{len(repeated)} {called}s repeat"
         findings.append(f"{subject} an earlier one ({_first(repeated)})")
     if contradictory:
-        subject = "1 seed asks" if len(contradictory) == 1 else f"{len(contradictory)} seeds ask"
+        subject = f"1 {called} asks" if len(contradictory) == 1 else f"{len(contradictory)} {called}s ask"
         findings.append(f"{subject} an earlier question with another answer ({_first(contradictory)})")
     for split, held_out in ((Split.DEV, dev), (Split.TEST, test)):
         if shared := _shared(held_out, seeds):
-            subject = f"1 {split} question is also a seed"
+            subject = f"1 {split} question is also a {called}"
             if len(shared) > 1:
-                subject = f"{len(shared)} {split} questions are also seeds"
+                subject = f"{len(shared)} {split} questions are also {called}s"
             findings.append(f"{subject} ({_first(shared)}): their accuracy says nothing about new text")
     if shared := _shared(test, dev):
         subject = "1 test question is" if len(shared) == 1 else f"{len(shared)} test questions are"

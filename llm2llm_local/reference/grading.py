@@ -21,7 +21,7 @@ from ..tasks.families import make_task
 from ..tasks.options import has_options
 from .folders import ResultsFile, missing_steps, results_files
 from .json_rows import JsonRow, rows_of_lines
-from .old_grader import old_answers, old_gold, old_is_right
+from .old_grader import old_answers, old_gold, old_is_right, old_numbers
 from .seeds import Seed, Seeds, read_seeds
 
 FAMILIES: tuple[str, ...] = get_args(TaskConfig.model_fields["family"].annotation)
@@ -36,7 +36,8 @@ _MOST_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row that the published report grades otherwise. `old_answer`: what that one reads; `answer`: what is read here.
+    """A row that the published report grades otherwise. `old_answer`: what that one reads, `old_numbers`: what it
+    compares, the answer's and the gold one's, if it takes both for numbers; `answer`: what is read here.
 
     `gold`: None when the question is in no seed, where the published report may count the row as right all the same.
     """
@@ -46,6 +47,7 @@ class Difference:
     gold: str | None
     answer: str | None
     old_answer: str | None
+    old_numbers: tuple[float, float] | None
     is_right: bool
 
 
@@ -163,7 +165,8 @@ class _FileGrader:
             if was_right != is_right and (of_old is not None or not found):
                 old_answer = next((one for one in reversed(old_answers(text)) if one is not None), None)
                 path = str(self._file.path)
-                self._differences.append(Difference(path, row.number, gold, answer, old_answer, is_right))
+                numbers = old_numbers(old_answer, of_old)
+                self._differences.append(Difference(path, row.number, gold, answer, old_answer, numbers, is_right))
         return FileFigures(
             path=str(self._file.path),
             step=self._file.step,

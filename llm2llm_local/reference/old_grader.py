@@ -36,9 +36,15 @@ def old_is_right(text: str, gold: str | None) -> bool:
     return word == gold or (gold is not None and sign is not None and _old_same(gold, sign))
 
 
+def old_numbers(one: str | None, other: str | None) -> tuple[float, float] | None:
+    """What two answers are compared as, if both make a number."""
+    numbers = _old_number(one or ""), _old_number(other or "")
+    return None if numbers[0] is None or numbers[1] is None else (numbers[0], numbers[1])
+
+
 def _old_same(one: str, other: str) -> bool:
-    numbers = _old_number(one), _old_number(other)
-    if None not in numbers:
+    numbers = old_numbers(one, other)
+    if numbers is not None:
         return numbers[0] == numbers[1]
     return one.lower().replace(",", "") == other.lower().replace(",", "")
 

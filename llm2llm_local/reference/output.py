@@ -101,9 +101,12 @@ def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
 def _difference(one: Difference) -> str:
     ours, theirs = ("right", "wrong") if one.is_right else ("wrong", "right")
     where = f"{plain(one.path)}:{one.line}"
-    old = "nothing" if one.old_answer is None else repr(shortened(one.old_answer, 40))
+    if one.old_numbers is not None:
+        old = "it compares {:g} with {:g}".format(*one.old_numbers)
+    else:
+        old = f"it reads {'nothing' if one.old_answer is None else repr(shortened(one.old_answer, 40))}"
     if one.gold is None:
         return f"  {where}: not in the seed file; it counts the row as right"
     gold = shortened(conclusion(one.gold).removeprefix("####"), 40)
     answer = "nothing" if one.answer is None else repr(shortened(one.answer, 40))
-    return f"  {where}: gold {gold!r}, answer {answer}: {ours}; it reads {old}: {theirs}"
+    return f"  {where}: gold {gold!r}, answer {answer}: {ours}; {old}: {theirs}"

@@ -2,9 +2,9 @@
 
 Between two students that were graded one after the other lies nothing but the examples that came into the training set,
 and another random start. In classification a lost answer is traced to those of the new examples that have the wrong
-label, the most similar by their words first. In other families it is traced to the most similar ones, whatever their
-answer, after those that have the wrong one; a letter says nothing from one question to the next. That is a trail to
-follow, no proof.
+label and a word in common, the most similar first. In other families it is traced to the most similar ones, whatever
+their answer, after those that have the wrong one; a letter says nothing from one question to the next. That is a trail
+to follow, no proof.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def flips_of(connection: sqlite3.Connection, run_id: int, iteration: int | None)
         which = "two students" if iteration is None else f"iteration {iteration} and the one before it"
         raise StoreError(
             f"run {run_id}: {which} must be graded to see what was lost between them",
-            f"Graded are: {', '.join(map(str, graded)) or 'none'}. Where it stands: llm2llm status {run_id}",
+            f"Graded are: {', '.join(map(str, graded)) or 'none'}. Where it stands: llm2llm status {run_id}; "
+            f"beside another run: llm2llm compare {run_id} …",
         )
     asked = {split: asked_iterations(connection, run_id, split) for split in Split}
     return tuple(
@@ -156,7 +157,7 @@ def _suspects(
     found = []
     for one in new:
         overlap, says_so = _overlap(words, one.words), predicted_answer in one.answers
-        if says_so or (family != "classification" and overlap > 0):
+        if (says_so and overlap > 0) if family == "classification" else (says_so or overlap > 0):
             found.append((says_so and family != "multiple_choice", Suspect(one.example_id, one.question, overlap)))
     found.sort(key=lambda one: (not one[0], -one[1].overlap))
     return tuple(suspect for _, suspect in found[:_MOST_SUSPECTS])
@@ -191,6 +192,7 @@ def _lines(flips: IterationFlips) -> Iterator[str]:
             f"{shortened(one.question, 80)}"
         )
         for suspect in one.suspects:
-            yield f"{'':>15}{suspect.overlap:4.0%}  new example {suspect.example_id}: {shortened(suspect.question, 80)}"
+            question = shortened(suspect.question, 80)
+            yield f"{'':>15}{suspect.overlap:4.0%} of the words as in new example {suspect.example_id}: {question}"
     if len(flips.answers) > _MOST_SHOWN:
         yield f"{'':>8}… and {len(flips.answers) - _MOST_SHOWN:,} more, which --json has"

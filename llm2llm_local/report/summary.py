@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..store.graded import chosen_iteration, graded_iterations
 from ..wilson import Accuracy, wilson
@@ -80,6 +82,14 @@ class RunSummary:
     change: Change | None = None
     asks_unseen: bool = False
     trains_on: bool = False
+
+
+def summary_document(summary: RunSummary) -> dict[str, Any]:
+    """The whole summary, as JSON has it."""
+    document: dict[str, Any] = dataclasses.asdict(summary)
+    if summary.change is not None:
+        document["change"] |= {"points": summary.change.points, "p": summary.change.p}
+    return document
 
 
 def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..audit_words import rate_text
 from ..counted import counted
+from ..records import Status
 from ..wilson import Accuracy, with_interval
 from .columns import column_tables
 from .duration import duration
@@ -213,6 +214,9 @@ def _gain(summary: RunSummary) -> Iterator[str]:
         yield "  the training set hasn't grown: the difference is another random start, or what a person exchanged"
     else:
         yield "  more examples also mean more optimizer steps"
+        if summary.status == Status.DONE:
+            control = f"--set loop.recipe=fine_tune_matched --set loop.match_run={summary.run_id}"
+            yield f"  the seeds alone, in as many steps: llm2llm fork {summary.run_id} {control}"
 
 
 def _accuracy(row: IterationSummary, split: str, shown: Callable[[Accuracy], str]) -> str:

@@ -199,16 +199,20 @@ def teaches_little(audits: Sequence[AuditFigures]) -> str | None:
 
 def _person_lines(person: PersonAudit) -> Iterator[str]:
     if person.error_rate is not None:
-        waiting = f"; {person.waiting:,} more wait in the review" if person.waiting else ""
+        waiting = f"; {person.waiting:,} more {_wait(person.waiting)} in the review" if person.waiting else ""
         yield (
             f"accepted answers that are wrong, by a person's {counted(person.decided, 'decision')} (rejected or "
             f"changed): {rate_text(person.error_rate)}{waiting}"
         )
     elif person.waiting:
         yield (
-            f"accepted answers that are wrong: no decisions yet: {counted(person.waiting, 'candidate')} "
-            f"{'waits' if person.waiting == 1 else 'wait'} in the review (llm2llm tui)"
+            f"accepted answers that are wrong: not known yet: {counted(person.waiting, 'accepted candidate')}, drawn "
+            f"at random, {_wait(person.waiting)} in the review for a person's word (llm2llm tui)"
         )
+
+
+def _wait(n: int) -> str:
+    return "waits" if n == 1 else "wait"
 
 
 def short_lines(verification: Verification) -> Iterator[str]:
