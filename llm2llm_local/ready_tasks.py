@@ -123,7 +123,10 @@ def convert(name: str, folder: Path, wanted: Wanted) -> Conversion:
     lines += [f"not used: {path}" for path in distribution.unused]
     rows = {split: _rows(read.get(split, ())) for split in Split}
     if not rows[Split.TRAIN]:
-        raise UserInputError(f"{folder}: has no row that can be trained on\n" + "\n".join(lines))
+        raise UserInputError(
+            f"{folder}: has no row that can be trained on\n" + "\n".join(lines),
+            f"Is it another data set? What is expected: llm2llm init FOLDER --task {name}",
+        )
     if rows[Split.DEV] and not rows[Split.TEST]:
         rows[Split.TEST], rows[Split.DEV] = rows[Split.DEV], ()
         lines.append("no labelled test rows: those of dev become test.jsonl")
