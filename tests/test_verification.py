@@ -164,6 +164,18 @@ def test_each_seed_is_judged_by_what_was_made_of_others() -> None:
     assert audit(seeds, ["teacher"], THRESHOLDS).preference.share == 0.75
 
 
+@pytest.mark.parametrize("answers", ["aaab", "baaa", "aaaaab", "a" * 18 + "bb", "b" + 9 * "a" + "b" + 9 * "a"])
+def test_a_perfect_verifier_is_found_so_though_an_answer_is_rare(answers: str) -> None:
+    """Measured on others without that answer, its leaning would be all that it says."""
+    seeds = [
+        AuditedSeed({"teacher": [with_evidence(one, 4.0)]}, ({"teacher": [with_evidence(wrong, -4.0)]},))
+        for one, wrong in zip(answers, answers.translate(str.maketrans("ab", "ba")), strict=True)
+    ]
+    measured = audit(seeds, ["teacher"], THRESHOLDS)
+    assert (measured.preference.share, own_answers_right(seeds, "teacher")) == (1.0, 1.0)
+    assert measured.true_accepts.share == 1.0 and measured.false_accepts.share == 0.0
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_two_or_three_seeds_are_too_few_to_say_anything(n: int) -> None:
     measured = audit(voted(n, 3.0), ["good"], THRESHOLDS)

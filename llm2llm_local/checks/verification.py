@@ -13,17 +13,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
 from ..records import CheckVerdict, Decision, Rate, Vote
 from ..wilson import interval
-
-_Measured = TypeVar("_Measured")
 
 _RIDGE = 1.0
 """Of the squared weights, in nats: with few seeds a verifier is trusted less than they alone would have it."""
@@ -198,9 +196,13 @@ class SeedEvidence:
     wrong: tuple[Evidence, ...]
 
 
-def judge_of(seeds: Sequence[AuditedSeed], verifiers: Sequence[str]) -> Judge:
-    """By these verifiers together; of several the first is the one that is asked several times."""
-    biases = {name: bias_on(seeds, name) for name in verifiers}
+def judge_of(
+    seeds: Sequence[AuditedSeed], verifiers: Sequence[str], leaning: Sequence[AuditedSeed] | None = None
+) -> Judge:
+    """By these verifiers together; of several the first is the one that is asked several times. `leaning`: the seeds
+    that tell what they tend to say, if others.
+    """
+    biases = {name: bias_on(leaning or seeds, name) for name in verifiers}
     found = [
         SeedEvidence(
             evidence_by_verifier(seed.right, biases),
@@ -265,15 +267,37 @@ def _fit(seeds: Sequence[SeedEvidence], names: Sequence[str]) -> tuple[float, li
     return float(parameters[0]), [float(weight) for weight in parameters[1:]]
 
 
-def _held_out(
-    seeds: Sequence[AuditedSeed], measure: Callable[[Sequence[AuditedSeed]], _Measured]
-) -> Iterator[tuple[AuditedSeed, _Measured]]:
-    """Each seed, with what is measured on others: so it shows what that is worth where it wasn't measured."""
-    n_folds = min(_FOLDS, len(seeds))
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """Some seeds, and those that they are judged by: `others` tell what the verifiers' word is worth, `leaning` what
+    they tend to say.
+    """
+
+    left_out: Sequence[AuditedSeed]
+    others: Sequence[AuditedSeed]
+    leaning: Sequence[AuditedSeed]
+
+
+def _folds(seeds: Sequence[AuditedSeed]) -> Iterator[_Fold]:
+    """Each seed is judged by others, so that it shows what verification is worth where it wasn't measured.
+
+    Those with the same answer are dealt to different folds; where there are two or three, the figures are a little too
+    low, since the judge of candidates knows one more of them. The only seed of its answer has a say in the leaning:
+    without it what verifiers say to that answer wouldn't be known at all, which isn't so of that judge.
+    """
+    answers = Counter(map(_intended, seeds))
+    order = list(answers)
+    dealt = sorted(seeds, key=lambda seed: order.index(_intended(seed)))
+    n_folds = min(_FOLDS, len(dealt))
     for fold in range(n_folds):
-        measured = measure([seed for place, seed in enumerate(seeds) if place % n_folds != fold])
-        for seed in seeds[fold::n_folds]:
-            yield seed, measured
+        left_out = dealt[fold::n_folds]
+        others = [seed for place, seed in enumerate(dealt) if place % n_folds != fold]
+        yield _Fold(left_out, others, [*others, *(seed for seed in left_out if answers[_intended(seed)] == 1)])
+
+
+def _intended(seed: AuditedSeed) -> str | None:
+    """The seed's answer, where choices are scored."""
+    return next(iter(seed.right.values()))[0].intended
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,12 +316,14 @@ class Audit:
 def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds) -> Audit:
     """Of these verifiers together."""
     true_accepts, false_accepts, preferred = [], [], []
-    for seed, judge in _held_out(seeds, lambda others: judge_of(others, verifiers)):
-        right = judge.probability(seed.right)
-        true_accepts.append(float(judge.decide(seed.right, thresholds) is Decision.ACCEPT))
-        wrong = [judge.decide(one, thresholds, seed.right) for one in seed.wrong]
-        false_accepts.append(wrong.count(Decision.ACCEPT) / len(wrong))
-        preferred.append(fmean(_preferred(right, judge.probability(one, seed.right)) for one in seed.wrong))
+    for fold in _folds(seeds):
+        judge = judge_of(fold.others, verifiers, fold.leaning)
+        for seed in fold.left_out:
+            right = judge.probability(seed.right)
+            true_accepts.append(float(judge.decide(seed.right, thresholds) is Decision.ACCEPT))
+            wrong = [judge.decide(one, thresholds, seed.right) for one in seed.wrong]
+            false_accepts.append(wrong.count(Decision.ACCEPT) / len(wrong))
+            preferred.append(fmean(_preferred(right, judge.probability(one, seed.right)) for one in seed.wrong))
     return Audit(_rate(true_accepts), _rate(false_accepts), _rate(preferred))
 
 
@@ -307,8 +333,11 @@ def own_answers_right(seeds: Sequence[AuditedSeed], verifier: str) -> float | No
     """
     if not gives_answers(*_votes_of(seeds, verifier)):
         return None
-    held_out = _held_out(seeds, lambda others: bias_on(others, verifier))
-    return sum(is_for(seed.right[verifier], bias) for seed, bias in held_out) / len(seeds)
+    n_right = 0
+    for fold in _folds(seeds):
+        bias = bias_on(fold.leaning, verifier)
+        n_right += sum(is_for(seed.right[verifier], bias) for seed in fold.left_out)
+    return n_right / len(seeds)
 
 
 def _rate(shares: Sequence[float]) -> Rate:
