@@ -11,7 +11,7 @@ from comparison import differences
 from fake_runs import configuration, fork, half_learnt, rows, run_of
 from knowing import NOTHING_LEARNT, KindStudent, KnowingTeacher, verified, writes
 
-from llm2llm_local.config import flatten
+from llm2llm_local.config import Config, flatten
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.report.work import run_work
 from llm2llm_local.store.reader import open_reader
@@ -111,6 +111,29 @@ def test_a_fork_that_ends_earlier_is_as_if_it_had_been_so_from_the_start(tmp_pat
             llm2llm(run)
     assert [one for one in differences(fresh, 1, forked, 2) if not one.startswith("events")] == []
     assert len(fork(forked, shorter, origin=2)) == rows(forked, "SELECT count(*) FROM stages WHERE run_id = 2")[0][0]
+
+
+@pytest.mark.parametrize("signal", ["train", "kfold", "confidence"])
+@pytest.mark.parametrize("other", ["train", "kfold", "confidence"])
+def test_another_signal_trains_no_student_anew_in_the_first_iteration(tmp_path: Path, signal: str, other: str) -> None:
+    """Those of folds are there for their votes, whoever tells failures."""
+
+    def config(signal: str) -> Config:
+        return verified(checks__verifier="both", loop__failure_signal=signal, loop__iterations=1)
+
+    forked, fresh = tmp_path / "forked", tmp_path / "fresh"
+    for folder in (forked, fresh):
+        folder.mkdir()
+    with run_of(forked, config(signal), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    taken = fork(forked, config(other))
+    assert taken.count("fold_train") == 5 and "train" in taken
+    assert (taken.count("fold_predict") == 5) == ((signal == "kfold") == (other == "kfold"))
+    for folder, run_id in ((forked, 2), (fresh, None)):
+        with run_of(folder, config(other), KnowingTeacher(writes), KindStudent(half_learnt), run_id=run_id) as run:
+            llm2llm(run)
+    made = ("examples", "training_set_examples", "predictions", "votes", "audits", "candidates", "verdicts")
+    assert [one for one in differences(fresh, 1, forked, 2) if one.startswith(made)] == []
 
 
 def test_a_run_without_verification_is_forked_into_one_with_it(tmp_path: Path) -> None:

@@ -138,15 +138,15 @@ _VERIFICATION = (
 _OTHER_CHECKS = ("checks.duplicate_threshold", "checks.leak_threshold", "checks.max_length_ratio", "code.checks")
 """What they refuse is not voted on."""
 
-_FOLDS = ("loop.folds", "loop.failure_signal", "checks.verify", "checks.verifier", "code.votes")
+_FOLDS = ("loop.folds", "code.votes")
 
 _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
     "audit": (*_VERIFICATION, "loop.rng_seed", "hardware.", "code.teacher", "version.teacher"),
     "fold_train": (*_TRAINING, *_FOLDS),
-    "fold_predict": (*_PREDICTION, *_FOLDS),
+    "fold_predict": (*_PREDICTION, *_FOLDS, "checks.verify", "checks.verifier"),
     "calibrate": (*_VERIFICATION, "checks.accept_probability", "checks.reject_probability"),
     "train": _TRAINING,
-    "predict": (*_PREDICTION, "loop.failure_signal"),
+    "predict": _PREDICTION,
     "grade": (),
     "augment": (
         "teacher.",
@@ -251,7 +251,7 @@ class Fingerprint:
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
         self._last = digest({name: value for name, value in fields.items() if name.startswith(_ALWAYS)})
-        self._folds = self._audit = ""
+        self._fold = self._folds = self._audit = ""
 
     @staticmethod
     def place(iteration: int, stage: str, attempt: int) -> tuple[int, ...]:
@@ -271,24 +271,32 @@ class Fingerprint:
         read = {name: value for name, value in self._fields.items() if name.startswith(_READ_BY_STAGE[stage])}
         if stage == "grade":
             read["seeds_answered_by"] = self._answering(iteration)
+        elif stage in ("predict", "fold_predict"):
+            read["is_asked_seeds"] = self._answering(iteration) == "its student"
         return {**read, "iteration": iteration, "stage": stage, "attempt": attempt}
 
     def _answering(self, iteration: int) -> Answering:
         return who_answers_seeds(self._fields["loop.failure_signal"], iteration, self._fields["loop.iterations"])
 
+    def _has_folds(self, iteration: int) -> bool:
+        votes = self._fields["checks.verify"] == "on" and self._fields["checks.verifier"] != "teacher"
+        return self._answering(iteration) == "students of folds" or (votes and iteration == 0)
+
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
         """The fingerprint of the next stage; '' of one that this run doesn't have."""
-        answering = self._answering(iteration)
-        if stage in _FOLD_STAGES and answering == "nobody":
+        if stage in _FOLD_STAGES and not self._has_folds(iteration):
             return ""
         fields = {**self.fields_of(iteration, stage, attempt), "before": self._last}
-        if stage in _FOLD_STAGES:
-            self._folds = digest({**fields, "folds": self._folds})
+        if stage == "fold_train":
+            self._fold = digest(fields)
+            return self._fold
+        if stage == "fold_predict":
+            self._folds = digest({**fields, "fold": self._fold, "folds": self._folds})
             return self._folds
         if stage in _ASIDE:
             self._audit = digest({**fields, "folds": self._folds, "audit": self._audit})
             return self._audit
-        if stage == "student_vote" or (stage == "grade" and answering != "its student"):
+        if stage == "student_vote" or (stage == "grade" and self._answering(iteration) != "its student"):
             fields["folds"] = self._folds
         elif stage == "check":
             fields["audit"] = self._audit
