@@ -19,11 +19,13 @@ from .speed import Speed, TeacherSpeed
 class Assumption:
     """`failures`: the share of the questions asked that each student fails, where that matters. `requests`: for each
     new example that is wanted, after which it is accepted. `request_seconds`: 0 where words are changed instead.
+    `ballot_seconds`: None where the teacher has no vote.
     """
 
     failures: float
     requests: int
     request_seconds: float
+    ballot_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,6 @@ class Forecast:
 
 def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
     """Checks and grading take no time worth telling; loading does."""
-    ballot_seconds = None if speed.teacher is None else speed.teacher.ballot_seconds
     rates = Rates(
         train=speed.student.example_seconds,
         predict=speed.student.answer_seconds,
@@ -46,9 +47,9 @@ def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
         failures=assumption.failures,
         requests=assumption.requests,
         accepted=1.0,
-        audit=ballot_seconds,
+        audit=assumption.ballot_seconds,
         calibrate=0.0,
-        vote=ballot_seconds,
+        vote=assumption.ballot_seconds,
         student_vote=speed.student.answer_seconds,
     )
     iterations = [one.seconds or 0.0 for one in iterations_ahead(rates, plan, Position(0, plan.seeds))]
@@ -71,10 +72,10 @@ def _n_loads(speed: Speed, plan: Plan, assumption: Assumption, n_iterations: int
 def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
     """What was measured, and what follows."""
     writing = None if speed.teacher is None else speed.teacher.writing
-    quick, long = (writing.request_seconds, writing.longest_request_seconds) if writing is not None else (0.0, 0.0)
-    none = forecast(speed, plan, Assumption(0.0, 1, quick))
-    half = forecast(speed, plan, Assumption(0.5, 1, quick))
-    most = forecast(speed, plan, Assumption(1.0, attempts, long))
+    quick, long = _seconds_asking(speed.teacher)
+    none = forecast(speed, plan, Assumption(0.0, 1, *quick))
+    half = forecast(speed, plan, Assumption(0.5, 1, *quick))
+    most = forecast(speed, plan, Assumption(1.0, attempts, *long))
     requests = counted(attempts, "request" if writing is not None else "try", "" if writing is not None else "tries")
     longest = ", and replies that weren't at their end here are as long as teacher.max_new_tokens lets them be"
     yield _measured(speed)
@@ -88,7 +89,7 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
         )
         yield (
             f"whole run: {estimated(none.whole_run)} when each new example is accepted at once, "
-            f"{estimated(most.whole_run)} when each takes {requests}{longest if long > quick else ''}; how many "
+            f"{estimated(most.whole_run)} when each takes {requests}{longest if long != quick else ''}; how many "
             "are wanted doesn't depend on what the student fails"
         )
     else:
@@ -101,12 +102,21 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
             f"whole run: {estimated(none.whole_run)} when no seed is failed, since it ends there; "
             f"{estimated(half.whole_run)} when every student fails half and each new example is accepted at once; "
             f"{estimated(most.whole_run)} when every student fails all, with {requests} for each"
-            f"{longest if long > quick else ''}"
+            f"{longest if long != quick else ''}"
         )
     yield (
         "not in these times: checks, what else the machine has to do, and that questions of new examples may be longer "
         "than those of the seeds"
     )
+
+
+def _seconds_asking(teacher: TeacherSpeed | None) -> tuple[tuple[float, float | None], tuple[float, float | None]]:
+    """For a new example and for a ballot: as measured, and with replies as long as they may be."""
+    if teacher is None:
+        return (0.0, None), (0.0, None)
+    writing = teacher.writing
+    quick, long = (0.0, 0.0) if writing is None else (writing.request_seconds, writing.longest_request_seconds)
+    return (quick, teacher.ballot_seconds), (long, teacher.longest_ballot_seconds)
 
 
 def _measured(speed: Speed) -> str:

@@ -64,12 +64,14 @@ class WritingSpeed:
 @dataclass(frozen=True, slots=True)
 class TeacherSpeed:
     """`writing`: of new examples; None where the teacher writes none. `ballot_seconds`: of a vote on a group of
-    questions, for each; None where it has no vote.
+    questions, for each, and `longest_ballot_seconds` where it is written and as long as it may be; None where it has no
+    vote.
     """
 
     loading: float
     writing: WritingSpeed | None
     ballot_seconds: float | None = None
+    longest_ballot_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def measure_teacher(inputs: Inputs, teacher: Teacher, limit: TimeLimit, clock: C
     writing = None
     if teacher_writes(inputs.config):
         writing = _writing_speed(inputs, lambda tokens: _requests(inputs, tokens), teacher, limit)
-    return TeacherSpeed(loading, writing, _ballot_seconds(inputs, ballots, writing, teacher, limit))
+    return TeacherSpeed(loading, writing, *_ballot_seconds(inputs, ballots, writing, teacher, limit))
 
 
 def _writing_speed(
@@ -183,18 +185,19 @@ def _writing_speed(
 
 def _ballot_seconds(
     inputs: Inputs, ballots: Sequence[Ballot], writing: WritingSpeed | None, teacher: Teacher, limit: TimeLimit
-) -> float | None:
-    """Scored ballots are timed. A written one is taken to be as long as a new example, where the teacher writes those,
-    too: it would take as long to know better.
+) -> tuple[float | None, float | None]:
+    """As they are, and as long as they may be. Scored ballots are timed. A written one is taken to be as long as a new
+    example, where the teacher writes those, too: it would take as long to know better.
     """
     if not ballots:
-        return None
+        return None, None
     if not ballots[0].choices:
         if writing is None:
             writing = _writing_speed(inputs, lambda tokens: _as_requests(ballots, tokens), teacher, limit)
-        return writing.request_seconds
+        return writing.request_seconds, writing.longest_request_seconds
     requests = [ScoreRequest(ballot.prompt, ballot.choices) for ballot in ballots]
-    return limit.timed(f"a vote on {len(ballots)} questions", lambda: teacher.score(requests, _quiet)) / len(ballots)
+    seconds = limit.timed(f"a vote on {len(ballots)} questions", lambda: teacher.score(requests, _quiet))
+    return seconds / len(ballots), seconds / len(ballots)
 
 
 def measure_student(inputs: Inputs, student: Student, folder: Path, limit: TimeLimit, clock: Clock) -> StudentSpeed:

@@ -50,6 +50,11 @@ def test_a_training_set_of_seeds_grows_by_as_much_every_time_and_else_multiplies
     assert [most_examples(multiplying, iteration) for iteration in range(4)] == [60, 180, 540, 1620]
 
 
+def test_a_share_of_the_seeds_is_the_most_where_it_is_taken_every_time() -> None:
+    plan = dataclasses.replace(PLAN, failures=0.3)
+    assert [most_examples(plan, iteration) for iteration in range(3)] == [60, 60 + 36, 60 + 72]
+
+
 def test_new_examples_for_seeds_alone_never_multiply() -> None:
     plan = dataclasses.replace(PLAN, augment_from="all", subjects="all seeds")
     assert [most_examples(plan, iteration) for iteration in range(3)] == [60, 180, 300]

@@ -174,8 +174,10 @@ def test_a_vote_on_a_group_is_timed_where_the_teacher_has_one() -> None:
 
 def test_a_forecast_has_votes_and_folds() -> None:
     assert SPEED.teacher is not None
-    speed = dataclasses.replace(SPEED, teacher=dataclasses.replace(SPEED.teacher, ballot_seconds=0.1))
-    assumption = Assumption(0.5, 1, 0.5)
+    speed = dataclasses.replace(
+        SPEED, teacher=dataclasses.replace(SPEED.teacher, ballot_seconds=0.1, longest_ballot_seconds=0.4)
+    )
+    assumption = Assumption(0.5, 1, 0.5, 0.1)
     verified = dataclasses.replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
     audit, folds = 0.1 * 60 * 3, 5 * (0.1 * 48 * 10 + 0.02 * 12)
     votes = 3 * 30 * (0.1 * 3 + 0.02)
@@ -316,7 +318,7 @@ def test_a_teacher_that_is_never_asked_is_not_even_loaded(tmp_path: Path, change
 def test_a_teacher_that_only_votes_is_asked_for_no_new_example(tmp_path: Path) -> None:
     teacher = SlowVoter()
     speed = of_models(tmp_path, teacher, config_of(loop__recipe="eda", checks__verify="on"), keeps_both=False)
-    assert speed.teacher == TeacherSpeed(7.0, None, (2.0 + 0.25 * 4) / 4) and speed.takes_turns
+    assert speed.teacher == TeacherSpeed(7.0, None, (2.0 + 0.25 * 4) / 4, (2.0 + 0.25 * 4) / 4) and speed.takes_turns
     assert teacher.requests == []
     plan = dataclasses.replace(PLAN, iterations=1, subjects="all seeds", verifiers=("teacher",), votes=3)
     lines = list(forecast_lines(speed, plan, attempts=2))
@@ -334,7 +336,7 @@ def test_written_votes_of_a_teacher_that_writes_nothing_else_are_timed(monkeypat
     teacher = SlowTeacher(tokens=10)
     math = {"task__family": "math", "task__labels": []}
     speed = of_teacher(teacher, loop__recipe="eda", checks__verify="on", **math)
-    assert speed == TeacherSpeed(7.0, None, (2.0 + 0.1 * 10) / 4)
+    assert speed == TeacherSpeed(7.0, None, (2.0 + 0.1 * 10) / 4, (2.0 + 0.1 * 10) / 4)
     assert len(teacher.requests) == 4 and {request.sampling for request in teacher.requests} == {WRITTEN}
 
 
@@ -357,6 +359,31 @@ def test_where_the_answers_have_no_say_nothing_is_told_of_failures(known: dict[s
     assert f"{estimated(found[0])} when each new example is accepted at once" in lines[2]
     assert f"{estimated(found[1])} when each takes 3 requests" in lines[2]
     assert found[0] > forecast(SPEED, PLAN, Assumption(0.0, 1, 0.5)).whole_run
+
+
+def test_at_most_written_ballots_are_as_long_as_they_may_be() -> None:
+    assert SPEED.teacher is not None
+    plan = dataclasses.replace(PLAN, verifiers=("teacher",), votes=3)
+    lines = {
+        longest: list(
+            forecast_lines(
+                dataclasses.replace(
+                    SPEED,
+                    teacher=dataclasses.replace(SPEED.teacher, ballot_seconds=0.1, longest_ballot_seconds=longest),
+                ),
+                plan,
+                attempts=2,
+            )
+        )
+        for longest in (0.1, 0.4)
+    }
+    most = forecast(SPEED, plan, Assumption(1.0, 2, 2.0, 0.4)).whole_run
+    assert f"{estimated(most)} when every student fails all" in lines[0.4][2]
+    assert most - forecast(SPEED, plan, Assumption(1.0, 2, 2.0, 0.1)).whole_run == pytest.approx(
+        0.3 * 3 * (60 + 3 * 2 * 60)
+    )
+    half = [line[2].split("; ")[1] for line in lines.values()]
+    assert half[0] == half[1]
 
 
 # --- what follows ---------------------------------------------------------------------------------------------------
@@ -391,10 +418,14 @@ def test_failures_and_requests_are_added_up_over_the_iterations(share: float, re
 def test_models_that_take_turns_are_loaded_as_often_as_it_is_the_others_turn(
     verifiers: tuple[str, ...], requests: int, n_loads: int
 ) -> None:
-    teacher = dataclasses.replace(SPEED.teacher, ballot_seconds=0.1) if SPEED.teacher else None
+    teacher = (
+        dataclasses.replace(SPEED.teacher, ballot_seconds=0.1, longest_ballot_seconds=0.4) if SPEED.teacher else None
+    )
     speed, plan = dataclasses.replace(SPEED, teacher=teacher), dataclasses.replace(PLAN, verifiers=verifiers)
     both, turns = (
-        forecast(dataclasses.replace(speed, takes_turns=takes_turns), plan, Assumption(1.0, requests, 0.5)).whole_run
+        forecast(
+            dataclasses.replace(speed, takes_turns=takes_turns), plan, Assumption(1.0, requests, 0.5, 0.1)
+        ).whole_run
         for takes_turns in (False, True)
     )
     assert turns - both == pytest.approx((n_loads - 1) * 8.0)

@@ -20,7 +20,7 @@ _MOST_EXAMPLES_TOLD = 1e15
 
 @dataclass(frozen=True, slots=True)
 class IterationGrowth:
-    """`most_examples`: were every example failed by every student, and were all new ones accepted.
+    """`most_examples`: were every example failed by every student that may be, and were all new ones accepted.
 
     `steps`: optimizer steps of its training. `seconds`: wall time of all its stages, so far or, where the iteration
     `is_ahead`, as expected. None: can't be told, or more than any machine does.
@@ -60,11 +60,13 @@ def growth_of(connection: sqlite3.Connection, run_id: int) -> tuple[IterationGro
 def most_examples(plan: Plan, iteration: int) -> int:
     """In the training set of an iteration: as many new ones as there are failures at most, times the new examples
     wanted for each. Seeds alone give as many every time; where new examples that fail are augmented in turn they
-    multiply. What a person lets in of the doubtful ones comes on top, since others were asked for in their place.
+    multiply. Where a share of the seeds is taken for failures, wrong or right, it is that share every time. What a
+    person lets in of the doubtful ones comes on top, since others were asked for in their place.
     """
     if plan.augment_from == "all" and plan.subjects == "failures":
         return int(plan.seeds * (1 + plan.augmentations_per_failure) ** iteration)
-    return plan.seeds * (1 + plan.augmentations_per_failure * iteration)
+    failures = round(plan.taken_for_failures(1.0, plan.seeds) or 0)
+    return plan.seeds + failures * plan.augmentations_per_failure * iteration
 
 
 def _growth(

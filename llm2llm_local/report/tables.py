@@ -26,8 +26,8 @@ _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
 _NO_FIGURE = "–"
 _GROWTH_HEADING = (
-    "growth; at most: if every example were failed each time and all new ones accepted, without doubtful ones that a "
-    "person lets in"
+    "growth; at most: if as many examples as may be were failed each time and all new ones accepted, without doubtful "
+    "ones that a person lets in"
 )
 _MOST_AHEAD = 5
 """Iterations ahead that are shown, beside the last."""
