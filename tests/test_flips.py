@@ -154,7 +154,7 @@ def test_failures_flips_prints_each_lost_answer_and_where_it_may_be_from(workspa
         "iteration 1, 5 new examples: test lost 2 and gained 1, dev lost 1 and gained 0, seeds lost 0 and gained 1"
     )
     assert lines[1].split(maxsplit=1)[1] == "test   hall → kitchen  the lamp in the hall is dark"
-    assert "67% of the words as in new example" in lines[2] and lines[2].endswith(": the lamp over the stove is dark")
+    assert "67% alike: new example" in lines[2] and lines[2].endswith(": the lamp over the stove is dark")
     assert lines[-1].startswith("iteration 2, 1 new example: test lost 0 and gained 0")
 
 
@@ -175,7 +175,7 @@ def test_of_many_lost_answers_the_first_are_shown_and_the_others_counted() -> No
     lines = flip_lines([IterationFlips(1, 3, {**none, Split.TEST: 1234}, none, (answer,) * 1234)])
     assert lines[1:3] == [
         "     1  test   a → nothing readable  [red]x[/red]\\x1b[31m",
-        "                50% of the words as in new example 2: [red]x[/red]\\x1b[31m",
+        "                50% alike: new example 2: [red]x[/red]\\x1b[31m",
     ]
     assert lines[-1].strip() == "… and 1,214 more, which --json has"
     assert len(lines) == 1 + 2 * 20 + 1

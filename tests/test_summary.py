@@ -246,7 +246,8 @@ def test_a_students_accuracy_on_seeds_that_it_has_not_seen_is_called_so() -> Non
 def test_students_that_go_on_from_the_one_before_have_more_steps() -> None:
     change = Change(1, wilson(5, 10), wilson(6, 10), 2, 1)
     continued = run_of(row_of(0, 10, wilson(5, 10)), row_of(1, 10, wilson(6, 10)), change=change)
-    assert "was trained on from the one before it" in printed(dataclasses.replace(continued, trains_on=True))
+    text = printed(dataclasses.replace(continued, trains_on=True))
+    assert "was trained on from the one before it" in text and "the seeds alone, in as many steps: " in text
 
 
 # --- narrow terminals -----------------------------------------------------------------------------------------------

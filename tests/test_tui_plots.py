@@ -106,6 +106,18 @@ def text_of(pilot: AppPilot, plot: Plot[Any]) -> list[str]:
     return [line.ljust(x + width)[x : x + width] for line in shown(pilot).splitlines()[y : y + height]]
 
 
+@pytest.mark.parametrize(("asks_unseen", "name"), [(True, "seeds unseen"), (False, "seeds")])
+async def test_accuracy_on_seeds_that_the_students_had_not_seen_is_called_so(
+    tmp_path: Path, asks_unseen: bool, name: str
+) -> None:
+    async with opened(make(tmp_path), "dashboard") as pilot:
+        plot = pilot.app.screen.query_one(AccuracyPlot)
+        plot.show(Accuracies(((Split.TRAIN, ((0, wilson(3, 5)),)),), 0, asks_unseen))
+        await settled(pilot)
+        text = "".join(text_of(pilot, plot))
+        assert name in text and ("unseen" in text) == asks_unseen
+
+
 async def test_one_point_is_seen(tmp_path: Path) -> None:
     async with opened(make(tmp_path), "dashboard") as pilot:
         screen = pilot.app.screen

@@ -59,15 +59,17 @@ async def test_a_candidate_gets_its_verdict_when_it_is_checked(tmp_path: Path) -
         assert "pending" not in shown(pilot)
 
 
-async def test_only_new_candidates_and_undecided_ones_are_read_again(tmp_path: Path) -> None:
+async def test_a_person_may_change_any_verdict(tmp_path: Path) -> None:
+    """Carried out, a decision is the candidate's verdict, of an accepted one, too."""
     async with opened(make(tmp_path), "dashboard") as pilot:
         stream = stream_of(pilot)
-        assert stream.newest_id == 5
-        assert stream.undecided == [5]  # the doubtful one: a person may decide
-        ask(tmp_path, "a", "b")
-        await until(pilot, lambda: stream.newest_id == 7)
-        assert stream.undecided == [5, 6, 7]
-        assert len(stream._candidates) == 7
+        before = {one.id: one.verdict for one in stream._candidates}
+        accepted = next(number for number, verdict in before.items() if verdict == "accept")
+        with Store(tmp_path) as store, store.transaction():
+            store.execute("UPDATE candidates SET verdict = 'reject' WHERE id = ?", [accepted])
+        await until(
+            pilot, lambda: {one.id: one.verdict for one in stream._candidates} == {**before, accepted: "reject"}
+        )
 
 
 async def test_the_newest_candidates_are_followed_unless_one_reads_older_ones(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ async def test_the_newest_candidates_are_followed_unless_one_reads_older_ones(tm
         await pilot.pause(0.5)  # scrolling is animated
         before = stream.scroll_offset
         ask(tmp_path, "something new")
-        await until(pilot, lambda: stream.newest_id == 106)
+        await until(pilot, lambda: stream.ids[-1] == 106)
         await settled(pilot)
         assert stream.scroll_offset == before
         assert "something new" not in shown(pilot)
@@ -102,7 +104,7 @@ async def test_the_stream_keeps_the_newest_and_what_is_read_stays_in_place(tmp_p
         assert "question 200 of many" in shown(pilot)
         top = shown(pilot).splitlines()[stream.region.y + 1]
         ask(tmp_path, *(f"question {n} of more" for n in range(7)))
-        await until(pilot, lambda: stream.newest_id == 5 + MOST_CANDIDATES + 7)
+        await until(pilot, lambda: stream.ids[-1] == 5 + MOST_CANDIDATES + 7)
         await settled(pilot)
         assert len(stream._candidates) == MOST_CANDIDATES
         assert shown(pilot).splitlines()[stream.region.y + 1] == top
@@ -141,7 +143,7 @@ async def test_another_run_has_its_own_candidates(tmp_path: Path) -> None:
         assert "new question" in shown(pilot)
         pilot.app.choose_run(2)  # type: ignore[attr-defined]
         await until(pilot, lambda: "new question" not in shown(pilot))
-        assert stream_of(pilot).newest_id == 0
+        assert stream_of(pilot).ids == []
 
 
 async def test_of_an_answer_that_reasons_the_stream_shows_the_result(tmp_path: Path) -> None:
@@ -156,13 +158,13 @@ async def test_of_an_answer_that_reasons_the_stream_shows_the_result(tmp_path: P
 def test_what_the_stream_has_is_not_read_again(tmp_path: Path) -> None:
     make(tmp_path)
     with open_reader(tmp_path) as connection:
-        for known, decided, new in (
-            (Known(1, 3, [2]), [2], [4, 5]),
-            (Known(None, 0, []), [], [1, 2, 3, 4, 5]),
-            (Known(7, 3, [2]), [], [1, 2, 3, 4, 5]),  # of another run
+        for known, before, new in (
+            (Known(1, [2, 3]), [2, 3], [4, 5]),
+            (Known(None, []), [], [1, 2, 3, 4, 5]),
+            (Known(7, [2, 3]), [], [1, 2, 3, 4, 5]),  # of another run
         ):
             view = run_view(connection, tmp_path, 1, known, NOW)
-            assert [one.id for one in view.decided] == decided
+            assert [one.id for one in view.known] == before
             assert [one.id for one in view.new] == new
 
 

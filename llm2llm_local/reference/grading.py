@@ -165,7 +165,7 @@ class _FileGrader:
             if was_right != is_right and (of_old is not None or not found):
                 old_answer = next((one for one in reversed(old_answers(text)) if one is not None), None)
                 path = str(self._file.path)
-                numbers = old_numbers(old_answer, of_old)
+                numbers = old_numbers(text, of_old)
                 self._differences.append(Difference(path, row.number, gold, answer, old_answer, numbers, is_right))
         return FileFigures(
             path=str(self._file.path),

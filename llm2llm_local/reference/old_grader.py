@@ -36,14 +36,19 @@ def old_is_right(text: str, gold: str | None) -> bool:
     return word == gold or (gold is not None and sign is not None and _old_same(gold, sign))
 
 
-def old_numbers(one: str | None, other: str | None) -> tuple[float, float] | None:
-    """What two answers are compared as, if both make a number."""
-    numbers = _old_number(one or ""), _old_number(other or "")
+def old_numbers(text: str, gold: str | None) -> tuple[float, float] | None:
+    """What of a text and of the gold answer is compared, if it is numbers: behind the word nothing is taken for one."""
+    _, sign = old_answers(text)
+    return None if sign is None or gold is None else _numbers(sign, gold)
+
+
+def _numbers(one: str, other: str) -> tuple[float, float] | None:
+    numbers = _old_number(one), _old_number(other)
     return None if numbers[0] is None or numbers[1] is None else (numbers[0], numbers[1])
 
 
 def _old_same(one: str, other: str) -> bool:
-    numbers = old_numbers(one, other)
+    numbers = _numbers(one, other)
     if numbers is not None:
         return numbers[0] == numbers[1]
     return one.lower().replace(",", "") == other.lower().replace(",", "")

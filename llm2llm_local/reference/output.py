@@ -102,7 +102,7 @@ def _difference(one: Difference) -> str:
     ours, theirs = ("right", "wrong") if one.is_right else ("wrong", "right")
     where = f"{plain(one.path)}:{one.line}"
     if one.old_numbers is not None:
-        old = "it compares {:g} with {:g}".format(*one.old_numbers)
+        old = "it compares {:.15g} with {:.15g}".format(*one.old_numbers)
     else:
         old = f"it reads {'nothing' if one.old_answer is None else repr(shortened(one.old_answer, 40))}"
     if one.gold is None:

@@ -107,6 +107,12 @@ def accuracies_by_run(connection: sqlite3.Connection, run_id: int | None) -> dic
     return curves
 
 
+def asks_unseen(connection: sqlite3.Connection, run_id: int) -> bool:
+    """Whether the accuracy on seeds is that of students which haven't seen them."""
+    query = "SELECT json_extract(config, '$.\"loop.failure_signal\"') = 'kfold' FROM runs WHERE run_id = ?"
+    return bool(connection.execute(query, [run_id]).fetchone()[0])
+
+
 def candidate_counts(connection: sqlite3.Connection, run_id: int) -> tuple[CandidateCounts, ...]:
     """Of every iteration that has candidates, oldest first."""
     rows = connection.execute(

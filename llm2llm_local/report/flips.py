@@ -193,6 +193,6 @@ def _lines(flips: IterationFlips) -> Iterator[str]:
         )
         for suspect in one.suspects:
             question = shortened(suspect.question, 80)
-            yield f"{'':>15}{suspect.overlap:4.0%} of the words as in new example {suspect.example_id}: {question}"
+            yield f"{'':>15}{suspect.overlap:4.0%} alike: new example {suspect.example_id}: {question}"
     if len(flips.answers) > _MOST_SHOWN:
         yield f"{'':>8}… and {len(flips.answers) - _MOST_SHOWN:,} more, which --json has"

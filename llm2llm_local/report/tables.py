@@ -212,11 +212,12 @@ def _gain(summary: RunSummary) -> Iterator[str]:
         yield "  each student was trained on from the one before it: more optimizer steps, too"
     elif sizes[change.iteration] == summary.iterations[0].training_examples:
         yield "  the training set hasn't grown: the difference is another random start, or what a person exchanged"
+        return
     else:
         yield "  more examples also mean more optimizer steps"
-        if summary.status == Status.DONE:
-            control = f"--set loop.recipe=fine_tune_matched --set loop.match_run={summary.run_id}"
-            yield f"  the seeds alone, in as many steps: llm2llm fork {summary.run_id} {control}"
+    if summary.status == Status.DONE:
+        control = f"--set loop.recipe=fine_tune_matched --set loop.match_run={summary.run_id}"
+        yield f"  the seeds alone, in as many steps: llm2llm fork {summary.run_id} {control}"
 
 
 def _accuracy(row: IterationSummary, split: str, shown: Callable[[Accuracy], str]) -> str:

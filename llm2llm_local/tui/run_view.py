@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ..records import Split
 from ..report.commands import pending_command
-from ..report.curves import AccuracyCurve, CandidateCounts, LossPoint, accuracies, candidate_counts, loss_curve
+from ..report.curves import (
+    AccuracyCurve,
+    CandidateCounts,
+    LossPoint,
+    accuracies,
+    asks_unseen,
+    candidate_counts,
+    loss_curve,
+)
 from ..report.events import WorkerDeaths, worker_deaths
 from ..report.growth import IterationGrowth, growth_of
 from ..report.progress import RunProgress, run_progress
@@ -39,10 +47,11 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Accuracies:
-    """By split; the axis goes to `last_iteration`."""
+    """By split; the axis goes to `last_iteration`. `asks_unseen`: on seeds it is of students that hadn't seen them."""
 
     curves: tuple[tuple[Split, AccuracyCurve], ...]
     last_iteration: int
+    asks_unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +64,15 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the stream of a run has already: ids of the newest, and of those whose verdict may have changed."""
+    """What the stream of a run has already: a person may have changed the verdict of any of them."""
 
     run_id: int | None
-    newest_id: int
-    undecided: Collection[int]
+    ids: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """`pending`: a wish that the run hasn't obeyed yet. `decided` were known, `new` were not."""
+    """`pending`: a wish that the run hasn't obeyed yet. `known` are as they are now, `new` weren't known."""
 
     course: Course
     pending: str | None
@@ -74,7 +82,7 @@ class RunView:
     counts: Counts
     growth: tuple[IterationGrowth, ...]
     verification: Verification
-    decided: tuple[StreamedCandidate, ...]
+    known: tuple[StreamedCandidate, ...]
     new: tuple[StreamedCandidate, ...]
 
 
@@ -92,12 +100,12 @@ def run_view(connection: sqlite3.Connection, workspace: Path, run_id: int, known
         pending=pending_command(connection, run_id),
         deaths=worker_deaths(connection, run_id),
         loss=_loss(connection, progress),
-        accuracies=Accuracies(tuple(curves.items()), last_iteration),
+        accuracies=Accuracies(tuple(curves.items()), last_iteration, asks_unseen(connection, run_id)),
         counts=Counts(counts, last_iteration),
         growth=growth_of(connection, run_id),
         verification=verification_of(connection, run_id),
-        decided=candidates_of_ids(connection, known.undecided) if is_known else (),
-        new=candidates_after(connection, run_id, known.newest_id if is_known else 0, MOST_CANDIDATES),
+        known=candidates_of_ids(connection, known.ids) if is_known else (),
+        new=candidates_after(connection, run_id, known.ids[-1] if is_known and known.ids else 0, MOST_CANDIDATES),
     )
 
 

@@ -95,7 +95,7 @@ class DashboardScreen(HistoryScreen):
     def update_view(self) -> None:
         workspace, chosen, now = self.llm2llm.workspace, self.run_id, self.llm2llm.clock()
         stream = self.query_one(CandidateStream)
-        known = Known(self._shown_run, stream.newest_id, stream.undecided)
+        known = Known(self._shown_run, stream.ids)
         self.read(lambda reader: run_view(reader, workspace, require_run(reader, chosen), known, now), self._show)
 
     def _show(self, view: RunView) -> None:
@@ -112,7 +112,7 @@ class DashboardScreen(HistoryScreen):
             self.query_one(AccuracyPlot).show(view.accuracies)
             self.query_one(CandidatesPlot).show(view.counts)
             self.query_one(GrowthPlot).show(view.growth)
-            stream.add(view.decided, view.new)
+            stream.add(view.known, view.new)
             stream.tell(view.verification)
         if status.pid != self._run_pid:
             self._run_pid = status.pid

@@ -31,11 +31,13 @@ class AccuracyPlot(Plot[Accuracies]):
         self.axes.set_ticks(Ticks(least_step=1), Ticks(unit="%"))
         self.axes.set_xlimits(-0.4, data.last_iteration + 0.4)
         self.axes.set_ylimits(100 * lowest - 2, 100 * highest + 2)
-        self.put("Accuracy, 95%", [_series(*one) for one in reversed(data.curves)])
+        self.put("Accuracy, 95%", [_series(*one, data) for one in reversed(data.curves)])
 
 
-def _series(split: Split, curve: AccuracyCurve) -> Series:
+def _series(split: Split, curve: AccuracyCurve, data: Accuracies) -> Series:
     name, marker, color = _MARKS[split]
+    if split is Split.TRAIN and data.asks_unseen:
+        name += " unseen"
     return Series(
         name,
         marker,

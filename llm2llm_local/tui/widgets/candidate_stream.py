@@ -33,14 +33,9 @@ class CandidateStream(ScrollView, can_focus=True):
         self.border_title = f"Candidates: {_COLUMNS}"
 
     @property
-    def newest_id(self) -> int:
-        """Of the candidates that are here; 0 while there are none."""
-        return self._candidates[-1].id if self._candidates else 0
-
-    @property
-    def undecided(self) -> list[int]:
-        """Ids of those here whose verdict may still change."""
-        return [candidate.id for candidate in self._candidates if candidate.verdict in ("pending", "doubt")]
+    def ids(self) -> list[int]:
+        """Of the candidates that are here, oldest first."""
+        return [candidate.id for candidate in self._candidates]
 
     def tell(self, verification: Verification) -> None:
         """What the checks are worth by which these were let in."""
@@ -63,10 +58,11 @@ class CandidateStream(ScrollView, can_focus=True):
         self._lay_out()
 
     def add(self, changed: Iterable[StreamedCandidate], new: Iterable[StreamedCandidate]) -> None:
-        """`changed`: those here with a verdict of theirs; `new`: oldest first, some of them perhaps here already."""
+        """`changed`: those here as they are now; `new`: oldest first, some of them perhaps here already."""
         by_id = {candidate.id: candidate for candidate in changed}
+        newest_id = self._candidates[-1].id if self._candidates else 0
         candidates = deque(by_id.get(candidate.id, candidate) for candidate in self._candidates)
-        candidates.extend(candidate for candidate in new if candidate.id > self.newest_id)
+        candidates.extend(candidate for candidate in new if candidate.id > newest_id)
         if candidates == self._candidates:
             return
         self._candidates = candidates

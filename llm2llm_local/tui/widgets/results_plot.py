@@ -37,7 +37,7 @@ class _Runs(Ticks):
 class ResultsPlot(Plot[RunResults]):
     """Vertical bars are the 95% intervals."""
 
-    nothing = "no run has a result on this split yet"
+    nothing = "no run has a result on this split"
 
     def draw(self, data: RunResults | None) -> None:
         found = [one for _, one in data.results if one is not None] if data is not None else []
