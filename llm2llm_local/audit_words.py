@@ -5,10 +5,14 @@ Standard library only: screens show it at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from .counted import counted
 from .records import TOGETHER, Rate
+
+_HARDLY_ANY = 0.1
+"""Of right answers: with fewer, ten requests are made for one new example."""
 
 
 class Audited(Protocol):
@@ -40,6 +44,23 @@ def audit_line(audit: Audited) -> str:
         + ("" if ratio is None else f", {ratio:.1f} times as often")
         + f"; prefers the right one in {rate_text(audit.preference)}{agreement}"
     )
+
+
+def audit_warnings(audits: Sequence[Audited]) -> Iterator[str]:
+    """What is to be expected of verifiers like these, as far as it should be known before an evening is spent on it."""
+    own = {audit.verifier: audit.agreement for audit in audits}
+    teacher, student = own.get("teacher"), own.get("student")
+    if teacher is not None and student is not None and teacher <= student:
+        yield (
+            f"the teacher answers no more seeds right itself ({teacher:.0%}) than students that haven't seen them "
+            f"({student:.0%}), so it may have little to teach: a stronger one helps more than more new examples"
+        )
+    for audit in audits:
+        if audit.verifier == TOGETHER and audit.true_accepts.share < _HARDLY_ANY:
+            yield (
+                f"verification would accept {rate_text(audit.true_accepts)} of right answers, so hardly a new example "
+                "gets in: give it more seeds, more votes (checks.votes), or lower checks.accept_probability"
+            )
 
 
 def acceptance_ratio(true_accepts: Rate, false_accepts: Rate) -> float | None:

@@ -16,7 +16,7 @@ from typing import Literal
 
 import psutil
 
-from .audit_words import audit_line
+from .audit_words import audit_line, audit_warnings
 from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
@@ -39,7 +39,7 @@ from .report.growth import most_examples
 from .report.plain import plain, shortened
 from .report.rates import Plan, estimate, extent_of, measured_rates
 from .report.status import run_statuses
-from .report.verification import OFF, audits_of, newest_audit, teaches_little
+from .report.verification import OFF, audits_of, newest_audit
 from .speed import TooSlowError, measure_speed
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
@@ -138,8 +138,8 @@ def _audited(folder: Path, inputs: Inputs, watcher: Watcher, interrupts: Interru
         raise failed
     for one in figures:
         yield Finding("ok", audit_line(one))
-    if little_to_teach := teaches_little(figures):
-        yield Finding("warning", little_to_teach)
+    for warning in audit_warnings(figures):
+        yield Finding("warning", warning)
     if failed is not None:
         yield Finding("error", f"a run would stop at this: {failed.message}. {against_bad_verifiers(inputs.config)}.")
 
@@ -327,8 +327,8 @@ def _verification(inputs: Inputs) -> Iterator[Finding]:
     run_id, audits = found
     for one in audits:
         yield Finding("ok" if one.preference.low > 0.5 else "warning", f"run {run_id}: {audit_line(one)}")
-    if little_to_teach := teaches_little(audits):
-        yield Finding("warning", f"run {run_id}: {little_to_teach}")
+    for warning in audit_warnings(audits):
+        yield Finding("warning", f"run {run_id}: {warning}")
 
 
 def _plan(inputs: Inputs) -> Iterator[Finding]:

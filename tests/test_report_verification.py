@@ -13,7 +13,7 @@ from knowing import KindStudent, KnowingTeacher, writes
 from rich.console import Console
 from workspaces import CONFIG_BY_HAND, add_run, fill
 
-from llm2llm_local.audit_words import audit_line
+from llm2llm_local.audit_words import audit_line, audit_warnings
 from llm2llm_local.config import flatten
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import Rate, ReviewDecision
@@ -30,7 +30,6 @@ from llm2llm_local.report.verification import (
     newest_audit,
     person_audit,
     short_lines,
-    teaches_little,
     verification_notes,
     verification_of,
 )
@@ -74,13 +73,23 @@ def test_a_teacher_that_knows_no_more_than_students_is_said_to_have_little_to_te
         found = verification_of(connection, 1)
     teacher, student, together = found.audits
     assert teacher.agreement == 1.0 and student.agreement is not None and student.agreement < 1.0
-    assert teaches_little(found.audits) is None
+    assert list(audit_warnings(found.audits)) == []
     equal = dataclasses.replace(teacher, agreement=student.agreement)
     audits = (equal, student, together)
-    line = teaches_little(audits)
-    assert line is not None and f"({student.agreement:.0%})" in line
+    (line,) = audit_warnings(audits)
+    assert f"({student.agreement:.0%})" in line
     assert next(verification_notes(dataclasses.replace(found, audits=audits))) == line
-    assert teaches_little((equal, together)) is teaches_little(()) is None  # students were not asked
+    assert [*audit_warnings((equal, together)), *audit_warnings(())] == []  # students were not asked
+
+
+def test_verification_that_lets_hardly_anything_in_is_said_to(verified: Path) -> None:
+    with open_reader(verified) as connection:
+        found = verification_of(connection, 1)
+    *alone, together = found.audits
+    strict = dataclasses.replace(together, true_accepts=Rate(0.05, 0.01, 0.2))
+    (line,) = audit_warnings([*alone, strict])
+    assert "accept 5% (1% to 20%) of right answers" in line and "checks.accept_probability" in line
+    assert list(audit_warnings([dataclasses.replace(alone[0], true_accepts=Rate(0.05, 0.01, 0.2)), together])) == []
 
 
 def test_a_run_without_new_examples_is_not_said_to_take_the_teachers_word(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 from workspaces import add_run, fill
 
+from llm2llm_local.cli.printing import print_report
 from llm2llm_local.counted import counted
 from llm2llm_local.errors import StoreError
+from llm2llm_local.records import Status
 from llm2llm_local.report.failures import failures_of
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.report.models import model_lines
@@ -111,6 +113,20 @@ def test_no_gain_is_told_before_the_second_student_is_graded(run: RunStore) -> N
     assert "test accuracy" not in printed(summary_of(run))
     finish(run, 1, "grade")
     assert "test accuracy: seeds only 100.0%, after 1 round 50.0%" in printed(summary_of(run))
+
+
+def test_the_command_of_the_control_fits_the_folder_that_it_is_typed_in(
+    run: RunStore, store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(run, 1, "grade")
+    with store.transaction():
+        run.set_status(Status.DONE)
+    monkeypatch.setenv("COLUMNS", "200")
+    print_report(run.workspace, run.run_id, as_json=False)
+    assert f"llm2llm -C {run.workspace} fork {run.run_id} --set loop.recipe" in capsys.readouterr().out
+    monkeypatch.chdir(run.workspace)
+    print_report(run.workspace, run.run_id, as_json=False)
+    assert f": llm2llm fork {run.run_id} --set loop.recipe" in capsys.readouterr().out
 
 
 def test_failures_are_those_of_the_newest_graded_iteration(run: RunStore) -> None:

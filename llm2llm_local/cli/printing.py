@@ -28,8 +28,9 @@ def print_report(workspace: Path, run_id: int, as_json: bool) -> None:
         click.echo(printed_json(summary_document(summary)))
         return
     from ..report.tables import print_summary
+    from ..terminal import from_here
 
-    print_summary(summary, wide_console())
+    print_summary(summary, wide_console(), lambda text: from_here(text, workspace))
 
 
 def wide_console() -> Console:

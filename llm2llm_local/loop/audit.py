@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
-from ..audit_words import audit_line
+from ..audit_words import audit_line, audit_warnings
 from ..checks.verification import (
     AuditedSeed,
     Judge,
@@ -58,6 +58,8 @@ def calibrate_verifiers(run: Run) -> None:
                 run.store.verification.add_audit(row)
                 run.store.add_event("audit", audit_line(row))
                 run.watcher.message(audit_line(row))
+            for warning in audit_warnings(rows):
+                run.watcher.message(f"warning: {warning}")
             return rows[0].n_seeds
 
         return write

@@ -33,12 +33,13 @@ _MOST_AHEAD = 5
 """Iterations ahead that are shown, beside the last."""
 
 
-def print_summary(summary: RunSummary, console: Console) -> None:
+def print_summary(summary: RunSummary, console: Console, typed: Callable[[str], str] = str) -> None:
+    """`typed`: makes our commands in a text what is to be typed where one is."""
     # Not cropped: on a terminal that is narrower than two columns of figures, lines wrap.
-    console.print(_summary(summary, console.width), crop=False)
+    console.print(_summary(summary, console.width, typed), crop=False)
 
 
-def _summary(summary: RunSummary, width: int) -> RenderableType:
+def _summary(summary: RunSummary, width: int, typed: Callable[[str], str]) -> RenderableType:
     recipe = "" if summary.recipe == "llm2llm" else f"recipe {plain(summary.recipe)}, "
     heading = Text(f"run {summary.run_id}: {plain(summary.status)}  {recipe}teacher {plain(summary.teacher)}, ")
     heading.append(f"student {plain(summary.student)}")
@@ -59,8 +60,8 @@ def _summary(summary: RunSummary, width: int) -> RenderableType:
             first = summary.verification.audits[0]
             parts.append(Text(f"audit: {counted(first.n_seeds, 'seed')}, {first.n_planted:,} wrong answers"))
             parts += column_tables(_audits(summary.verification.audits), width)
-        parts += [Text(line) for line in verification_notes(summary.verification)]
-    parts += [Text(note) for note in _notes(summary)]
+        parts += [Text(typed(line)) for line in verification_notes(summary.verification)]
+    parts += [Text(typed(note)) for note in _notes(summary)]
     return Group(*parts)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..audit_words import acceptance_ratio, rate_text
+from ..audit_words import acceptance_ratio, audit_warnings, rate_text
 from ..counted import counted
 from ..records import TOGETHER, Rate
 from ..wilson import wilson
@@ -180,21 +180,8 @@ def verification_notes(verification: Verification) -> Iterator[str]:
         yield OFF
     elif not verification.audits:
         yield NO_AUDIT
-    elif little_to_teach := teaches_little(verification.audits):
-        yield little_to_teach
+    yield from audit_warnings(verification.audits)
     yield from _person_lines(verification.person)
-
-
-def teaches_little(audits: Sequence[AuditFigures]) -> str | None:
-    """What there is to say of a teacher that knows no more of the task than students do."""
-    own = {audit.verifier: audit.agreement for audit in audits}
-    teacher, student = own.get("teacher"), own.get("student")
-    if teacher is None or student is None or teacher > student:
-        return None
-    return (
-        f"the teacher answers no more seeds right itself ({teacher:.0%}) than students that haven't seen them "
-        f"({student:.0%}), so it may have little to teach: a stronger one helps more than more new examples"
-    )
 
 
 def _person_lines(person: PersonAudit) -> Iterator[str]:
