@@ -8,22 +8,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from llm2llm_local.checks.verification import (
+from llm2llm_local.checks.audit import (
     AuditedSeed,
-    Calibration,
-    Judge,
     SeedEvidence,
-    Thresholds,
-    VerifyCheck,
     audit,
     bias_on,
     calibrate,
     choice_bias,
-    evidence_of,
     gives_answers,
-    is_for,
     own_answers_right,
 )
+from llm2llm_local.checks.verification import Calibration, Judge, Thresholds, VerifyCheck, evidence_of, is_for
 from llm2llm_local.records import Decision, Vote
 
 THRESHOLDS = Thresholds(accept=0.8, reject=0.5)

@@ -1,7 +1,7 @@
 """What is verification worth with these models on this task? Measured on the seeds, before anything is augmented.
 
 The teacher judges every seed, with its own answer and with wrong ones; so does, where it has a vote, a student that
-hasn't seen the seed. From that follows how much each one's word counts (`checks.verification`), and how many right
+hasn't seen the seed. From that follows how much each one's word counts (`checks.audit`), and how many right
 and wrong candidates will get in. Verifiers that can't tell right from wrong end the run: every later figure would rest
 on their word.
 """
@@ -12,17 +12,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 from ..audit_words import audit_line, audit_warnings
-from ..checks.verification import (
-    AuditedSeed,
-    Judge,
-    Thresholds,
-    VerifyCheck,
-    Votes,
-    audit,
-    judge_of,
-    own_answers_right,
-    writes,
-)
+from ..checks.audit import AuditedSeed, audit, judge_of, own_answers_right
+from ..checks.verification import Judge, Thresholds, VerifyCheck, Votes, writes
 from ..config import Config
 from ..errors import RunFailedError
 from ..recipes import recipe_of

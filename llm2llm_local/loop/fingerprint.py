@@ -42,7 +42,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
         "loop/signal",
     ),
     "checks": ("checks/*", "spelling", "wilson", "loop/check", "loop/review", *_VOTES),
-    "votes": ("checks/verification", "wilson", *_VOTES),
+    "votes": ("checks/audit", "checks/verification", "wilson", *_VOTES),
     "student": (
         "student/base",
         "student/float32_parts",
