@@ -121,12 +121,13 @@ def test_the_command_of_the_control_fits_the_folder_that_it_is_typed_in(
     finish(run, 1, "grade")
     with store.transaction():
         run.set_status(Status.DONE)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     print_report(run.workspace, run.run_id, as_json=False)
-    assert f"llm2llm -C {run.workspace} fork {run.run_id} --set loop.recipe" in capsys.readouterr().out
+    control = f"fork {run.run_id} --set loop.recipe=fine_tune_matched --set loop.match_run={run.run_id}\n"
+    assert f"  llm2llm -C {run.workspace} {control}" in capsys.readouterr().out  # in one line
     monkeypatch.chdir(run.workspace)
     print_report(run.workspace, run.run_id, as_json=False)
-    assert f": llm2llm fork {run.run_id} --set loop.recipe" in capsys.readouterr().out
+    assert f"  llm2llm {control}" in capsys.readouterr().out
 
 
 def test_failures_are_those_of_the_newest_graded_iteration(run: RunStore) -> None:
@@ -263,7 +264,7 @@ def test_students_that_go_on_from_the_one_before_have_more_steps() -> None:
     change = Change(1, wilson(5, 10), wilson(6, 10), 2, 1)
     continued = run_of(row_of(0, 10, wilson(5, 10)), row_of(1, 10, wilson(6, 10)), change=change)
     text = printed(dataclasses.replace(continued, trains_on=True))
-    assert "was trained on from the one before it" in text and "the seeds alone, in as many steps: " in text
+    assert "was trained on from the one before it" in text and "the seeds alone, in as many steps:" in text
 
 
 # --- narrow terminals -----------------------------------------------------------------------------------------------

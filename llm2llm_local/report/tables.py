@@ -61,7 +61,8 @@ def _summary(summary: RunSummary, width: int, typed: Callable[[str], str]) -> Re
             parts.append(Text(f"audit: {counted(first.n_seeds, 'seed')}, {first.n_planted:,} wrong answers"))
             parts += column_tables(_audits(summary.verification.audits), width)
         parts += [Text(typed(line)) for line in verification_notes(summary.verification)]
-    parts += [Text(typed(note)) for note in _notes(summary)]
+    # A command stays in one line, so that it can be copied.
+    parts += [Text(typed(note), no_wrap=note.startswith("  llm2llm "), overflow="ignore") for note in _notes(summary)]
     return Group(*parts)
 
 
@@ -218,7 +219,8 @@ def _gain(summary: RunSummary) -> Iterator[str]:
         yield "  more examples also mean more optimizer steps"
     if summary.status == Status.DONE:
         control = f"--set loop.recipe=fine_tune_matched --set loop.match_run={summary.run_id}"
-        yield f"  the seeds alone, in as many steps: llm2llm fork {summary.run_id} {control}"
+        yield "  the seeds alone, in as many steps:"
+        yield f"  llm2llm fork {summary.run_id} {control}"
 
 
 def _accuracy(row: IterationSummary, split: str, shown: Callable[[Accuracy], str]) -> str:
