@@ -8,7 +8,6 @@ are left out: an accepted example stays, since what is asked of it is whether it
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +15,7 @@ from ..failure_signals import who_answers_seeds
 from ..records import Example, Origin, Split
 from ..spelling import same_question
 from ..student.protocol import StudentAnswer
-from .context import Run
+from .context import Run, derive_rng_seed
 from .predict import ask_student, batches, keep_prediction
 from .train import train
 from .vote import audited, keep_student_votes, verifiers
@@ -64,7 +63,8 @@ def folds(run: Run, seeds: Sequence[Example]) -> dict[int, int]:
     """
     places: dict[str, int] = {}
     kind_of = {seed.id: places.setdefault(run.task.kind(seed), len(places)) for seed in seeds}
-    drawn = sorted(seeds, key=lambda seed: (kind_of[seed.id], _drawn(run, seed)))
+    rng_seed = run.config.loop.rng_seed
+    drawn = sorted(seeds, key=lambda seed: (kind_of[seed.id], derive_rng_seed(rng_seed, "folds", seed.key)))
     n_folds = min(run.config.loop.folds, len(seeds))
     fold_of = {seed.id: place % n_folds + 1 for place, seed in enumerate(drawn)}
     _bring_together(drawn, fold_of, kind_of)
@@ -93,7 +93,3 @@ def _exchange(
         return
     chosen = next((one for one in at_home if kind_of[one.id] == kind_of[seed.id]), at_home[0])
     fold_of[chosen.id], fold_of[seed.id] = fold_of[seed.id], home
-
-
-def _drawn(run: Run, seed: Example) -> str:
-    return hashlib.sha256(f"{run.config.loop.rng_seed}/folds/{seed.key}".encode()).hexdigest()

@@ -7,7 +7,6 @@ prompt begins like those of all others of the same vote, so that the seeds shown
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +111,7 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
 
 def drawn_for(run: Conditions, seeds: Sequence[Example], number: int) -> list[Example]:
     """The seeds in the order in which the teacher's `number`-th ballot may show them."""
-    return sorted(seeds, key=lambda seed: _drawn(run.config.loop.rng_seed, number, seed))
+    return sorted(seeds, key=lambda seed: derive_rng_seed(run.config.loop.rng_seed, "vote", number, seed.key))
 
 
 def ballot_on(run: Conditions, shown: Sequence[Example], one: Voted, subject: Subject, number: int) -> Ballot:
@@ -122,10 +121,6 @@ def ballot_on(run: Conditions, shown: Sequence[Example], one: Voted, subject: Su
     judged = {same_question(one.seed.question), same_question(one.question)}
     others = [seed for seed in shown if same_question(seed.question) not in judged]
     return run.task.ballot(new, others, run.prompt_style, rng)
-
-
-def _drawn(rng_seed: int, number: int, seed: Example) -> str:
-    return hashlib.sha256(f"{rng_seed}/vote/{number}/{seed.key}".encode()).hexdigest()
 
 
 Said = Reply | tuple[float, ...]
