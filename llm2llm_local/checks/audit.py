@@ -125,8 +125,6 @@ def calibrate(seeds: Sequence[SeedEvidence], verifiers: Sequence[str]) -> Calibr
 
 def _fit(seeds: Sequence[SeedEvidence], names: Sequence[str]) -> tuple[float, list[float]]:
     """Newton's method on the penalised log-likelihood, which is concave."""
-    if not seeds:
-        return 0.0, [0.0] * len(names)
     cases = [
         (evidence, target, share)
         for seed in seeds

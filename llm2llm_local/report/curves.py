@@ -5,6 +5,7 @@ Standard library only, and every query goes by an index: a screen asks for these
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +13,7 @@ from operator import itemgetter
 
 from ..records import Split
 from ..wilson import Accuracy, wilson
+from .stages import answering_seeds
 
 AccuracyCurve = tuple[tuple[int, Accuracy], ...]
 """Iteration and accuracy of every student that was graded, oldest first."""
@@ -109,8 +111,8 @@ def accuracies_by_run(connection: sqlite3.Connection, run_id: int | None) -> dic
 
 def asks_unseen(connection: sqlite3.Connection, run_id: int) -> bool:
     """Whether the accuracy on seeds is that of students which haven't seen them."""
-    query = "SELECT json_extract(config, '$.\"loop.failure_signal\"') = 'kfold' FROM runs WHERE run_id = ?"
-    return bool(connection.execute(query, [run_id]).fetchone()[0])
+    (config,) = connection.execute("SELECT config FROM runs WHERE run_id = ?", [run_id]).fetchone()
+    return answering_seeds(json.loads(config), 0) != "its student"
 
 
 def candidate_counts(connection: sqlite3.Connection, run_id: int) -> tuple[CandidateCounts, ...]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from ..store.graded import chosen_iteration, graded_iterations
 from ..wilson import Accuracy, wilson
+from .curves import asks_unseen
 from .growth import IterationGrowth, growth_of
 from .results import Change, change_of
-from .stages import answering_seeds
 from .verification import Verification, verification_of
 
 
@@ -122,7 +122,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         chosen_iteration=chosen_iteration(connection, run_id),
         select=run["select"],
         change=change_of(connection, run_id),
-        asks_unseen=answering_seeds(config, 0) != "its student",
+        asks_unseen=asks_unseen(connection, run_id),
         trains_on=config.get("loop.fine_tune") == "continue",
     )
 
