@@ -16,16 +16,24 @@ from .speed import Speed, TeacherSpeed
 
 
 @dataclass(frozen=True, slots=True)
+class Asking:
+    """Wall seconds of the teacher. `request`: for a new example; 0 where words are changed instead. `ballot`: None
+    where it has no vote.
+    """
+
+    request: float
+    ballot: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Assumption:
     """`failures`: the share of the questions asked that each student fails, where that matters. `requests`: for each
-    new example that is wanted, after which it is accepted. `request_seconds`: 0 where words are changed instead.
-    `ballot_seconds`: None where the teacher has no vote.
+    new example that is wanted, after which it is accepted.
     """
 
     failures: float
     requests: int
-    request_seconds: float
-    ballot_seconds: float | None = None
+    asking: Asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +50,14 @@ def forecast(speed: Speed, plan: Plan, assumption: Assumption) -> Forecast:
         train=speed.student.example_seconds,
         predict=speed.student.answer_seconds,
         grade=0.0,
-        augment=assumption.request_seconds,
+        augment=assumption.asking.request,
         check=0.0,
         failures=assumption.failures,
         requests=assumption.requests,
         accepted=1.0,
-        audit=assumption.ballot_seconds,
+        audit=assumption.asking.ballot,
         calibrate=0.0,
-        vote=assumption.ballot_seconds,
+        vote=assumption.asking.ballot,
         student_vote=speed.student.answer_seconds,
     )
     iterations = [one.seconds or 0.0 for one in iterations_ahead(rates, plan, Position(0, plan.seeds))]
@@ -72,12 +80,16 @@ def _n_loads(speed: Speed, plan: Plan, assumption: Assumption, n_iterations: int
 def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
     """What was measured, and what follows."""
     writing = None if speed.teacher is None else speed.teacher.writing
-    quick, long = _seconds_asking(speed.teacher)
-    none = forecast(speed, plan, Assumption(0.0, 1, *quick))
-    half = forecast(speed, plan, Assumption(0.5, 1, *quick))
-    most = forecast(speed, plan, Assumption(1.0, attempts, *long))
+    measured, longest = _as_measured(speed.teacher), _at_longest(speed.teacher)
+    none = forecast(speed, plan, Assumption(0.0, 1, measured))
+    half = forecast(speed, plan, Assumption(0.5, 1, measured))
+    most = forecast(speed, plan, Assumption(1.0, attempts, longest))
     requests = counted(attempts, "request" if writing is not None else "try", "" if writing is not None else "tries")
-    longest = ", and replies that weren't at their end here are as long as teacher.max_new_tokens lets them be"
+    lengths = (
+        ", and replies that weren't at their end here are as long as teacher.max_new_tokens lets them be"
+        if longest != measured
+        else ""
+    )
     yield _measured(speed)
     if plan.iterations == 0:
         yield f"time: {estimated(none.whole_run)}"
@@ -89,7 +101,7 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
         )
         yield (
             f"whole run: {estimated(none.whole_run)} when each new example is accepted at once, "
-            f"{estimated(most.whole_run)} when each takes {requests}{longest if long != quick else ''}; how many "
+            f"{estimated(most.whole_run)} when each takes {requests}{lengths}; how many "
             "are wanted doesn't depend on what the student fails"
         )
     else:
@@ -102,7 +114,7 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
             f"whole run: {estimated(none.whole_run)} when no seed is failed, since it ends there; "
             f"{estimated(half.whole_run)} when every student fails half and each new example is accepted at once; "
             f"{estimated(most.whole_run)} when every student fails all, with {requests} for each"
-            f"{longest if long != quick else ''}"
+            f"{lengths}"
         )
     yield (
         "not in these times: checks, what else the machine has to do, and that questions of new examples may be longer "
@@ -110,13 +122,18 @@ def forecast_lines(speed: Speed, plan: Plan, attempts: int) -> Iterator[str]:
     )
 
 
-def _seconds_asking(teacher: TeacherSpeed | None) -> tuple[tuple[float, float | None], tuple[float, float | None]]:
-    """For a new example and for a ballot: as measured, and with replies as long as they may be."""
+def _as_measured(teacher: TeacherSpeed | None) -> Asking:
     if teacher is None:
-        return (0.0, None), (0.0, None)
-    writing = teacher.writing
-    quick, long = (0.0, 0.0) if writing is None else (writing.request_seconds, writing.longest_request_seconds)
-    return (quick, teacher.ballot_seconds), (long, teacher.longest_ballot_seconds)
+        return Asking(0.0)
+    return Asking(0.0 if teacher.writing is None else teacher.writing.request_seconds, teacher.ballot_seconds)
+
+
+def _at_longest(teacher: TeacherSpeed | None) -> Asking:
+    """With replies as long as the configuration lets them be, where they weren't at their end."""
+    if teacher is None:
+        return Asking(0.0)
+    request = 0.0 if teacher.writing is None else teacher.writing.longest_request_seconds
+    return Asking(request, teacher.longest_ballot_seconds)
 
 
 def _measured(speed: Speed) -> str:

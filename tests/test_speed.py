@@ -20,7 +20,7 @@ from llm2llm_local import doctor
 from llm2llm_local.config import Config
 from llm2llm_local.datasets.reader import LoadedData
 from llm2llm_local.errors import Llm2LlmError
-from llm2llm_local.forecast import Assumption, forecast, forecast_lines
+from llm2llm_local.forecast import Asking, Assumption, forecast, forecast_lines
 from llm2llm_local.loop.inputs import Inputs
 from llm2llm_local.loop.plans import DevicePlan
 from llm2llm_local.loop.vote import WRITTEN
@@ -177,7 +177,7 @@ def test_a_forecast_has_votes_and_folds() -> None:
     speed = dataclasses.replace(
         SPEED, teacher=dataclasses.replace(SPEED.teacher, ballot_seconds=0.1, longest_ballot_seconds=0.4)
     )
-    assumption = Assumption(0.5, 1, 0.5, 0.1)
+    assumption = Assumption(0.5, 1, Asking(0.5, 0.1))
     verified = dataclasses.replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
     audit, folds = 0.1 * 60 * 3, 5 * (0.1 * 48 * 10 + 0.02 * 12)
     votes = 3 * 30 * (0.1 * 3 + 0.02)
@@ -309,7 +309,7 @@ def test_a_teacher_that_is_never_asked_is_not_even_loaded(tmp_path: Path, change
     speed = of_models(tmp_path, NeverAsked(), config, keeps_both=False)
     assert speed.teacher is None and not speed.takes_turns
     plan = dataclasses.replace(PLAN, iterations=config.loop.iterations)
-    found = forecast(speed, plan, Assumption(0.0, 1, 0.0))
+    found = forecast(speed, plan, Assumption(0.0, 1, Asking(0.0)))
     assert found.whole_run == pytest.approx(found.first_iteration + speed.student.loading)
     (measured, *_) = forecast_lines(speed, plan, attempts=3)
     assert measured.endswith("it was loaded in 4 s, and the teacher is never asked")
@@ -353,12 +353,12 @@ def test_where_the_answers_have_no_say_nothing_is_told_of_failures(known: dict[s
     assert not [line for line in lines if "fails no seed" in line or "is failed" in line or "fails half" in line]
     share = plan.failures or 1.0
     found = [
-        forecast(SPEED, plan, Assumption(share, requests, seconds)).whole_run
+        forecast(SPEED, plan, Assumption(share, requests, Asking(seconds))).whole_run
         for requests, seconds in ((1, 0.5), (3, 2.0))
     ]
     assert f"{estimated(found[0])} when each new example is accepted at once" in lines[2]
     assert f"{estimated(found[1])} when each takes 3 requests" in lines[2]
-    assert found[0] > forecast(SPEED, PLAN, Assumption(0.0, 1, 0.5)).whole_run
+    assert found[0] > forecast(SPEED, PLAN, Assumption(0.0, 1, Asking(0.5))).whole_run
 
 
 def test_at_most_written_ballots_are_as_long_as_they_may_be() -> None:
@@ -377,9 +377,9 @@ def test_at_most_written_ballots_are_as_long_as_they_may_be() -> None:
         )
         for longest in (0.1, 0.4)
     }
-    most = forecast(SPEED, plan, Assumption(1.0, 2, 2.0, 0.4)).whole_run
+    most = forecast(SPEED, plan, Assumption(1.0, 2, Asking(2.0, 0.4))).whole_run
     assert f"{estimated(most)} when every student fails all" in lines[0.4][2]
-    assert most - forecast(SPEED, plan, Assumption(1.0, 2, 2.0, 0.1)).whole_run == pytest.approx(
+    assert most - forecast(SPEED, plan, Assumption(1.0, 2, Asking(2.0, 0.1))).whole_run == pytest.approx(
         0.3 * 3 * (60 + 3 * 2 * 60)
     )
     half = [line[2].split("; ")[1] for line in lines.values()]
@@ -390,7 +390,7 @@ def test_at_most_written_ballots_are_as_long_as_they_may_be() -> None:
 
 
 def test_without_a_failure_a_run_ends_after_its_first_student() -> None:
-    found = forecast(SPEED, PLAN, Assumption(0.0, 1, 0.5))
+    found = forecast(SPEED, PLAN, Assumption(0.0, 1, Asking(0.5)))
     student = 0.1 * 60 * 10 + 0.02 * 560
     assert found.first_iteration == pytest.approx(student)
     assert found.whole_run == pytest.approx(student + 8.0)
@@ -398,7 +398,7 @@ def test_without_a_failure_a_run_ends_after_its_first_student() -> None:
 
 @pytest.mark.parametrize(("share", "requests"), [(0.5, 1), (1.0, 3)])
 def test_failures_and_requests_are_added_up_over_the_iterations(share: float, requests: int) -> None:
-    found = forecast(SPEED, PLAN, Assumption(share, requests, 2.0))
+    found = forecast(SPEED, PLAN, Assumption(share, requests, Asking(2.0)))
     students = sum(0.1 * 60 * (1 + share * i) * 10 + 0.02 * 560 for i in range(4))
     teacher = 60 * share * requests * 2.0
     assert found.first_iteration == pytest.approx(0.1 * 600 + 0.02 * 560 + teacher)
@@ -424,7 +424,7 @@ def test_models_that_take_turns_are_loaded_as_often_as_it_is_the_others_turn(
     speed, plan = dataclasses.replace(SPEED, teacher=teacher), dataclasses.replace(PLAN, verifiers=verifiers)
     both, turns = (
         forecast(
-            dataclasses.replace(speed, takes_turns=takes_turns), plan, Assumption(1.0, requests, 0.5, 0.1)
+            dataclasses.replace(speed, takes_turns=takes_turns), plan, Assumption(1.0, requests, Asking(0.5, 0.1))
         ).whole_run
         for takes_turns in (False, True)
     )

@@ -16,6 +16,7 @@ from ..counted import counted
 from ..datasets.reader import PATH_REMEDY, LoadedData, load_splits
 from ..eda.wordnet import Synonyms
 from ..errors import ConfigError
+from ..failure_signals import who_answers_seeds
 from ..model_files.catalogue import content_hash
 from ..model_files.folder import WeightCounts, count_weights, inspect_folder
 from ..model_files.gguf_file import describe_gguf, read_gguf_header
@@ -189,7 +190,8 @@ def _n_trainings(config: Config) -> int:
     """At most: the seeds may be fewer than the folds."""
     rounds, checks = config.loop.iterations, config.checks
     student_votes = checks.verify == "on" and checks.verifier != "teacher"
-    with_folds = rounds if config.loop.failure_signal == "kfold" else int(student_votes)
+    asking = (who_answers_seeds(config.loop.failure_signal, iteration, rounds) for iteration in range(rounds + 1))
+    with_folds = max(sum(who == "students of folds" for who in asking), int(student_votes))
     return rounds + 1 + with_folds * config.loop.folds
 
 
