@@ -72,6 +72,12 @@ def report(seeds: Path, folder: Path, name: str = "test_0.jsonl", family: str | 
     return reference_report(seeds, folder, name, family)
 
 
+def printed(found: ReferenceReport) -> str:
+    console = Console(width=500, file=io.StringIO(), record=True)
+    print_reference(found, console)
+    return console.export_text()
+
+
 # --- the old grader's rule ------------------------------------------------------------------------------------------
 
 
@@ -152,6 +158,30 @@ def test_labels_are_read_behind_the_prompt(tmp_path: Path) -> None:
     assert (found.family, figures.matched, figures.correct, figures.old_correct) == ("classification", 6, 2, 2)
 
 
+def test_what_is_no_label_is_counted_and_shown(tmp_path: Path) -> None:
+    results = [(q, f"{a}.") for q, a in PLACES[:4]] + [("Tyre 2", "garage")]
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", results)
+    found = report(write_seeds(tmp_path / "s.jsonl", PLACES), tmp_path / "e")
+    (figures,) = found.files
+    assert (figures.correct, figures.n_without_label, figures.no_label) == (1, 4, "kitchen.")
+    assert "4 texts of 5 that say what is no label, such as 'kitchen.'" in printed(found)
+
+
+def test_an_evaluation_that_was_ended_and_rows_that_came_twice_are_told(tmp_path: Path) -> None:
+    """The published evaluation writes row by row; beside whole steps a part of one looks like a figure of its own."""
+    seeds = write_seeds(tmp_path / "s.jsonl", [*PLACES, PLACES[0]])
+    for step, places in enumerate([[*PLACES, PLACES[0]], PLACES[:2], [*PLACES, *PLACES[1:3]]]):
+        write_results(tmp_path / "e" / f"step_{step}" / "test_0.jsonl", places)
+    found = report(seeds, tmp_path / "e")
+    assert [(one.matched, one.n_questions, one.n_repeated) for one in found.files] == [(7, 6, 0), (2, 2, 0), (8, 6, 2)]
+    lines = printed(found).splitlines()
+    assert [line.partition(": ")[2] for line in lines if "step_1/" in line and "answers" in line] == [
+        "answers 2 of the 6 questions that another file does: its evaluation may have been ended; what it comes to "
+        "can't be compared"
+    ]
+    assert sum("repeat a question" in line for line in lines) == 1
+
+
 def test_a_free_answer_may_have_several_lines(tmp_path: Path) -> None:
     steps = [(f"How is {what} made?", f"Mix it.\nBake {what}.") for what in ("bread", "cake")]
     texts = (" Mix it.\nBake bread.\nQuestion: more", " Mix it.\nBake bread.")
@@ -229,9 +259,7 @@ def test_it_is_told_what_the_published_report_holds_answers_against(tmp_path: Pa
     write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", solved("5", "1/2"))
     found = report(tmp_path / "s.json", tmp_path / "e")
     assert [one.is_right for one in found.differences] == [True, True]
-    console = Console(width=200, file=io.StringIO(), record=True)
-    print_reference(found, console)
-    assert "takes the whole output for the right answer" in console.export_text()
+    assert "takes the whole output for the right answer" in printed(found)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ stops after 100 tokens, and an answer that was cut there is graded as far as it 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ class FileFigures:
     `old_correct`: as the published report counts, None where it would stop with an error. `n_differing`: rows that it
     grades otherwise. `n_to_other_questions`: texts that answer another row's question than their own, which the
     published code writes after an error; they are not right. `n_without_answer`: of the matched, texts in which no
-    answer can be read; they aren't right either.
+    answer can be read; they aren't right either, nor are `n_without_label`, which say what is none of the labels;
+    `no_label`: the first of these. `n_questions`: different questions among the matched; `n_repeated`: rows that ask
+    one oftener than the seed file does.
     """
 
     path: str
@@ -70,6 +73,10 @@ class FileFigures:
     n_differing: int
     n_to_other_questions: int
     n_without_answer: int
+    n_without_label: int
+    no_label: str | None
+    n_questions: int
+    n_repeated: int
 
     @property
     def accuracy(self) -> float | None:
@@ -143,6 +150,8 @@ class _FileGrader:
 
     def figures(self) -> FileFigures:
         n_before = len(self._differences)
+        asked: Counter[str] = Counter()
+        no_labels: list[str] = []
         matched = correct = old_correct = n_to_others = n_unread = 0
         is_readable_for_old = True
         for row in self._rows:
@@ -156,6 +165,9 @@ class _FileGrader:
                 correct += is_right
                 n_to_others += is_to_other
                 n_unread += outcome is Outcome.UNPARSED
+                if self._family == "classification" and answer is not None and answer not in self._task.choices:
+                    no_labels.append(answer)
+                asked[seed.row.question] += 1
                 gold, of_old = seed.row.answer, old_gold(found[0])
                 is_readable_for_old = is_readable_for_old and of_old is not None
             else:
@@ -177,6 +189,10 @@ class _FileGrader:
             n_differing=len(self._differences) - n_before,
             n_to_other_questions=n_to_others,
             n_without_answer=n_unread,
+            n_without_label=len(no_labels),
+            no_label=no_labels[0] if no_labels else None,
+            n_questions=len(asked),
+            n_repeated=sum(max(0, n - len(self._seeds.of_question(question))) for question, n in asked.items()),
         )
 
     def _graded(self, row: JsonRow, seed: Seed) -> tuple[Outcome, str | None]:

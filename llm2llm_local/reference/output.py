@@ -64,8 +64,14 @@ def _accuracy(one: FileFigures) -> str:
 def _notes(report: ReferenceReport) -> Iterator[str]:
     yield f"graded as {report.family}, with the answers of {plain(report.seed_file)}"
     yield from map(plain, report.gaps)
+    most = max((one.n_questions for one in report.files), default=0)
     for one in report.files:
         yield from _notes_of_file(one, report.seed_file)
+        if one.n_questions < most:
+            yield (
+                f"{plain(one.path)}: answers {one.n_questions:,} of the {most:,} questions that another file does: its "
+                "evaluation may have been ended; what it comes to can't be compared"
+            )
     n = sum(one.n_differing for one in report.files)
     if n:
         shown = "" if n == len(report.differences) else f", the first {len(report.differences)} of them"
@@ -84,6 +90,8 @@ def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
             f"{path}: {one.n_rows - one.matched:,} of {counted(one.n_rows, 'row')} ask what isn't in "
             f"{plain(seed_file)}; they don't count"
         )
+    if one.n_repeated:
+        yield f"{path}: {counted(one.n_repeated, 'row')} that repeat a question; they count again"
     if one.n_to_other_questions:
         yield (
             f"{path}: {counted(one.n_to_other_questions, 'text')} with the answer to another row's question, as after "
@@ -93,6 +101,11 @@ def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
         yield (
             f"{path}: {counted(one.n_without_answer, 'text')} of {one.matched:,} with no answer that can be read; not "
             "right (the published code cuts a text after 100 tokens, which the file doesn't tell)"
+        )
+    if one.no_label is not None:
+        yield (
+            f"{path}: {counted(one.n_without_label, 'text')} of {one.matched:,} that say what is no label, such as "
+            f"{shortened(one.no_label, 40)!r}; not right"
         )
     if one.old_correct is None:
         yield f"{path}: the published report stops with an error, since an answer has no '#### '"

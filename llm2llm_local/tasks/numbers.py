@@ -16,7 +16,8 @@ What is read:
 - a currency before the number or a unit after it: `$1,200.50`, `12 apples`, `5 km/h`, `50%`. Any words are
   a unit if they hold no digits or signs of arithmetic. The percent sign is a unit too: 50% is 50 percent, not 0.5.
   `5 million` is 5 with the unit "million", which is what a question for millions wants, and the same as 5000000;
-- one full stop at the end, and markup around the whole: `**42**.`, `$42$`, `\\boxed{42}`.
+- one full stop at the end, and markup around the whole: `**42**.`, `$42$`, `\\boxed{42}`;
+- LaTeX's fractions, separators and units: `\\frac{1}{2}`, `1{,}234`, `1,\\!234`, `5\\,\\text{km}`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,18 @@ _NUMBER = re.compile(
 )
 _SEPARATOR = re.compile("[, \u00a0\u2009\u202f]")
 
+_LATEX = (
+    (re.compile(r"(?<=[0-9])(?=\\[dt]?frac\b)"), " "),
+    (re.compile(r"\\[dt]?frac\s*\{\s*([0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}"), r"\1/\2 "),
+    (re.compile(r"\\(?:text|textrm|textbf|mathrm|mbox)\s*\{([^{}\\]*)\}"), r" \1 "),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\\!"), ""),
+    (re.compile(r"\\,"), "\u2009"),
+    (re.compile(r"\\[;: ]|(?<=\S)~(?=\S)"), " "),
+    (re.compile(r"\\([$%])"), r"\1"),
+)
+"""What is read of it, and what it stands for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -115,7 +128,7 @@ def read_number(text: str) -> Number | None:
     """
     if len(text) > _MAX_CHARACTERS:
         return None
-    plain = re.sub(r"\\([$%])", r"\1", _without_markup(text)).replace("−", "-").casefold()
+    plain = _without_latex(_without_markup(text)).replace("−", "-").casefold()
     match = _NUMBER.fullmatch(plain)
     if match is None or (match["sign"] and match["inner_sign"]):
         return None
@@ -162,6 +175,12 @@ def _without_markup(text: str) -> str:
                 break
         else:
             return bare
+
+
+def _without_latex(text: str) -> str:
+    for pattern, meaning in _LATEX:
+        text = pattern.sub(meaning, text)
+    return text.strip()
 
 
 def _magnitude(match: re.Match[str]) -> Fraction | None:
