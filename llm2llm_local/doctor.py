@@ -31,6 +31,7 @@ from .loop.fingerprint import threads
 from .loop.inputs import Inputs, disk_plan, read_inputs
 from .loop.matching import matched
 from .loop.plans import DevicePlan, device_plan
+from .loop.remarks import remarks
 from .loop.start import audit_in
 from .recipes import recipe_of, uses_teacher
 from .records import Split
@@ -43,7 +44,6 @@ from .report.verification import OFF, audits_of, newest_audit
 from .speed import TooSlowError, measure_speed
 from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
-from .tasks.math import has_annotations
 from .teacher.plan import host_bytes
 from .visible_gpu import visible_gpu
 
@@ -221,16 +221,9 @@ def _data(inputs: Inputs) -> Iterator[Finding]:
         without = [_short(label) for label in inputs.labels if not seeds[label]]
         if without:
             yield Finding("warning", f"no seeds for {', '.join(without)}: the student can hardly learn them")
-    if inputs.config.task.family == "math" and not any(
-        has_annotations(row.answer) for row in inputs.data.rows[Split.TRAIN]
-    ):
-        yield Finding(
-            "warning",
-            "no seed has calculations as <<2*3=6>>, so new examples' can't be recomputed: only votes judge them",
-        )
     if not inputs.data.rows[Split.TEST]:
         yield Finding("warning", "no test file: there will be no figure to believe; set data.test")
-    for text in inputs.data.findings:
+    for text in remarks(inputs):
         yield Finding("warning", text)
 
 
@@ -332,12 +325,6 @@ def _verification(inputs: Inputs) -> Iterator[Finding]:
 
 
 def _plan(inputs: Inputs) -> Iterator[Finding]:
-    loop = inputs.config.loop
-    if loop.match_run is not None and not recipe_of(inputs.config).matches_steps:
-        yield Finding(
-            "warning",
-            f'loop.match_run = {loop.match_run} is not read by loop.recipe = "{loop.recipe}": fine_tune_matched is',
-        )
     plan, student = _run_plan(inputs), inputs.config.student
     most = most_examples(plan, plan.iterations) - plan.seeds
     steps = inputs.matched_steps or total_steps(plan.seeds, student.batch_size, student.epochs)

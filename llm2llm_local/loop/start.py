@@ -30,6 +30,7 @@ from .control import Interrupts
 from .fingerprint import Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
 from .matching import matched
+from .remarks import remarks
 from .work import audit, work
 
 
@@ -138,8 +139,8 @@ def fork_run(
 
 def _read(config_path: Path, overrides: Sequence[str], watcher: Watcher) -> Inputs:
     inputs = read_inputs(config_path, overrides)
-    for finding in inputs.data.findings:
-        watcher.message(f"warning: {finding}")
+    for remark in remarks(inputs):
+        watcher.message(f"warning: {remark}")
     return inputs
 
 

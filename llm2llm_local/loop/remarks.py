@@ -1,0 +1,54 @@
+"""What is sound, and still should be known before a run starts: a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..config import Section
+from ..counted import counted
+from ..recipes import recipe_of
+from ..records import Split
+from ..tasks.math import has_annotations
+from .inputs import Inputs
+from .vote import verifiers
+
+
+def remarks(inputs: Inputs) -> Iterator[str]:
+    """About the rows, about what can't be checked, and about settings that change nothing."""
+    yield from inputs.data.findings
+    if inputs.config.task.family == "math":
+        yield from _on_annotations(inputs)
+    yield from _on_idle_settings(inputs)
+
+
+def _on_annotations(inputs: Inputs) -> Iterator[str]:
+    """New examples are written as the seeds are."""
+    seeds = inputs.data.rows[Split.TRAIN]
+    without = sum(not has_annotations(row.answer) for row in seeds)
+    if without and recipe_of(inputs.config).subjects != "nothing":
+        which = "no seed has" if without == len(seeds) else f"{without:,} of {counted(len(seeds), 'seed')} don't have"
+        yield (
+            f"{which} calculations as <<2*3=6>>: where new examples have none either, nothing is recomputed and only "
+            "votes judge them"
+        )
+
+
+def _on_idle_settings(inputs: Inputs) -> Iterator[str]:
+    """Those that were changed and that nothing reads. A file may serve several recipes, so of the loop's own settings
+    only recipes that ask for failures are told.
+    """
+    loop, checks, recipe, voting = inputs.config.loop, inputs.config.checks, recipe_of(inputs.config), verifiers(inputs)
+    is_kfold = loop.failure_signal == "kfold"
+    readers: list[tuple[Section, str, str, bool]] = [
+        (loop, "match_run", 'loop.recipe = "fine_tune_matched"', recipe.matches_steps)
+    ]
+    if recipe.subjects == "failures":
+        readers += [
+            (loop, "least_confident", 'loop.failure_signal = "confidence"', loop.failure_signal == "confidence"),
+            (loop, "folds", 'loop.failure_signal = "kfold" and students\' votes', is_kfold or "student" in voting),
+            (checks, "votes", "the teacher's votes", "teacher" in voting),
+        ]
+    for section, key, reader, is_read in readers:
+        value, name = getattr(section, key), "loop" if section is loop else "checks"
+        if not is_read and value != type(section).model_fields[key].default:
+            yield f"{name}.{key} = {value} changes nothing here: it is for {reader}"
