@@ -5,11 +5,14 @@ Standard library only: screens show it at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from .counted import counted
 from .records import TOGETHER, Rate
+
+_NEXT_TO_NOTHING = 0.02
+"""As the weight of evidence, which is 10 nats at most: it moves the log-odds by no more than 0.2."""
 
 _HARDLY_ANY = 0.1
 """Of right answers: with fewer, ten requests are made for one new example."""
@@ -17,7 +20,7 @@ _HARDLY_ANY = 0.1
 
 class Audited(Protocol):
     """One verifier alone, or those together that decide; `agreement`: how often its own answer is right, 0 to 1, where
-    it gives one.
+    it gives one; `weights`: by verifier, how much a nat of its evidence counts; 0 is nothing.
     """
 
     @property
@@ -29,21 +32,33 @@ class Audited(Protocol):
     @property
     def false_accepts(self) -> Rate: ...
     @property
+    def n_mistaken_seeds(self) -> int: ...
+    @property
+    def mistake_accepts(self) -> Rate | None: ...
+    @property
     def preference(self) -> Rate: ...
     @property
     def agreement(self) -> float | None: ...
+    @property
+    def weights(self) -> Mapping[str, float]: ...
 
 
 def audit_line(audit: Audited) -> str:
     who = "verification" if audit.verifier == TOGETHER else f"the {audit.verifier} alone"
     agreement = "" if audit.agreement is None else f"; its own answer is right for {audit.agreement:.0%}"
-    ratio = acceptance_ratio(audit.true_accepts, audit.false_accepts)
+    right, wrong = audit.true_accepts, audit.false_accepts
     return (
-        f"{who}, audited on {counted(audit.n_seeds, 'seed')}: accepts {rate_text(audit.true_accepts)} of right answers "
-        f"and {rate_text(audit.false_accepts)} of wrong ones"
-        + ("" if ratio is None else f", {ratio:.1f} times as often")
-        + f"; prefers the right one in {rate_text(audit.preference)}{agreement}"
+        f"{who}, audited on {counted(audit.n_seeds, 'seed')}: accepts {rate_text(right)} of right answers and "
+        f"{rate_text(wrong)} of wrong ones, {ratio_text(right, wrong)} times as often; prefers the right one in "
+        f"{rate_text(audit.preference)}{agreement}{_on_mistakes(audit)}"
     )
+
+
+def _on_mistakes(audit: Audited) -> str:
+    if audit.mistake_accepts is None:
+        return ""
+    of_seeds = f"of the verifiers' own mistakes, on {counted(audit.n_mistaken_seeds, 'seed')}"
+    return f"; {of_seeds}, {rate_text(audit.mistake_accepts)} would be accepted"
 
 
 def audit_warnings(audits: Sequence[Audited]) -> Iterator[str]:
@@ -56,11 +71,29 @@ def audit_warnings(audits: Sequence[Audited]) -> Iterator[str]:
             f"({student:.0%}), so it may have little to teach: a stronger one helps more than more new examples"
         )
     for audit in audits:
-        if audit.verifier == TOGETHER and audit.true_accepts.share < _HARDLY_ANY:
-            yield (
-                f"verification would accept {rate_text(audit.true_accepts)} of right answers, so hardly a new example "
-                "gets in: give it more seeds, more votes (checks.votes), or lower checks.accept_probability"
-            )
+        if audit.verifier == TOGETHER:
+            yield from _warnings_together(audit)
+
+
+def _warnings_together(audit: Audited) -> Iterator[str]:
+    right, wrong = audit.true_accepts, audit.false_accepts
+    if right.share < _HARDLY_ANY:
+        yield (
+            f"verification would accept {rate_text(right)} of right answers, so hardly a new example gets in: give it "
+            "more seeds, more votes (checks.votes), or lower checks.accept_probability"
+        )
+    elif right.low <= wrong.high:
+        yield (
+            f"as far as {counted(audit.n_seeds, 'seed')} can tell, verification may accept wrong answers as often as "
+            f"right ones ({rate_text(wrong)} against {rate_text(right)}): give it more seeds, or a stronger teacher"
+        )
+    for idle, weight in audit.weights.items():
+        for other, of_other in audit.weights.items():
+            if weight < _NEXT_TO_NOTHING <= of_other:
+                yield (
+                    f"the {idle}'s votes count for next to nothing beside the {other}'s (weights {weight:.2f} and "
+                    f'{of_other:.2f}): checks.verifier = "{other}" judges nearly the same, in less time'
+                )
 
 
 def acceptance_ratio(true_accepts: Rate, false_accepts: Rate) -> float | None:
@@ -68,6 +101,22 @@ def acceptance_ratio(true_accepts: Rate, false_accepts: Rate) -> float | None:
     return true_accepts.share / false_accepts.share if false_accepts.share else None
 
 
+def least_ratio(true_accepts: Rate, false_accepts: Rate) -> float:
+    """The same by those bounds of both intervals where it is least: lower than a 95% interval of its own would go."""
+    return true_accepts.low / false_accepts.high
+
+
+def ratio_text(true_accepts: Rate, false_accepts: Rate) -> str:
+    """With the least that it may be; that alone where no wrong answer was accepted."""
+    ratio, least = acceptance_ratio(true_accepts, false_accepts), f"≥ {least_ratio(true_accepts, false_accepts):.1f}"
+    return least if ratio is None else f"{ratio:.1f} ({least})"
+
+
 def rate_text(rate: Rate) -> str:
     """A share with its 95% interval."""
-    return f"{rate.share:.0%} ({rate.low:.0%} to {rate.high:.0%})"
+    return f"{percent(rate.share)} ({rate.low:.0%} to {rate.high:.0%})"
+
+
+def percent(share: float) -> str:
+    """In whole points, but for what isn't quite nothing or all."""
+    return f"{share:.1%}" if 0 < share < 0.005 or 0.995 < share < 1 else f"{share:.0%}"

@@ -227,7 +227,7 @@ class LoopConfig(Section):
         "round, the teacher writes new examples like each seed, whether it fails or not; one_shot: one round, on "
         "the failures of the first student; augment_all: loop.augment_from = all; continue: loop.fine_tune = "
         "continue. One round has as many new examples for each seed as all rounds of loop.iterations have "
-        "together.",
+        "together. eda, auggpt and self_instruct ask no failure_signal.",
     )
     match_run: int | None = Field(
         None, ge=1, description="For recipe = fine_tune_matched: a finished run of the same store."
@@ -307,7 +307,8 @@ class ChecksConfig(Section):
         0.9,
         ge=0.0,
         le=1.0,
-        description="Accept from this probability of a right answer on, as the audit calibrates it.",
+        description="Accept from this probability of a right answer on, as the audit calibrates it: if right and wrong "
+        "answers were equally frequent. Where most are right, more of the accepted are.",
     )
     reject_probability: float = Field(
         0.5, ge=0.0, le=1.0, description="Reject below this probability; what lies between is in doubt."

@@ -180,7 +180,7 @@ def _absent_labels(ready: ReadyTask, rows: Sequence[DataRow]) -> list[str]:
         return []
     return [
         f"warning: no training rows for {', '.join(absent)}: a student can't learn what it never sees; add their files "
-        "and convert again, or take them out of task.labels"
+        "and convert again, or take them out of task.labels and their rows out of the other files"
     ]
 
 

@@ -106,7 +106,7 @@ class TimeLimit:
             self._end = None
             raise TooSlowError(
                 f"{self._what} takes longer than {_MOST_SECONDS:g} s, so no more was measured",
-                "Other models, or smaller ones; or measure again when nothing else is at work here.",
+                "Smaller models, or a smaller teacher.group_size; or measure again when nothing else is at work here.",
             )
 
     def timed(self, what: str, call: Callable[[], object]) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from audits import audit_row
 from endings import DONE, assert_refused
 from fakes import FakeStudent
 from rich.console import Console
@@ -43,7 +44,7 @@ from llm2llm_local.records import (
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.rows import TeacherCall
 from llm2llm_local.store.run_store import RunStore
-from llm2llm_local.store.verification import AuditRow, Subject
+from llm2llm_local.store.verification import Subject
 from llm2llm_local.store.wishes import add_review
 from llm2llm_local.store.writer import Store
 
@@ -258,8 +259,7 @@ def test_each_verifier_is_measured_as_if_it_had_decided_alone(
         rate = Rate(1.0, 0.5, 1.0)
         with run.transaction():
             for verifier in ("teacher", "student"):
-                calibration = {"intercept": 0.0, "weights": {verifier: 1.0}, "biases": {verifier: {}}}
-                run.verification.add_audit(AuditRow(verifier, 6, 6, 1.0, rate, rate, rate, calibration))
+                run.verification.add_audit(audit_row(verifier, true_accepts=rate, false_accepts=rate))
                 for candidate in run.candidates.of_round(0, 0):
                     agrees = verifier == "teacher" or candidate.question == "row 1"
                     subject = Subject(candidate.answer or "", candidate_id=candidate.id)

@@ -51,7 +51,8 @@ def test_an_error_that_every_solution_repeats_is_what_the_audit_finds(
     audit, unanimous = audited(tmp_path, monkeypatch, solved(lambda n, k: 999 if n % 20 == 0 else 2 * n), n_agreeing=3)
     assert audit.true_accepts.share == pytest.approx(57 / 60)
     assert audit.false_accepts.share == pytest.approx(3 / 60)
-    assert audit.n_planted == 57 + 3 * 3
+    assert audit.mistake_accepts is not None and audit.mistake_accepts.share == 1.0
+    assert (audit.n_wrong, audit.n_mistaken_seeds) == (57 + 3 * 3, 3)
     assert unanimous is Decision.ACCEPT
 
 

@@ -65,8 +65,8 @@ def test_a_ready_task_sets_known_fields_only(name: str) -> None:
     assert ready.values["task.family"] in ("classification", "math", "multiple_choice")
 
 
-@pytest.mark.parametrize("name", ["trec", "snips", "sst2"])
-def test_a_ready_classification_task_asks_about_seeds_that_students_know_by_heart(name: str) -> None:
+@pytest.mark.parametrize("name", ["trec", "snips", "sst2", "casehold"])
+def test_a_ready_task_whose_answers_are_scored_asks_about_seeds_that_students_know_by_heart(name: str) -> None:
     """On its few seeds the paper's signal is dry after the first training."""
     assert ready_task(name).values["loop.failure_signal"] == "confidence"
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from audits import audit_figures
 from fake_runs import SEEDS, configuration, run_of
 from knowing import KindStudent, KnowingTeacher, writes
 from rich.console import Console
@@ -24,7 +25,6 @@ from llm2llm_local.report.lineage_tree import Step
 from llm2llm_local.report.summary import summarize
 from llm2llm_local.report.tables import print_summary
 from llm2llm_local.report.verification import (
-    AuditFigures,
     PersonAudit,
     Verification,
     newest_audit,
@@ -159,8 +159,9 @@ def test_without_verification_that_is_said_loudly(tmp_path: Path) -> None:
     with open_reader(tmp_path) as connection:
         for run_id in (1, 2):
             found = verification_of(connection, run_id)
-            (line,) = verification_notes(found)
+            line, sample = verification_notes(found)
             assert line.startswith('nothing is verified: checks.verify = "off"')
+            assert sample.endswith("of 1 accepted none was drawn for a person's word (checks.audit_sample = 0)")
             assert next(short_lines(found)).startswith("NOTHING IS VERIFIED")
 
 
@@ -171,7 +172,7 @@ def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> 
         fill(run)
         with store.transaction():
             store.execute("UPDATE candidates SET verdict = 'accept', question = 'q', answer = 'a', is_audited = id > 1")
-    assert _person(tmp_path) == PersonAudit(4, 0, 0, None)
+    assert _person(tmp_path) == PersonAudit(0.1, 5, 4, 0, 0, None)
     add_review(tmp_path, 1, 1, ReviewDecision.REJECT)  # not drawn
     add_review(tmp_path, 1, 2, ReviewDecision.ACCEPT, question="other")
     add_review(tmp_path, 1, 3, ReviewDecision.ACCEPT, answer="other")
@@ -179,7 +180,7 @@ def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> 
     add_review(tmp_path, 1, 4, ReviewDecision.REJECT)
     add_review(tmp_path, 1, 5, ReviewDecision.REJECT)
     add_review(tmp_path, 1, 5, ReviewDecision.WITHDRAW)
-    assert _person(tmp_path) == PersonAudit(1, 3, 3, Rate(1.0, *interval(1.0, 3)))
+    assert _person(tmp_path) == PersonAudit(0.1, 5, 1, 3, 3, Rate(1.0, *interval(1.0, 3)))
     with open_reader(tmp_path) as connection:
         *_, line = verification_notes(verification_of(connection, 1))
     assert line.startswith("accepted answers that are wrong, by a person's 3 decisions (rejected or changed): 100% (")
@@ -188,12 +189,10 @@ def test_a_person_tells_how_often_accepted_answers_are_wrong(tmp_path: Path) -> 
 
 def _person(workspace: Path) -> PersonAudit:
     with open_reader(workspace) as connection:
-        return person_audit(connection, 1)
+        return person_audit(connection, 1, sample=0.1)
 
 
-@pytest.mark.parametrize("person", [PersonAudit(0, 0, 0, None), PersonAudit(3, 0, 0, None)])
+@pytest.mark.parametrize("person", [PersonAudit(0.1, 9, 0, 0, 0, None), PersonAudit(0.1, 9, 3, 0, 0, None)])
 def test_the_short_line_gets_shorter(person: PersonAudit) -> None:
-    rate = Rate(0.5, 0.4, 0.6)
-    audit = AuditFigures("together", 10, 20, rate, rate, 1.0, rate, None)
-    lines = list(short_lines(Verification(True, (audit,), 0, person)))
+    lines = list(short_lines(Verification(True, (audit_figures(),), 0, person)))
     assert lines == sorted(lines, key=len, reverse=True) and lines[-1] == ""

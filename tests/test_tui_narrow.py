@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from audits import audit_figures
 from screens import NOW, SMALL, opened, settled, shown
 from workspaces import add_run, fill
 
-from llm2llm_local.records import Rate
 from llm2llm_local.report.progress import run_progress
 from llm2llm_local.report.stages import STAGES
-from llm2llm_local.report.verification import AuditFigures, PersonAudit, Verification
+from llm2llm_local.report.verification import PersonAudit, Verification
 from llm2llm_local.report.work import StageProgress
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -120,9 +120,7 @@ async def test_folds_and_votes_have_columns_where_there_are_any(workspace: Path,
         for name in ("folds", "train", "predict", "grade", "augment", "vote", "check"):
             start = names.index(name)
             assert row[start - 1 : start + 2] == " ✓ "
-        rate = Rate(0.5, 0.4, 0.6)
-        audit = AuditFigures("together", 10, 20, rate, rate, 1.0, rate, None)
         stream = pilot.app.screen.query_one(CandidateStream)
-        stream.tell(Verification(True, (audit,), 0, PersonAudit(1234, 0, 0, None)))
+        stream.tell(Verification(True, (audit_figures(),), 0, PersonAudit(0.1, 9999, 1234, 0, 0, None)))
         await settled(pilot)
         assert "accepts 50%" in str(stream.border_title) and len(str(stream.border_title)) <= size[0] - 4

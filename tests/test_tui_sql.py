@@ -9,8 +9,10 @@ import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from audits import audit_row
 from screens import SMALL, AppPilot, opened, press, said, settled, shown, until, words
 from textual.events import Paste
 from textual.widgets import DataTable, Input, TextArea
@@ -22,7 +24,7 @@ from llm2llm_local.report.query import tsv_text
 from llm2llm_local.report.questions import QUESTIONS, Question
 from llm2llm_local.report.relations import Column, relations
 from llm2llm_local.store.reader import QueryResult, open_reader, run_query
-from llm2llm_local.store.verification import AuditRow, Subject
+from llm2llm_local.store.verification import Subject
 from llm2llm_local.store.writer import Store
 from llm2llm_local.tui.query_files import own_queries, query_file, write_private
 from llm2llm_local.tui.screens.sql import SqlScreen
@@ -88,11 +90,15 @@ def _answers(workspace: Path, name: str) -> list[tuple[object, ...]]:
 
 
 def test_the_audit_is_asked_for_by_verifier_with_intervals(workspace: Path) -> None:
-    rates = {"true_accepts": Rate(0.75, 0.6, 0.9), "false_accepts": Rate(0.25, 0.1, 0.4), "preference": Rate(1, 0.9, 1)}
+    rates: Any = {
+        "true_accepts": Rate(0.75, 0.6, 0.9),
+        "false_accepts": Rate(0.25, 0.1, 0.4),
+        "preference": Rate(1, 0.9, 1),
+    }
     with Store(workspace) as store, store.transaction():
         verification = store.of_run(1).verification
-        verification.add_audit(AuditRow("teacher", 3, 6, 2 / 3, **rates, calibration={}))
-        verification.add_audit(AuditRow("together", 3, 6, None, **rates, calibration={}))
+        verification.add_audit(audit_row("teacher", n_seeds=3, n_wrong=6, agreement=2 / 3, **rates))
+        verification.add_audit(audit_row(n_seeds=3, n_wrong=6, **rates))
     told = ("75% (60 to 90)", "25% (10 to 40)", "100% (90 to 100)")
     assert _answers(workspace, "How far can the verifiers be trusted?") == [
         (1, "teacher", 3, 6, 66.7, *told),

@@ -42,7 +42,7 @@ def test_the_audit_comes_before_the_first_training_and_is_kept(tmp_path: Path) -
     with run_of(tmp_path, verified(), KnowingTeacher(writes), NOTHING_LEARNT) as run:
         llm2llm(run)
     assert rows(tmp_path, "SELECT stage FROM stages ORDER BY id LIMIT 3") == [("audit",), ("calibrate",), ("train",)]
-    audits = rows(tmp_path, "SELECT verifier, n_seeds, n_planted, agreement, true_accepts, false_accepts FROM audits")
+    audits = rows(tmp_path, "SELECT verifier, n_seeds, n_wrong, agreement, true_accepts, false_accepts FROM audits")
     assert audits == [("together", 12, 24, 1.0, 1.0, 0.0)]
     votes = rows(tmp_path, "SELECT count(*), count(DISTINCT example_id) FROM votes WHERE example_id IS NOT NULL")
     assert votes == [(3 * 36, 12)]

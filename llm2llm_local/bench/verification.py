@@ -1,9 +1,10 @@
 """`bench verification`: how many of real candidates were right, without verification and with it.
 
 The candidates and the verdicts are those of runs in the store, which is only read. What is right is said by a judge
-that no verifier has to do with: the runs' student, trained on all rows of the data of which the runs' seeds are a small
-part. A right candidate is *hard* when the student of its iteration gets it wrong: verification that keeps these out
-keeps out what the student needs most.
+that knows far more: the runs' student, trained on all rows of the data of which the runs' seeds are a small part. It is
+of the same make as the students that vote and may share a few of their errors, which makes these look the better. A
+right candidate is *hard* when the student of its iteration gets it wrong: verification that keeps these out keeps out
+what the student needs most.
 """
 
 from __future__ import annotations

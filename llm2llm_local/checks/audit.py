@@ -65,10 +65,13 @@ def choice_bias(votes: Sequence[Vote], planted: Sequence[Vote] = ()) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class AuditedSeed:
-    """The votes on a seed's own answer, and on each wrong one that it is held against."""
+    """The votes on a seed's own answer, and on each wrong one that it is held against. `are_mistakes`: these are what
+    verifiers wrote themselves, and not planted.
+    """
 
     right: Votes
     wrong: tuple[Votes, ...]
+    are_mistakes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +188,20 @@ def _intended(seed: AuditedSeed) -> str | None:
 class Audit:
     """What verification is worth, each seed judged by what was made of others.
 
-    `true_accepts`: of right answers, how many are accepted; `false_accepts`: of wrong ones; `preference`: how often
-    a seed's right answer is thought likelier than a wrong one, ties counting half: 0.5 is chance.
+    `true_accepts`: of right answers, how many are accepted; `false_accepts`: of wrong ones; `mistake_accepts`: of those
+    wrong ones that verifiers came to themselves, None where there are none; `preference`: how often a seed's right
+    answer is thought likelier than a wrong one, ties counting half: 0.5 is chance.
     """
 
     true_accepts: Rate
     false_accepts: Rate
+    mistake_accepts: Rate | None
     preference: Rate
 
 
 def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds) -> Audit:
     """Of these verifiers together."""
-    true_accepts, false_accepts, preferred = [], [], []
+    true_accepts, false_accepts, mistake_accepts, preferred = [], [], [], []
     for fold in _folds(seeds):
         judge = judge_of(fold.others, verifiers, fold.leaning)
         for seed in fold.left_out:
@@ -204,8 +209,11 @@ def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Th
             true_accepts.append(float(judge.decide(seed.right, thresholds) is Decision.ACCEPT))
             wrong = [judge.decide(one, thresholds, seed.right) for one in seed.wrong]
             false_accepts.append(wrong.count(Decision.ACCEPT) / len(wrong))
+            if seed.are_mistakes:
+                mistake_accepts.append(false_accepts[-1])
             preferred.append(fmean(_preferred(right, judge.probability(one, seed.right)) for one in seed.wrong))
-    return Audit(_rate(true_accepts), _rate(false_accepts), _rate(preferred))
+    of_mistakes = _rate(mistake_accepts) if mistake_accepts else None
+    return Audit(_rate(true_accepts), _rate(false_accepts), of_mistakes, _rate(preferred))
 
 
 def own_answers_right(seeds: Sequence[AuditedSeed], verifier: str) -> float | None:

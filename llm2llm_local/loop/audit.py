@@ -91,10 +91,12 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
             AuditRow(
                 verifier=title,
                 n_seeds=len(seeds),
-                n_planted=sum(len(seed.wrong) for seed in seeds),
+                n_wrong=sum(len(seed.wrong) for seed in seeds),
+                n_mistaken_seeds=sum(seed.are_mistakes for seed in seeds),
                 agreement=own_answers_right(seeds, some[0]) if len(some) == 1 else None,
                 true_accepts=measured.true_accepts,
                 false_accepts=measured.false_accepts,
+                mistake_accepts=measured.mistake_accepts,
                 preference=measured.preference,
                 calibration=judge_of(seeds, some).record(),
             )
@@ -113,10 +115,11 @@ def _audited_seeds(run: Run) -> list[AuditedSeed]:
             planted.setdefault(subject.example_id, []).append(votes)
         else:
             right[subject.example_id] = votes
-    return [
-        AuditedSeed(votes, tuple(_mistakes(run, votes)) or tuple(planted[example_id]))
-        for example_id, votes in right.items()
-    ]
+    seeds = []
+    for example_id, on_right in right.items():
+        mistakes = tuple(_mistakes(run, on_right))
+        seeds.append(AuditedSeed(on_right, mistakes or tuple(planted[example_id]), are_mistakes=bool(mistakes)))
+    return seeds
 
 
 def _mistakes(run: Run, by_verifier: Votes) -> Iterator[Votes]:

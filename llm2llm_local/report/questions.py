@@ -40,7 +40,7 @@ FROM teacher_yield""",
     ),
     Question(
         "How far can the verifiers be trusted?",
-        """SELECT run_id, verifier, n_seeds, n_planted, round(100 * agreement, 1) AS percent_right_itself,
+        """SELECT run_id, verifier, n_seeds, n_wrong, round(100 * agreement, 1) AS percent_right_itself,
        printf('%.0f%% (%.0f to %.0f)', 100 * true_accepts, 100 * true_accepts_low, 100 * true_accepts_high)
          AS right_ones_accepted,
        printf('%.0f%% (%.0f to %.0f)', 100 * false_accepts, 100 * false_accepts_low, 100 * false_accepts_high)

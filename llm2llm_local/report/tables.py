@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..audit_words import rate_text
+from ..audit_words import rate_text, ratio_text
 from ..counted import counted
 from ..records import Status
 from ..wilson import Accuracy, with_interval
@@ -58,7 +58,7 @@ def _summary(summary: RunSummary, width: int, typed: Callable[[str], str]) -> Re
     if summary.verification is not None:
         if summary.verification.audits:
             first = summary.verification.audits[0]
-            parts.append(Text(f"audit: {counted(first.n_seeds, 'seed')}, {first.n_planted:,} wrong answers"))
+            parts.append(Text(f"audit: {counted(first.n_seeds, 'seed')}, {first.n_wrong:,} wrong answers"))
             parts += column_tables(_audits(summary.verification.audits), width)
         parts += [Text(typed(line)) for line in verification_notes(summary.verification)]
     # A command stays in one line, so that it can be copied.
@@ -157,17 +157,33 @@ def _rejections(summary: RunSummary) -> Table:
 
 def _audits(audits: Sequence[AuditFigures]) -> list[list[str]]:
     """The columns of the table of verifiers; the last one, if there are several, is by which candidates are judged."""
+    together = audits[-1]
+    weights = [together.weights.get(audit.verifier) for audit in audits]
     return [
         ["verifier", *(audit.verifier for audit in audits)],
         ["accepts right", *(rate_text(audit.true_accepts) for audit in audits)],
         ["accepts wrong", *(rate_text(audit.false_accepts) for audit in audits)],
-        ["ratio", *(_NO_FIGURE if audit.ratio is None else f"{audit.ratio:.1f}" for audit in audits)],
+        *(
+            [[f"mistakes ({together.n_mistaken_seeds} seeds)", *(_of_mistakes(audit) for audit in audits)]]
+            if together.n_mistaken_seeds
+            else []
+        ),
+        ["ratio", *(ratio_text(audit.true_accepts, audit.false_accepts) for audit in audits)],
         ["prefers right", *(rate_text(audit.preference) for audit in audits)],
         [
             "own answers right",
             *(_NO_FIGURE if audit.agreement is None else f"{audit.agreement:.0%}" for audit in audits),
         ],
+        *(
+            [["weight", *(_NO_FIGURE if weight is None else f"{weight:.2f}" for weight in weights)]]
+            if len(together.weights) > 1
+            else []
+        ),
     ]
+
+
+def _of_mistakes(audit: AuditFigures) -> str:
+    return _NO_FIGURE if audit.mistake_accepts is None else rate_text(audit.mistake_accepts)
 
 
 def _notes(summary: RunSummary) -> Iterator[str]:

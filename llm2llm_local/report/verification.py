@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..audit_words import acceptance_ratio, audit_warnings, rate_text
+from ..audit_words import acceptance_ratio, audit_warnings, least_ratio, rate_text
 from ..counted import counted
 from ..records import TOGETHER, Rate
 from ..wilson import wilson
@@ -42,25 +42,34 @@ class AuditFigures:
 
     `preference`: how often a right answer is thought likelier than a wrong one, 0.5 is chance. `agreement`: of one
     verifier, how often its own answer is right. `ratio`: how many times likelier a right answer is to be accepted than
-    a wrong one; None when no wrong one was.
+    a wrong one; None when no wrong one was; `least_ratio`: by the bounds of both intervals. `mistake_accepts`: of the
+    wrong answers that verifiers came to themselves, on `n_mistaken_seeds`; None where there are none. `weights`: by
+    verifier, how much a nat of its evidence counts.
     """
 
     verifier: str
     n_seeds: int
-    n_planted: int
+    n_wrong: int
+    n_mistaken_seeds: int
     true_accepts: Rate
     false_accepts: Rate
     ratio: float | None
+    least_ratio: float
+    mistake_accepts: Rate | None
     preference: Rate
     agreement: float | None
+    weights: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class PersonAudit:
-    """A person's word on accepted candidates that were drawn at random: how many wait for it and have it, and how many
-    of these were wrong, since they were rejected, or accepted with another answer or another question, with that share.
+    """A person's word on accepted candidates that were drawn at random, with the share `checks.audit_sample`: how many
+    of how many `accepted` wait for it and have it, and how many of these were wrong, since they were rejected, or
+    accepted with another answer or another question, with that share.
     """
 
+    sample: float
+    accepted: int
     waiting: int
     decided: int
     wrong: int
@@ -90,7 +99,7 @@ def verification_of(connection: sqlite3.Connection, run_id: int) -> Verification
         bool(verifiers_of(config)),
         audits_of(connection, run_id),
         in_doubt,
-        person_audit(connection, run_id),
+        person_audit(connection, run_id, config.get("checks.audit_sample", 0.0)),
         config.get("loop.iterations") != 0,
     )
 
@@ -102,21 +111,25 @@ def audits_of(connection: sqlite3.Connection, run_id: int) -> tuple[AuditFigures
 
 
 def _figures(row: sqlite3.Row) -> AuditFigures:
-    rates = {
-        name: Rate(row[name], row[f"{name}_low"], row[f"{name}_high"])
-        for name in ("true_accepts", "false_accepts", "preference")
-    }
+    right, wrong, preference = (Rate.of_columns(row, name) for name in ("true_accepts", "false_accepts", "preference"))
     return AuditFigures(
         verifier=row["verifier"],
         n_seeds=row["n_seeds"],
-        n_planted=row["n_planted"],
-        ratio=acceptance_ratio(rates["true_accepts"], rates["false_accepts"]),
+        n_wrong=row["n_wrong"],
+        n_mistaken_seeds=row["n_mistaken_seeds"],
+        true_accepts=right,
+        false_accepts=wrong,
+        ratio=acceptance_ratio(right, wrong),
+        least_ratio=least_ratio(right, wrong),
+        mistake_accepts=None if row["mistake_accepts"] is None else Rate.of_columns(row, "mistake_accepts"),
+        preference=preference,
         agreement=row["agreement"],
-        **rates,
+        weights=json.loads(row["calibration"])["weights"],
     )
 
 
-def person_audit(connection: sqlite3.Connection, run_id: int) -> PersonAudit:
+def person_audit(connection: sqlite3.Connection, run_id: int, sample: float) -> PersonAudit:
+    """`sample`: the share that is drawn, as configured."""
     decided, wrong = connection.execute(
         "SELECT count(*), coalesce(sum(r.decision = 'reject' OR coalesce(r.answer, c.answer) != c.answer "
         "OR coalesce(r.question, c.question) != c.question), 0) "
@@ -130,7 +143,10 @@ def person_audit(connection: sqlite3.Connection, run_id: int) -> PersonAudit:
     if decided:
         accuracy = wilson(wrong, decided)
         rate = Rate(accuracy.share, accuracy.low, accuracy.high)
-    return PersonAudit(drawn - decided, decided, wrong, rate)
+    accepted = connection.execute(
+        "SELECT count(*) FROM candidates WHERE run_id = ? AND verdict = 'accept'", [run_id]
+    ).fetchone()[0]
+    return PersonAudit(sample, accepted, drawn - decided, decided, wrong, rate)
 
 
 def newest_audit(
@@ -195,6 +211,11 @@ def _person_lines(person: PersonAudit) -> Iterator[str]:
         yield (
             f"accepted answers that are wrong: not known yet: {counted(person.waiting, 'accepted candidate')}, drawn "
             f"at random, {_wait(person.waiting)} in the review for a person's word (llm2llm tui)"
+        )
+    elif person.accepted:
+        yield (
+            f"accepted answers that are wrong: not known: of {person.accepted:,} accepted none was drawn for a "
+            f"person's word (checks.audit_sample = {person.sample:g})"
         )
 
 

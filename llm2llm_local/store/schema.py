@@ -409,6 +409,21 @@ def m004_verification(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m005_audit_of_mistakes(db: Database) -> None:
+    for statement in (
+        "ALTER TABLE audits RENAME COLUMN n_planted TO n_wrong",
+        # Seeds whose wrong answers verifiers wrote themselves; for the others, which are planted, there was no mistake.
+        "ALTER TABLE audits ADD COLUMN n_mistaken_seeds INTEGER NOT NULL DEFAULT 0",
+        # Share of these mistakes that verification accepts, with its 95% interval; NULL where there are none, and in
+        # audits of before, which have them in false_accepts alone.
+        "ALTER TABLE audits ADD COLUMN mistake_accepts REAL",
+        "ALTER TABLE audits ADD COLUMN mistake_accepts_low REAL",
+        "ALTER TABLE audits ADD COLUMN mistake_accepts_high REAL",
+    ):
+        db.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the store up to date; a no-op when it is. Each migration is a transaction of its own."""
     database = Database(connection)

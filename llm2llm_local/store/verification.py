@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .writer import Store
 
 
-_RATES = ("true_accepts", "false_accepts", "preference")
+_RATES = ("true_accepts", "false_accepts", "mistake_accepts", "preference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,20 @@ class AuditRow:
 
     verifier: str
     n_seeds: int
-    n_planted: int
+    n_wrong: int
+    n_mistaken_seeds: int
     agreement: float | None
     true_accepts: Rate
     false_accepts: Rate
+    mistake_accepts: Rate | None
     preference: Rate
     calibration: Mapping[str, Any]
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of its verifiers' evidence."""
+        weights: Mapping[str, float] = self.calibration["weights"]
+        return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +125,16 @@ class VerificationStore:
     def add_audit(self, audit: AuditRow) -> None:
         columns: dict[str, float] = {}
         for name in _RATES:
-            rate: Rate = getattr(audit, name)
-            columns |= {name: rate.share, f"{name}_low": rate.low, f"{name}_high": rate.high}
+            rate: Rate | None = getattr(audit, name)
+            if rate is not None:
+                columns |= {name: rate.share, f"{name}_low": rate.low, f"{name}_high": rate.high}
         self._store.insert(
             "audits",
             run_id=self._run_id,
             verifier=audit.verifier,
             n_seeds=audit.n_seeds,
-            n_planted=audit.n_planted,
+            n_wrong=audit.n_wrong,
+            n_mistaken_seeds=audit.n_mistaken_seeds,
             agreement=audit.agreement,
             **columns,
             calibration=json.dumps(audit.calibration, ensure_ascii=False),
@@ -135,10 +145,17 @@ class VerificationStore:
         row = self._store.execute(
             "SELECT * FROM audits WHERE run_id = ? AND verifier = ?", [self._run_id, TOGETHER]
         ).fetchone()
-        rates = {name: Rate(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in _RATES}
-        calibration = json.loads(row["calibration"])
         return AuditRow(
-            row["verifier"], row["n_seeds"], row["n_planted"], row["agreement"], **rates, calibration=calibration
+            verifier=row["verifier"],
+            n_seeds=row["n_seeds"],
+            n_wrong=row["n_wrong"],
+            n_mistaken_seeds=row["n_mistaken_seeds"],
+            agreement=row["agreement"],
+            true_accepts=Rate.of_columns(row, "true_accepts"),
+            false_accepts=Rate.of_columns(row, "false_accepts"),
+            mistake_accepts=None if row["mistake_accepts"] is None else Rate.of_columns(row, "mistake_accepts"),
+            preference=Rate.of_columns(row, "preference"),
+            calibration=json.loads(row["calibration"]),
         )
 
     def n_let_in(self, iterations: range) -> int:
