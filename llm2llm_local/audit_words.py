@@ -57,8 +57,8 @@ def audit_line(audit: Audited) -> str:
 def _on_mistakes(audit: Audited) -> str:
     if audit.mistake_accepts is None:
         return ""
-    of_seeds = f"of the verifiers' own mistakes, on {counted(audit.n_mistaken_seeds, 'seed')}"
-    return f"; {of_seeds}, {rate_text(audit.mistake_accepts)} would be accepted"
+    of_seeds = f"of the teacher's own mistakes, on {counted(audit.n_mistaken_seeds, 'seed')}"
+    return f"; {of_seeds}, {rate_text(audit.mistake_accepts)} would be accepted by its other votes"
 
 
 def audit_warnings(audits: Sequence[Audited]) -> Iterator[str]:

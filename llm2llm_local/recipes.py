@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from .verifiers import voters
+
 if TYPE_CHECKING:  # reports read recipes, too, and not the configuration's library
     from .config import Config
 
@@ -91,7 +93,7 @@ def in_force(config: Config) -> Config:
 
 def uses_teacher(config: Config) -> bool:
     """Whether a run of this configuration asks the teacher anything, new examples or votes."""
-    return teacher_writes(config) or (config.checks.verify == "on" and config.checks.verifier != "student")
+    return teacher_writes(config) or "teacher" in voters(config.checks.verify, config.checks.verifier)
 
 
 def teacher_writes(config: Config) -> bool:

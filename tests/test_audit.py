@@ -19,6 +19,7 @@ from llm2llm_local.checks.audit import (
     own_answers_right,
 )
 from llm2llm_local.checks.verification import Thresholds, evidence_of, is_for
+from llm2llm_local.records import Vote
 
 THRESHOLDS = Thresholds(accept=0.8, reject=0.5)
 
@@ -30,7 +31,7 @@ def voted(n: int, informed: float, n_wrong: int = 2) -> list[AuditedSeed]:
         right, wrong = "ab"[place % 2], "ba"[place % 2]
         on_right = {name: [with_evidence(right, nats)] for name, nats in seed.right.items()}
         on_wrong = ({name: [with_evidence(wrong, nats)] for name, nats in one.items()} for one in seed.wrong)
-        found.append(AuditedSeed(on_right, tuple(on_wrong)))
+        found.append(AuditedSeed(right, on_right, tuple(on_wrong)))
     return found
 
 
@@ -98,6 +99,21 @@ def test_a_verifier_that_is_wrong_by_rule_is_left_out_not_turned_round() -> None
     assert calibration.probability({"good": 5.0}) == pytest.approx(0.5, abs=0.01)
 
 
+def test_of_two_verifiers_that_contradict_each_other_the_better_one_keeps_its_weight() -> None:
+    """Together both would speak for wrong answers; alone the first speaks, if little, for right ones."""
+    rng = random.Random(4)
+    seeds = []
+    for _ in range(40):
+        one = rng.gauss(0, 2)
+        evidence = {"first": one + 0.1, "second": -one - 0.6 + rng.gauss(0, 0.3)}
+        seeds.append(SeedEvidence(evidence, ({"first": one - 0.1, "second": -one + 0.6 + rng.gauss(0, 0.3)},)))
+    assert calibrate(seeds, ["first"]).weights["first"] > 0
+    assert calibrate(seeds, ["first", "second"]).weights == {
+        "first": pytest.approx(calibrate(seeds, ["first"]).weights["first"]),
+        "second": 0.0,
+    }
+
+
 def test_the_audit_tells_chance_from_information() -> None:
     informed, noise = (audit(voted(60, 1.0), [name], THRESHOLDS) for name in ("good", "noise"))
     assert informed.preference.low > 0.5 > noise.preference.low
@@ -114,7 +130,7 @@ def test_each_seed_is_judged_by_what_was_made_of_others() -> None:
     """The second says "b" by what the others tell of its verifier's leaning to "a"; it would be for "a" by its own."""
     nats = {"a": (3.0, 0.5), "b": (1.2, 1.2)}
     seeds = [
-        AuditedSeed({"teacher": [with_evidence(right, one)]}, ({"teacher": [with_evidence(wrong, -one)]},))
+        AuditedSeed(right, {"teacher": [with_evidence(right, one)]}, ({"teacher": [with_evidence(wrong, -one)]},))
         for right, wrong in ("ab", "ba")
         for one in nats[right]
     ]
@@ -123,11 +139,16 @@ def test_each_seed_is_judged_by_what_was_made_of_others() -> None:
     assert audit(seeds, ["teacher"], THRESHOLDS).preference.share == 0.75
 
 
+@pytest.mark.parametrize("beside", [{}, {"student": [written(None)]}])
 @pytest.mark.parametrize("answers", ["aaab", "baaa", "aaaaab", "a" * 18 + "bb", "b" + 9 * "a" + "b" + 9 * "a"])
-def test_a_perfect_verifier_is_found_so_though_an_answer_is_rare(answers: str) -> None:
-    """Measured on others without that answer, its leaning would be all that it says."""
+def test_a_perfect_verifier_is_found_so_though_an_answer_is_rare(answers: str, beside: dict[str, list[Vote]]) -> None:
+    """Measured on others without that answer, its leaning would be all that it says, whoever else votes."""
     seeds = [
-        AuditedSeed({"teacher": [with_evidence(one, 4.0)]}, ({"teacher": [with_evidence(wrong, -4.0)]},))
+        AuditedSeed(
+            one,
+            {**beside, "teacher": [with_evidence(one, 4.0)]},
+            ({**beside, "teacher": [with_evidence(wrong, -4.0)]},),
+        )
         for one, wrong in zip(answers, answers.translate(str.maketrans("ab", "ba")), strict=True)
     ]
     measured = audit(seeds, ["teacher"], THRESHOLDS)

@@ -297,13 +297,16 @@ def test_unfinished_runs_are_no_repetitions_and_said_to_be_unfinished(tmp_path: 
 
 
 def test_controls_at_matched_steps_are_repeated_with_the_runs_that_they_match(tmp_path: Path) -> None:
+    """Runs 1 and 2 are repetitions, 3 isn't one of theirs; 4, 5 and 6 match them, and 7 and 8 what is gone."""
     with Store(tmp_path) as store:
-        for rng_seed in (1, 2):
-            run = add_answering_run(store, ROWS, [{}], rng_seed=rng_seed, loop__match_run=rng_seed)
-            fields = f'{{"loop.match_run": {rng_seed}, "loop.matched_steps": {rng_seed}}}'
+        for rng_seed, epochs in ((1, 6), (2, 6), (1, 9)):
+            add_answering_run(store, ROWS, [{}], rng_seed=rng_seed, student__epochs=epochs)
+        for rng_seed, match_run, steps in ((1, 1, 130), (2, 2, 140), (1, 3, 999), (1, 77, 5), (2, 78, 6)):
+            run = add_answering_run(store, ROWS, [{}], rng_seed=rng_seed, loop__match_run=match_run)
+            fields = f'{{"loop.match_run": {match_run}, "loop.matched_steps": {steps}}}'
             store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = ?", [fields, run.run_id])
-    (found,) = comparison_of(tmp_path, 1, 2).repetitions
-    assert found.run_ids == (1, 2)
+    found = comparison_of(tmp_path, 1, 2, 3, 4, 5, 6, 7, 8).repetitions
+    assert [one.run_ids for one in found] == [(1, 2), (4, 5)]
 
 
 def test_every_query_goes_by_an_index(tmp_path: Path) -> None:

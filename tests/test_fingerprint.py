@@ -21,6 +21,7 @@ _CHANGES_NO_RESULT = {
     "cells",  # how texts are cut for a person
     "config",  # its values are fields of their own
     "counted",
+    "durable",
     "errors",
     "file_digest",
     "free_memory",  # says whether weights are kept dequantized, which are the same numbers
@@ -28,9 +29,9 @@ _CHANGES_NO_RESULT = {
     "loop/fingerprint",
     "model_files/model",  # what a person is shown of a model
     "records",
+    "store/commands",
     "store/rows",
-    "store/run_store",
-    "store/verification",
+    "store/writer",
     "student/protocol",
     "teacher/protocol",
 }

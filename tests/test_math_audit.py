@@ -68,6 +68,14 @@ def test_a_teacher_that_rarely_solves_and_never_errs_twice_alike_is_of_use(
     assert unanimous is Decision.ACCEPT
 
 
+def test_what_is_written_is_drawn_for_each_question_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Solutions of different questions that are drawn alike would be counted as independent."""
+    teacher = solved(lambda n, k: 2 * n)
+    audited(tmp_path, monkeypatch, teacher, n_agreeing=3)
+    assert len(teacher.requests) > len(SEEDS)
+    assert len({request.rng_seed for request in teacher.requests}) == len(teacher.requests)
+
+
 @pytest.mark.parametrize("n_agreeing", [0, 1, 2])
 def test_a_minority_of_solutions_is_never_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_agreeing: int

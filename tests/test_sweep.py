@@ -222,6 +222,23 @@ def test_no_run_takes_over_the_decisions_of_a_person(tmp_path: Path) -> None:
     assert most_shared_run(tmp_path, fields) == 1
 
 
+def test_a_cell_is_not_the_run_that_a_person_decided_in(tmp_path: Path) -> None:
+    """One works a sweep, reviews what is in doubt, and forks the run: the fork is no cell of the sweep."""
+    with Store(tmp_path) as store:
+        for _ in range(2):
+            run = add_answering_run(store, ROWS, [{}], [[("new", "a")]])
+            fields = json.dumps(fields_of("llm2llm", 0))
+            store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = ?", [fields, run.run_id])
+        (candidate,) = store.execute("SELECT max(id) FROM candidates WHERE run_id = 2").fetchone()
+    plan = plan_of(tmp_path, cell_of(1, "llm2llm"))
+    assert standings(plan)[1].run_id == 2
+    add_review(tmp_path, 2, candidate, ReviewDecision.REJECT)
+    assert standings(plan)[1].run_id == 2  # it was finished before
+    with Store(tmp_path) as store:
+        store.execute("UPDATE reviews SET applied_iteration = 1")
+    assert standings(plan)[1].run_id == 1
+
+
 # --- the work -------------------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ def test_a_fork_with_other_thresholds_trains_nothing_anew_and_asks_nobody_again(
     teacher, student = KnowingTeacher(writes), KindStudent(half_learnt)
     with run_of(tmp_path, other, teacher, student, run_id=2) as run:
         llm2llm(run)
-    assert all("iteration-1" in segment.output.parts for segment in student.segments)
+    assert student.segments and all("iteration-1" in segment.output.parts for segment in student.segments)
     assert rows(tmp_path, "SELECT count(*) FROM votes WHERE run_id = 1 AND example_id IS NOT NULL") == rows(
         tmp_path, "SELECT count(*) FROM votes WHERE run_id = 2 AND example_id IS NOT NULL"
     )
@@ -49,6 +49,30 @@ def test_an_audit_is_taken_over_by_a_fork_that_leaves_verification_as_it_is(
     other = verified(loop__iterations=1, **changes)
     taken = fork(tmp_path, other)
     assert {"audit", "calibrate", "train"} <= set(taken) and "check" not in taken
+
+
+@pytest.mark.parametrize(("before", "after"), [("both", "teacher"), ("teacher", "both")])
+def test_the_teacher_votes_once_whoever_else_votes(tmp_path: Path, before: str, after: str) -> None:
+    everything = {"loop__failure_signal": "confidence", "loop__least_confident": 1.0, "loop__iterations": 1}
+    first, other = (verified(checks__verifier=verifier, **everything) for verifier in (before, after))
+    with run_of(tmp_path, first, KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    assert {"audit", "vote"} <= set(fork(tmp_path, other))
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    for folder, run_id in ((tmp_path, 2), (fresh, None)):
+        with run_of(folder, other, KnowingTeacher(writes), KindStudent(half_learnt), run_id=run_id) as run:
+            llm2llm(run)
+    made = ("examples", "training_set_examples", "teacher_calls", "candidates", "verdicts", "audits")
+    assert [one for one in differences(fresh, 1, tmp_path, 2) if one.startswith(made)] == []
+    votes = "SELECT verifier, count(*) FROM votes WHERE run_id = {} GROUP BY verifier"
+    assert rows(fresh, votes.format(1)) == rows(tmp_path, votes.format(2))
+
+
+def test_where_students_alone_vote_the_teachers_votes_are_left_behind(tmp_path: Path) -> None:
+    with run_of(tmp_path, verified(checks__verifier="both"), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+        llm2llm(run)
+    assert not {"audit", "vote", "calibrate"} & set(fork(tmp_path, verified(checks__verifier="student")))
 
 
 def test_a_fork_has_verified_what_another_check_refused_before(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class AuditedSeed:
     verifiers wrote themselves, and not planted.
     """
 
+    answer: str
     right: Votes
     wrong: tuple[Votes, ...]
     are_mistakes: bool = False
@@ -114,16 +115,16 @@ def _votes_of(seeds: Sequence[AuditedSeed], verifier: str) -> tuple[list[Vote], 
 def calibrate(seeds: Sequence[SeedEvidence], verifiers: Sequence[str]) -> Calibration:
     """A logistic regression of right against wrong on the verifiers' evidence, each seed counting alike.
 
-    Evidence that speaks for wrong answers is no evidence for right ones: such a verifier gets the weight 0.
+    Evidence that speaks for wrong answers is no evidence for right ones: such a verifier gets the weight 0. Of several
+    the worst goes first, since without it the others may speak for right ones.
     """
     names = list(verifiers)
     while True:
         intercept, weights = _fit(seeds, names)
-        negative = [name for name, weight in zip(names, weights, strict=True) if weight < 0]
-        if not negative:
-            found = dict(zip(names, weights, strict=True))
+        found = dict(zip(names, weights, strict=True))
+        if not names or min(weights) >= 0:
             return Calibration(intercept, {name: found.get(name, 0.0) for name in verifiers})
-        names = [name for name in names if name not in negative]
+        names.remove(min(names, key=lambda name: found[name]))
 
 
 def _fit(seeds: Sequence[SeedEvidence], names: Sequence[str]) -> tuple[float, list[float]]:
@@ -169,19 +170,14 @@ def _folds(seeds: Sequence[AuditedSeed]) -> Iterator[_Fold]:
     low, since the judge of candidates knows one more of them. The only seed of its answer has a say in the leaning:
     without it what verifiers say to that answer wouldn't be known at all, which isn't so of that judge.
     """
-    answers = Counter(map(_intended, seeds))
-    order = list(answers)
-    dealt = sorted(seeds, key=lambda seed: order.index(_intended(seed)))
+    answers = Counter(seed.answer for seed in seeds)
+    order = {answer: place for place, answer in enumerate(answers)}
+    dealt = sorted(seeds, key=lambda seed: order[seed.answer])
     n_folds = min(_FOLDS, len(dealt))
     for fold in range(n_folds):
         left_out = dealt[fold::n_folds]
         others = [seed for place, seed in enumerate(dealt) if place % n_folds != fold]
-        yield _Fold(left_out, others, [*others, *(seed for seed in left_out if answers[_intended(seed)] == 1)])
-
-
-def _intended(seed: AuditedSeed) -> str | None:
-    """The seed's answer, where choices are scored."""
-    return next(iter(seed.right.values()))[0].intended
+        yield _Fold(left_out, others, [*others, *(seed for seed in left_out if answers[seed.answer] == 1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +196,7 @@ class Audit:
 
 
 def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds) -> Audit:
-    """Of these verifiers together."""
+    """Of these verifiers together, on two seeds or more."""
     true_accepts, false_accepts, mistake_accepts, preferred = [], [], [], []
     for fold in _folds(seeds):
         judge = judge_of(fold.others, verifiers, fold.leaning)

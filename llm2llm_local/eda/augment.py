@@ -135,11 +135,9 @@ class _Text:
 
     def insert(self, place: int, word: str) -> None:
         """Before the word at the place, or after the last."""
-        is_last = place == len(self.words)
+        is_last = place == len(self.words)  # then what was after the last word is after this one
         self.between.insert(place + (not is_last), " ")
         self.words.insert(place, word)
-        if is_last:  # what was after the last word is after this one
-            self.between[place], self.between[place + 1] = " ", self.between[place + 1]
 
     def delete(self, place: int) -> None:
         """The blank after a word goes with it, where there is one before it, too."""

@@ -10,6 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
+from ..durable import sync
 from ..errors import RunFailedError
 from ..file_digest import folder_digest
 from ..store.run_store import RunStore
@@ -58,10 +59,15 @@ def delete_superseded(store: RunStore, iteration: int, fold: int, keep: Path | N
 
 
 def share_adapter(source: Path, target: Path) -> None:
-    """Give another run the same adapter: the files are linked, since neither run ever changes them."""
+    """Give another run the same adapter: the files are linked, since neither run ever changes them. It is on the disk
+    when this returns, as the store will say.
+    """
     target.mkdir(parents=True)
     for file in source.iterdir():
         try:
             os.link(file, target / file.name)
         except OSError:  # a file system without hard links
             shutil.copy2(file, target / file.name)
+            sync(target / file.name)
+    for folder in (target, target.parent, target.parent.parent, target.parent.parent.parent):
+        sync(folder)

@@ -108,22 +108,24 @@ def _audited_seeds(run: Run) -> list[AuditedSeed]:
     """Where a seed was answered wrongly in writing, those answers are the wrong ones: an error that is repeated is what
     verification overlooks, and a planted answer, which is another seed's, nobody comes to by mistake.
     """
-    right: dict[int | None, Votes] = {}
+    right: dict[int | None, tuple[str, Votes]] = {}
     planted: dict[int | None, list[Votes]] = {}
     for subject, votes in run.store.verification.audit_votes().items():
         if subject.is_planted:
             planted.setdefault(subject.example_id, []).append(votes)
         else:
-            right[subject.example_id] = votes
+            right[subject.example_id] = subject.answer, votes
     seeds = []
-    for example_id, on_right in right.items():
+    for example_id, (answer, on_right) in right.items():
         mistakes = tuple(_mistakes(run, on_right))
-        seeds.append(AuditedSeed(on_right, mistakes or tuple(planted[example_id]), are_mistakes=bool(mistakes)))
+        seeds.append(AuditedSeed(answer, on_right, mistakes or tuple(planted[example_id]), are_mistakes=bool(mistakes)))
     return seeds
 
 
 def _mistakes(run: Run, by_verifier: Votes) -> Iterator[Votes]:
-    """Each wrong answer that a verifier wrote, with the other votes as votes on it."""
+    """Each wrong answer that a verifier wrote, with its other votes as votes on it: one fewer than a candidate has, so
+    how many of them are accepted is known roughly. One that is asked once, as a student is, has no other.
+    """
     if not all(writes(votes) for votes in by_verifier.values()):
         return
     for mistake in (vote for votes in by_verifier.values() for vote in votes if vote.agrees is False):

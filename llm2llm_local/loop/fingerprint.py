@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from ..config import Config, HardwareConfig, affects_results, flatten
 from ..failure_signals import Answering, who_answers_seeds
 from ..recipes import recipe_of
+from ..verifiers import voters
 
 COMPUTE_DTYPE = "student.compute_dtype"
 
@@ -32,7 +34,13 @@ _VOTES = ("loop/audit", "loop/folds", "loop/vote", "loop/predict", "loop/train",
 _CODE: Mapping[str, tuple[str, ...]] = {
     "tasks": (
         "tasks/*",
+        "store/run_store",
+        "store/candidates",
+        "store/reviews",
+        "store/verdicts",
+        "store/verification",
         "failure_signals",
+        "verifiers",
         "spelling",
         "recipes",
         "loop/llm2llm",
@@ -118,7 +126,6 @@ _PREDICTION = (
 
 _VERIFICATION = (
     "checks.verify",
-    "checks.verifier",
     "checks.votes",
     "teacher.model",
     "teacher.prompt_style",
@@ -133,7 +140,7 @@ _VERIFICATION = (
     "task.instruction",
     "code.votes",
 )
-"""How the teacher writes new examples (its sampling, its demonstrations) is nothing to its votes."""
+"""How the teacher writes new examples (its sampling, its demonstrations) and who else votes is nothing to its votes."""
 
 _OTHER_CHECKS = ("checks.duplicate_threshold", "checks.leak_threshold", "checks.max_length_ratio", "code.checks")
 """What they refuse is not voted on."""
@@ -144,7 +151,7 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
     "audit": (*_VERIFICATION, "loop.rng_seed", "hardware.", "code.teacher", "version.teacher"),
     "fold_train": (*_TRAINING, *_FOLDS),
     "fold_predict": (*_PREDICTION, *_FOLDS, "checks.verify", "checks.verifier"),
-    "calibrate": (*_VERIFICATION, "checks.accept_probability", "checks.reject_probability"),
+    "calibrate": (*_VERIFICATION, "checks.verifier", "checks.accept_probability", "checks.reject_probability"),
     "train": _TRAINING,
     "predict": _PREDICTION,
     "grade": (),
@@ -161,7 +168,7 @@ _READ_BY_STAGE: Mapping[str, tuple[str, ...]] = {
         "version.eda",
     ),
     "vote": (*_VERIFICATION, *_OTHER_CHECKS),
-    "student_vote": (*_VERIFICATION, *_OTHER_CHECKS, *_PREDICTION),
+    "student_vote": (*_VERIFICATION, "checks.verifier", *_OTHER_CHECKS, *_PREDICTION),
     "check": ("checks.", "code.checks", "code.votes"),
 }
 """Which fields a stage reads beside those of the stages before it; by prefix of the name."""
@@ -173,6 +180,8 @@ _FOLD_STAGES = frozenset({"fold_train", "fold_predict"})
 
 _ASIDE = _FOLD_STAGES | {"audit", "calibrate"}
 """Stages that no training and no prediction of the iteration's own student depends on."""
+
+_TEACHERS_VOTES = frozenset({"audit", "vote"})
 
 _ROUND_STAGES = ("augment", "vote", "student_vote", "check")
 
@@ -217,11 +226,17 @@ def _code_digest(patterns: tuple[str, ...]) -> str:
     """
     package = Path(str(resources.files("llm2llm_local")))
     trees = {
-        str(file.relative_to(package)): ast.dump(_without_docstrings(ast.parse(file.read_text(encoding="utf-8"))))
+        str(file.relative_to(package)): _tree(file.read_text(encoding="utf-8"))
         for pattern in patterns
         for file in package.glob(f"{pattern}.py")
     }
     return digest(trees)
+
+
+@cache
+def _tree(code: str) -> str:
+    """A sweep asks for it again and again, to find that code has changed."""
+    return ast.dump(_without_docstrings(ast.parse(code)))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -279,12 +294,17 @@ class Fingerprint:
         return who_answers_seeds(self._fields["loop.failure_signal"], iteration, self._fields["loop.iterations"])
 
     def _has_folds(self, iteration: int) -> bool:
-        votes = self._fields["checks.verify"] == "on" and self._fields["checks.verifier"] != "teacher"
-        return self._answering(iteration) == "students of folds" or (votes and iteration == 0)
+        votes = iteration == 0 and "student" in self._voters()
+        return votes or self._answering(iteration) == "students of folds"
+
+    def _voters(self) -> tuple[str, ...]:
+        return voters(self._fields["checks.verify"], self._fields["checks.verifier"])
 
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
         """The fingerprint of the next stage; '' of one that this run doesn't have."""
         if stage in _FOLD_STAGES and not self._has_folds(iteration):
+            return ""
+        if stage in _TEACHERS_VOTES and "teacher" not in self._voters():
             return ""
         fields = {**self.fields_of(iteration, stage, attempt), "before": self._last}
         if stage == "fold_train":

@@ -30,9 +30,10 @@ from ..tasks.base import PromptStyle, Task
 from ..tasks.families import make_task
 from ..teacher.plan import Device, can_quantize
 from ..teacher.protocol import KV_BLOCK
+from ..verifiers import voters
 from ..wilson import interval
 from ..workers.memory import find_device, lora_parameters
-from .fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, run_fields
+from .fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, digest, run_fields
 
 _ADAPTER_BYTES_PER_PARAMETER = 4
 _CHECKPOINT_BYTES_PER_PARAMETER = 12
@@ -171,6 +172,11 @@ def hash_inputs(inputs: Inputs, hash_model: Callable[[Path], str] = content_hash
     if inputs.grammar is not None:
         hashes["teacher.grammar"] = content_hash(inputs.config.teacher.grammar or Path())
     fields = run_fields(inputs.config, inputs.labels, hashes, inputs.device, inputs.compute_dtype)
+    fields |= {
+        f"data.{split}_rows": digest({"rows": [(row.question, row.answer) for row in rows]})
+        for split, rows in inputs.data.rows.items()
+    }
+    fields["teacher.prompt_style"] = inputs.prompt_style
     if inputs.matched_steps is not None:
         fields[MATCHED_STEPS] = inputs.matched_steps
     return HashedInputs(teacher, student, fields)
@@ -189,7 +195,7 @@ def disk_plan(inputs: Inputs, n_trained: int = 0) -> DiskPlan:
 def _n_trainings(config: Config) -> int:
     """At most: the seeds may be fewer than the folds."""
     rounds, checks = config.loop.iterations, config.checks
-    student_votes = checks.verify == "on" and checks.verifier != "teacher"
+    student_votes = "student" in voters(checks.verify, checks.verifier)
     asking = (who_answers_seeds(config.loop.failure_signal, iteration, rounds) for iteration in range(rounds + 1))
     with_folds = max(sum(who == "students of folds" for who in asking), int(student_votes))
     return rounds + 1 + with_folds * config.loop.folds

@@ -24,6 +24,7 @@ from ..student.protocol import StudentSettings
 from ..tasks.base import MOST_SHOWN_CHARACTERS
 from ..teacher.plan import Device, TeacherPlan, TeacherWishes, plan_teacher, plan_words, smaller
 from ..teacher.reasons import reasons
+from ..verifiers import voters
 from ..workers.memory import MemoryPlan, StudentMemory, free_bytes, plan_memory, student_memory, with_dequantized
 from .fingerprint import threads
 from .inputs import Inputs
@@ -220,7 +221,7 @@ def _wishes(inputs: Inputs) -> TeacherWishes:
     told = estimated_tokens(inputs.config.task.instruction + "".join(inputs.labels)) + _FRAME_TOKENS
     n_examples = 1 + teacher.demonstrations + most_kept(inputs.config)
     request_tokens = told + n_examples * _longest_seed(inputs) + teacher.max_new_tokens
-    if inputs.config.checks.verify == "on":
+    if "teacher" in voters(inputs.config.checks.verify, inputs.config.checks.verifier):
         shown = estimated_tokens(" " * MOST_SHOWN_CHARACTERS)
         request_tokens = max(request_tokens, told + shown + _longest_seed(inputs) + teacher.max_new_tokens)
     return TeacherWishes(

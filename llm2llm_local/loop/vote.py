@@ -21,6 +21,7 @@ from ..store.verification import Subject
 from ..student.protocol import StudentAnswer
 from ..tasks.base import PromptStyle, Task
 from ..teacher.protocol import Progress, Sampling, ScoreRequest, TeacherRequest
+from ..verifiers import voters
 from .adapters import require_sound
 from .context import Run, derive_rng_seed
 from .predict import Batch, ask_student
@@ -55,10 +56,7 @@ class Conditions(Protocol):
 
 def verifiers(run: Conditions) -> tuple[str, ...]:
     """Whose votes decide on candidates; nobody's when verification is off."""
-    checks = run.config.checks
-    if checks.verify == "off":
-        return ()
-    return ("teacher", "student") if checks.verifier == "both" else (checks.verifier,)
+    return voters(run.config.checks.verify, run.config.checks.verifier)
 
 
 def audited(run: Conditions, seeds: Sequence[Example]) -> list[Voted]:
@@ -88,8 +86,8 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
         ballots = [
             (one, subject, ballot_on(run, shown, one, subject, number)) for one in group for subject in one.subjects
         ]
-        distinct = {(ballot.prompt, ballot.choices): ballot for _, _, ballot in ballots}
-        wait = _begin(run, number, list(distinct.values()))
+        distinct = {(ballot.prompt, ballot.choices): (one.question, ballot) for one, _, ballot in ballots}
+        wait = _begin(run, (stage, iteration, attempt, number), list(distinct.values()))
 
         def finish() -> Write:
             outcomes = dict(zip(distinct, wait(run.watcher.within), strict=True))
@@ -127,14 +125,21 @@ Said = Reply | tuple[float, ...]
 """Of a ballot: what was written, or the log-likelihood of each choice in nats."""
 
 
-def _begin(run: Run, number: int, ballots: Sequence[Ballot]) -> Callable[[Progress], Sequence[Said]]:
-    if ballots[0].choices:
-        return run.teacher.begin_score([ScoreRequest(ballot.prompt, ballot.choices) for ballot in ballots])
+def _begin(
+    run: Run, place: tuple[str | int, ...], asked: Sequence[tuple[str, Ballot]]
+) -> Callable[[Progress], Sequence[Said]]:
+    """`place`: of the vote in the run; `asked`: questions with the ballots on them. What is written is drawn for each
+    question by itself.
+    """
+    if asked[0][1].choices:
+        return run.teacher.begin_score([ScoreRequest(ballot.prompt, ballot.choices) for _, ballot in asked])
     rng_seed, max_tokens = run.config.loop.rng_seed, run.config.teacher.max_new_tokens
     return run.teacher.begin_generate(
         [
-            TeacherRequest(ballot.prompt, WRITTEN, None, derive_rng_seed(rng_seed, "solve", number, place), max_tokens)
-            for place, ballot in enumerate(ballots)
+            TeacherRequest(
+                ballot.prompt, WRITTEN, None, derive_rng_seed(rng_seed, "solve", *place, question), max_tokens
+            )
+            for question, ballot in asked
         ]
     )
 

@@ -19,13 +19,14 @@ from .curves import AccuracyCurve, accuracies
 from .results import RowKey, RunResult, right_rows, run_result
 from .statistics import Spread, spread
 
-_OF_REPETITION = frozenset({"loop.rng_seed", "loop.match_run", "loop.matched_steps"})
-"""Fields in which repetitions differ: a control at matched steps is repeated with the run that it matches."""
+_MATCH_RUN = "loop.match_run"
+_OF_REPETITION = frozenset({"loop.rng_seed", _MATCH_RUN, "loop.matched_steps"})
+"""Fields in which repetitions differ. What a control at matched steps matches counts by `_matched`."""
 
 _SAMPLE = "data.sample"
-_OF_DRAWN_SEEDS = frozenset({"labels", "task.labels"})
-"""What the fingerprint and the run have of them is read off the seeds: other draws may have another order, or lack one.
-What the person set is in the configuration.
+_OF_DRAWN_SEEDS = frozenset({"labels", "task.labels", "data.train_rows"})
+"""What the fingerprint and the run have of them is read off the seeds: other draws have other rows, and may have labels
+in another order, or lack one. What the person set is in the configuration.
 """
 
 ABSENT = "—"
@@ -135,6 +136,17 @@ def _spread_over(group: Mapping[_RngSeeds, tuple[int, RunResult]]) -> Repetition
     )
 
 
+def _matched(connection: sqlite3.Connection, run_id: int, fields: Mapping[str, Any]) -> object:
+    """Of a control at matched steps, that is repeated with the run that it matches: what that run is a repetition of;
+    where that run is gone, the steps.
+    """
+    match_run = fields.get(_MATCH_RUN)
+    if match_run is None:
+        return None
+    matched = _setup(connection, match_run) if match_run < run_id else None
+    return fields.get("loop.matched_steps") if matched is None else matched.without_rng_seed
+
+
 def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     """The configuration field by field, and what the models were: the same path can hold another model."""
     row = connection.execute(
@@ -167,7 +179,8 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
         frozenset(_repeated(name, value) for name, value in part.items() if name not in _OF_REPETITION)
         for part in (config, seen)
     )
-    return _Setup(fields, everything, row[9], sample and sample["rng_seed"], row[10] == Status.DONE)
+    without_rng_seed = everything, _matched(connection, run_id, fingerprint)
+    return _Setup(fields, without_rng_seed, row[9], sample and sample["rng_seed"], row[10] == Status.DONE)
 
 
 def _repeated(name: str, value: Any) -> tuple[str, str]:

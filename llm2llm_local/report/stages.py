@@ -9,6 +9,7 @@ from typing import Any
 
 from ..failure_signals import Answering, who_answers_seeds
 from ..recipes import Recipe, recipe_named
+from ..verifiers import voters
 
 ROWS = {
     "audit": "ballots",
@@ -30,10 +31,7 @@ STAGES = tuple(ROWS)
 
 def verifiers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Whose votes decide on candidates; nobody's when verification is off."""
-    if config.get("checks.verify", "off") == "off":
-        return ()
-    verifier = config["checks.verifier"]
-    return ("teacher", "student") if verifier == "both" else (verifier,)
+    return voters(config.get("checks.verify", "off"), config.get("checks.verifier", ""))
 
 
 def ballots_on_seed(config: Mapping[str, Any]) -> int:

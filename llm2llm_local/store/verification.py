@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..records import TOGETHER, Rate, Vote
@@ -109,9 +110,10 @@ class VerificationStore:
             [self._run_id],
         )
         found: defaultdict[Subject, dict[str, list[Vote]]] = defaultdict(dict)
+        read = cache(_scores)  # a seed's right and wrong answers have the same, of a hundred labels perhaps
         for row in rows:
             subject = Subject(row["answer"], example_id=row["example_id"], is_planted=bool(row["is_planted"]))
-            found[subject].setdefault(row["verifier"], []).append(vote_of_row(row))
+            found[subject].setdefault(row["verifier"], []).append(vote_of_row(row, read))
         return dict(found)
 
     def candidate_votes(self, candidate_id: int) -> dict[str, list[Vote]]:
@@ -198,10 +200,16 @@ class VerificationStore:
         self._store.execute("UPDATE candidates SET is_audited = 1 WHERE id = ?", [candidate_id])
 
 
-def vote_of_row(row: sqlite3.Row) -> Vote:
+def _scores(text: str) -> Mapping[str, float]:
+    scores: dict[str, float] = json.loads(text)
+    return scores
+
+
+def vote_of_row(row: sqlite3.Row, read: Callable[[str], Mapping[str, float]] = _scores) -> Vote:
+    """`read`: reads scores as they are stored."""
     return Vote(
         said=row["said"],
-        scores=json.loads(row["scores"]) if row["scores"] else {},
+        scores=read(row["scores"]) if row["scores"] else {},
         intended=row["intended"],
         agrees=None if row["agrees"] is None else bool(row["agrees"]),
         output_text=row["output_text"],

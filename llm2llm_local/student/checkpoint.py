@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..durable import sync
 from ..errors import DiskError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -33,10 +34,10 @@ def complete_folder(folder: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True, mode=0o700)
         yield temporary
         for file in [*temporary.iterdir(), temporary]:
-            _sync(file)
+            sync(file)
         shutil.rmtree(folder, ignore_errors=True)  # left by a process that died between rename and commit
         temporary.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except (OSError, SafetensorError) as error:
         raise DiskError(
             f"{folder}: the checkpoint can't be written: {error}",
@@ -109,11 +110,3 @@ def set_random_states(states: dict[str, torch.Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..durable import sync
 from ..errors import ModelError
 from ..model_files.gguf_file import GgufHeader, inspect_gguf, read_gguf_header
 from ..model_files.model import COPY_AGAIN
@@ -62,9 +62,9 @@ def convert_gguf_student(gguf: Path, folder: Path) -> None:
         model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     for written in (*partial.iterdir(), partial):
-        _fsync(written)
+        sync(written)
     partial.rename(folder)
-    _fsync(folder.parent)
+    sync(folder.parent)
 
 
 def load_gguf_tokenizer(header: GgufHeader) -> PreTrainedTokenizerBase:
@@ -142,11 +142,3 @@ def _without_progress_bars() -> Iterator[None]:
     """transformers' GGUF reader draws its bar whatever the settings say; what matters arrives as an exception."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -38,14 +38,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class _KnownRun:
-    """A run of the store: its status, and what its results depend on."""
+    """A run of the store: its status, what its results depend on, and whether a person's decisions were carried out."""
 
     status: RunStatus
     fields: Mapping[str, Any]
+    is_decided: bool
 
 
 def standings(plan: SweepPlan) -> dict[int, Standing]:
-    """By number of the cell. Of several runs that are a cell's, a finished one counts before a newer unfinished one."""
+    """By number of the cell. Of several runs that are a cell's a finished one comes first, then one that no decision of
+    a person had a part in, then the newest.
+    """
     runs = _known_runs(plan.workspace)
     found: dict[int, Standing] = {}
     for cell in plan.cells:  # a cell that is matched comes before the one that matches it
@@ -77,10 +80,20 @@ def _known_runs(workspace: Path) -> list[_KnownRun]:
     try:
         with open_reader(workspace) as connection:
             fields = dict(connection.execute("SELECT run_id, fingerprint_fields FROM runs").fetchall())
+            decided = {
+                run_id
+                for (run_id,) in connection.execute(
+                    "SELECT DISTINCT run_id FROM reviews WHERE applied_iteration IS NOT NULL"
+                )
+            }
             statuses = run_statuses(connection, workspace, None)
     except NoHistoryError:
         return []
-    return [_KnownRun(one, json.loads(fields[one.run_id])) for one in reversed(statuses) if one.run_id in fields]
+    return [
+        _KnownRun(one, json.loads(fields[one.run_id]), one.run_id in decided)
+        for one in reversed(statuses)
+        if one.run_id in fields
+    ]
 
 
 def _standing(workspace: Path, cell: PlannedCell, runs: list[_KnownRun], before: Mapping[int, Standing]) -> Standing:
@@ -90,8 +103,8 @@ def _standing(workspace: Path, cell: PlannedCell, runs: list[_KnownRun], before:
         if not matched.is_done or matched.run_id is None:
             return Standing(WAITS)
         match_run, steps = matched.run_id, final_steps(workspace, matched.run_id)
-    own = [run.status for run in runs if cell.is_worked_by(run.fields, steps)]
-    done = [status for status in own if status.state == DONE]
-    for status in (done or own)[:1]:
-        return Standing(status.state, status.run_id, status.pid, match_run)
-    return Standing(NEW, match_run=match_run)
+    own = [run for run in runs if cell.is_worked_by(run.fields, steps)]
+    if not own:
+        return Standing(NEW, match_run=match_run)
+    status = min(own, key=lambda run: (run.status.state != DONE, run.is_decided)).status
+    return Standing(status.state, status.run_id, status.pid, match_run)
