@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RunFailedError
-from .loop.augment import demonstrations_for, drawn_to_show
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs
 from .loop.plans import DevicePlan, device_plan, student_settings
+from .loop.prompts import demonstrations_for, drawn_to_show, prompt_for, sampling_of
+from .loop.train import segment_of
 from .loop.vote import WRITTEN, audited, ballot_on, drawn_for, verifiers
-from .recipes import recipe_of, teacher_writes, uses_teacher
+from .recipes import teacher_writes, uses_teacher
 from .records import Ballot, Example, Failure, FinishReason, Origin, Reply, Split, TeacherPrompt
 from .student.batching import total_steps
 from .student.protocol import PredictionBatch, Student, TrainingExample, TrainingSegment
-from .teacher.protocol import Sampling, ScoreRequest, Teacher, TeacherRequest
+from .teacher.protocol import ScoreRequest, Teacher, TeacherRequest
 from .workers.pool import WorkerPool
 
 _TEACHER_SECONDS, _TRAINING_SECONDS, _PREDICTION_SECONDS = 15.0, 10.0, 5.0
@@ -283,27 +284,18 @@ def _requests(inputs: Inputs, tokens: int) -> list[TeacherRequest]:
     rng = random.Random(0)
     slots = range(config.loop.augmentations_per_failure)
     wanted = [(seed, slot) for seed in seeds for slot in slots]
-    sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
     chosen = rng.sample(wanted, min(config.teacher.group_size, len(wanted)))
     shown = [drawn_to_show(seeds, config.loop.rng_seed, 0, 0, slot) for slot in slots]
     return [
-        TeacherRequest(_prompt(inputs, seed, shown[slot]), sampling, inputs.grammar, number, tokens)
+        TeacherRequest(_prompt(inputs, seed, shown[slot]), sampling_of(config.teacher), inputs.grammar, number, tokens)
         for number, (seed, slot) in enumerate(chosen)
     ]
 
 
 def _prompt(inputs: Inputs, seed: Example, shown: Sequence[Example]) -> TeacherPrompt:
-    """For a new example, as the run's recipe asks for one."""
-    config = inputs.config.teacher
-    if recipe_of(inputs.config).writer == "rephrasing teacher":
-        return inputs.task.rephrase_prompt(seed, (), inputs.prompt_style)
-    return inputs.task.teacher_prompt(
-        Failure(seed, seed.answer),
-        demonstrations_for(inputs.task, seed, shown, config.demonstrations),
-        (),
-        inputs.prompt_style,
-        show_student_answer=config.show_student_answer,
-    )
+    """Of a first round."""
+    demonstrations = demonstrations_for(inputs.task, seed, shown, inputs.config.teacher.demonstrations)
+    return prompt_for(inputs, Failure(seed, seed.answer), demonstrations, ())
 
 
 def _as_requests(ballots: Sequence[Ballot], tokens: int) -> list[TeacherRequest]:
@@ -347,16 +339,10 @@ def _prompts(inputs: Inputs) -> tuple[str, ...]:
 def _segment(
     inputs: Inputs, examples: tuple[TrainingExample, ...], start: int, stop: int, steps: int, folder: Path
 ) -> TrainingSegment:
-    config = inputs.config.student
-    return TrainingSegment(
-        examples=examples,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size,
-        learning_rate=config.learning_rate,
-        warmup_ratio=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
+    return segment_of(
+        inputs.config.student,
+        examples,
+        epochs=inputs.config.student.epochs,
         rng_seed=0,
         start_step=start,
         stop_step=stop,

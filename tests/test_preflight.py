@@ -11,10 +11,10 @@ import pytest
 from fake_runs import LABELS, configuration, run_of
 from fakes import FakeTeacher
 
-from llm2llm_local.loop.augment import drawn_to_show, teacher_prompt
 from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.plans import teacher_in_force
 from llm2llm_local.loop.preflight import check_prompts_fit
+from llm2llm_local.loop.prompts import demonstrations_for, drawn_to_show, prompt_for
 from llm2llm_local.model_files.layers import LayerSizes
 from llm2llm_local.records import DataRow, Failure, Split
 from llm2llm_local.teacher.plan import TeacherWishes, plan_teacher
@@ -56,11 +56,13 @@ def longest_asked(run: Run) -> int:
     failing = list(seeds)
     if run.config.loop.augment_from == "all":
         failing += [dataclasses.replace(one, id=-one.id) for one in seeds]
-    return max(
-        len(teacher_prompt(run, Failure(one, None), drawn_to_show(seeds, rng_seed, 0, attempt, 0)).completion)
-        for one in failing
-        for attempt in range(8)
-    )
+    lengths = []
+    for one in failing:
+        for attempt in range(8):
+            shown = drawn_to_show(seeds, rng_seed, 0, attempt, 0)
+            demonstrations = demonstrations_for(run.task, one, shown, run.config.teacher.demonstrations)
+            lengths.append(len(prompt_for(run, Failure(one, None), demonstrations, ()).completion))
+    return max(lengths)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ Recipes that LLM2LLM is measured against have it say an example in other words i
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import random
 import time
@@ -19,9 +18,9 @@ from ..eda.wordnet import Synonyms
 from ..recipes import recipe_of
 from ..records import Example, Failure, FinishReason, NewExample, Reply, Split, TeacherPrompt, Unparsed
 from ..store.rows import TeacherCall
-from ..tasks.base import Task
-from ..teacher.protocol import Sampling, TeacherRequest
+from ..teacher.protocol import TeacherRequest
 from .context import Run, derive_rng_seed
+from .prompts import demonstrations_for, drawn_to_show, kept_that_fit, prompt_for, sampling_of
 from .units import Wait, Write, work_through, work_through_ahead
 
 _NOBODY_ASKED = "(no model was asked: words of the example were changed at random)"
@@ -59,7 +58,7 @@ def augment(run: Run, iteration: int, attempt: int, failures: Sequence[Failure])
 
 def _ask_teacher(run: Run, iteration: int, attempt: int, groups: Sequence[_Group]) -> None:
     config = run.config
-    sampling = Sampling(config.teacher.temperature, config.teacher.top_p, config.teacher.min_p)
+    sampling = sampling_of(config.teacher)
     rephrases = recipe_of(config).writer == "rephrasing teacher"
     seeds = run.store.examples(Split.TRAIN)
 
@@ -68,9 +67,9 @@ def _ask_teacher(run: Run, iteration: int, attempt: int, groups: Sequence[_Group
         return drawn_to_show(seeds, config.loop.rng_seed, iteration, attempt, slot)
 
     def prompt(item: _Wanted) -> TeacherPrompt:
-        if rephrases:
-            return rephrase_prompt(run, item.failure.example)
-        return teacher_prompt(run, item.failure, shown(item.slot))
+        example, n = item.failure.example, config.teacher.demonstrations
+        kept = kept_that_fit(run.store.candidates.kept_for(example.id), n)
+        return prompt_for(run, item.failure, demonstrations_for(run.task, example, shown(item.slot), n), kept)
 
     def parsed(item: _Wanted, reply: Reply) -> NewExample | Unparsed:
         if rephrases:
@@ -152,42 +151,6 @@ def _write_candidate(run: Run, iteration: int, item: _Wanted, call: TeacherCall,
     key = f"augmented/{iteration}/{item.failure.example.key}/{call.attempt}.{item.slot}"
     new, reason = (None, made.reason) if isinstance(made, Unparsed) else (made, None)
     run.store.candidates.add(iteration, run.teacher_model_id, key, call, new, reason)
-
-
-def rephrase_prompt(run: Run, example: Example) -> TeacherPrompt:
-    """The request to say an example in other words than it is said already."""
-    kept = _kept_that_fit(run.store.candidates.kept_for(example.id), run.config.teacher.demonstrations)
-    return run.task.rephrase_prompt(example, kept, run.prompt_style)
-
-
-def teacher_prompt(run: Run, failure: Failure, shown: Sequence[Example]) -> TeacherPrompt:
-    """The request for one new example; `shown`: the seeds as they are drawn for it."""
-    return run.task.teacher_prompt(
-        failure,
-        demonstrations_for(run.task, failure.example, shown, run.config.teacher.demonstrations),
-        _kept_that_fit(run.store.candidates.kept_for(failure.example.id), run.config.teacher.demonstrations),
-        run.prompt_style,
-        show_student_answer=run.config.teacher.show_student_answer,
-    )
-
-
-def drawn_to_show(seeds: Sequence[Example], rng_seed: int, iteration: int, attempt: int, slot: int) -> list[Example]:
-    """The seeds in the order in which prompts may show them, the same for all failures: what their prompts begin with
-    is then evaluated once for a unit.
-    """
-    rng = random.Random(derive_rng_seed(rng_seed, iteration, "demonstrations", attempt, slot))
-    return rng.sample(seeds, len(seeds))
-
-
-def demonstrations_for(task: Task, example: Example, shown: Sequence[Example], n: int) -> list[Example]:
-    """The first `n` of the example's kind, without itself."""
-    similar = (seed for seed in shown if seed.id != example.id and task.kind(seed) == task.kind(example))
-    return list(itertools.islice(similar, n))
-
-
-def _kept_that_fit(kept: Sequence[NewExample], n: int) -> Sequence[NewExample]:
-    """The newest ones, as many as demonstrations, so that prompts don't grow over the iterations."""
-    return kept[-n:] if n else ()
 
 
 def _rng_seed(run: Run, iteration: int, attempt: int, item: _Wanted) -> int:

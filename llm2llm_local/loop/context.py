@@ -33,6 +33,17 @@ class AheadStudent(Student, Protocol):
         """Begin on the batch; the function that is returned waits, and is otherwise as `predict`."""
 
 
+class Conditions(Protocol):
+    """All that prompts and ballots follow from, beside the seeds: of a run, or of inputs before there is one."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def prompt_style(self) -> PromptStyle: ...
+
+
 class Watcher(Protocol):
     """Is told how the run goes, for a person to see; knows nothing that the store doesn't."""
 

@@ -23,6 +23,8 @@ from ..verifiers import voters
 
 COMPUTE_DTYPE = "student.compute_dtype"
 
+MATCH_RUN = "loop.match_run"
+
 MATCHED_STEPS = "loop.matched_steps"
 """Optimizer steps of a run whose recipe takes as many as another's result has had."""
 
@@ -82,7 +84,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
         "loop/predict",
     ),
     # The header says how many cells keys and values of a unit may take, which bounds what runs at once.
-    "teacher": ("teacher/*", "prefixes", "model_files/gguf_file", "model_files/layers", "loop/augment"),
+    "teacher": ("teacher/*", "prefixes", "model_files/gguf_file", "model_files/layers", "loop/augment", "loop/prompts"),
     "eda": ("eda/*",),
 }
 """Which modules' code can change results, by the part of the fingerprint that tells of it."""

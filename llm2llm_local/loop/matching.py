@@ -14,7 +14,7 @@ from ..recipes import recipe_of
 from ..records import Status
 from ..store.graded import steps_of_result
 from ..store.reader import open_reader
-from .fingerprint import MATCHED_STEPS
+from .fingerprint import MATCH_RUN, MATCHED_STEPS
 from .inputs import Inputs
 
 _REMEDY = "llm2llm status lists the runs."
@@ -29,7 +29,7 @@ def matched(inputs: Inputs, known: Mapping[str, Any] | None = None) -> Inputs:
     run_id = inputs.config.loop.match_run
     if not recipe_of(inputs.config).matches_steps or run_id is None:
         return inputs
-    if known is not None and known.get("loop.match_run") == run_id and MATCHED_STEPS in known:
+    if known is not None and known.get(MATCH_RUN) == run_id and MATCHED_STEPS in known:
         steps = int(known[MATCHED_STEPS])
     else:
         steps = final_steps(inputs.workspace, run_id)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..recipes import recipe_of, uses_teacher
+from ..recipes import teacher_writes, uses_teacher
 from ..records import Example, Failure, NewExample, Split, TeacherPrompt
 from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
 from .context import Run
 from .plans import complete_plan, estimated_tokens, most_kept, teacher_in_force
+from .prompts import prompt_for, sampling_of
 from .vote import audited, ballot_on, drawn_for, verifiers
 
 _LONGEST = 8
@@ -38,7 +39,7 @@ def _check_teacher(run: Run) -> None:
     """With the longest seeds as failures, demonstrations and kept examples: longer prompts hardly come."""
     teacher = run.config.teacher
     seeds = run.store.examples(Split.TRAIN)
-    sampling = Sampling(teacher.temperature, teacher.top_p, teacher.min_p)
+    sampling = sampling_of(teacher)
     requests = [
         TeacherRequest(prompt, sampling, run.grammar, 0, teacher.max_new_tokens) for prompt in _prompts(run, seeds)
     ]
@@ -53,18 +54,13 @@ def _check_teacher(run: Run) -> None:
 
 
 def _prompts(run: Run, seeds: Sequence[Example]) -> list[TeacherPrompt]:
+    """For new examples; none where the teacher writes none."""
+    if not teacher_writes(run.config):
+        return []
     prompts = []
     for seed, demonstrations in _longest_shown(run, seeds):
         kept = [NewExample(seed.question, seed.answer)] * most_kept(run.config)
-        match recipe_of(run.config).writer:
-            case "teacher":
-                show = run.config.teacher.show_student_answer
-                failure = Failure(seed, seed.answer)
-                prompts.append(
-                    run.task.teacher_prompt(failure, demonstrations, kept, run.prompt_style, show_student_answer=show)
-                )
-            case "rephrasing teacher":
-                prompts.append(run.task.rephrase_prompt(seed, kept, run.prompt_style))
+        prompts.append(prompt_for(run, Failure(seed, seed.answer), demonstrations, kept))
     return prompts
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from ..config import StudentConfig
 from ..records import Example
 from ..student.batching import epochs_for, total_steps
 from ..student.protocol import TrainingExample, TrainingSegment
@@ -38,15 +40,10 @@ def train(run: Run, iteration: int, training_set: Sequence[Example], fold: int =
         output = training_folder(run.store, iteration, fold) / name
         began = time.monotonic()
         result = run.student.train(
-            TrainingSegment(
-                examples=examples,
+            segment_of(
+                student,
+                examples,
                 epochs=epochs,
-                batch_size=student.batch_size,
-                micro_batch_size=student.micro_batch_size,
-                learning_rate=student.learning_rate,
-                warmup_ratio=student.warmup_ratio,
-                weight_decay=student.weight_decay,
-                max_grad_norm=student.max_grad_norm,
                 rng_seed=derive_rng_seed(run.config.loop.rng_seed, iteration, "train", *([fold] if fold else [])),
                 start_step=start,
                 stop_step=stop,
@@ -74,3 +71,36 @@ def train(run: Run, iteration: int, training_set: Sequence[Example], fold: int =
 
     work_through(run, iteration, "fold_train" if fold else "train", fold, segments, work)
     delete_superseded(run.store, iteration, fold, keep=None)
+
+
+def segment_of(
+    student: StudentConfig,
+    examples: tuple[TrainingExample, ...],
+    *,
+    epochs: int,
+    rng_seed: int,
+    start_step: int,
+    stop_step: int,
+    total_steps: int,
+    start_adapter: Path | None,
+    checkpoint: Path | None,
+    output: Path,
+) -> TrainingSegment:
+    """With the configured hyperparameters."""
+    return TrainingSegment(
+        examples=examples,
+        epochs=epochs,
+        batch_size=student.batch_size,
+        micro_batch_size=student.micro_batch_size,
+        learning_rate=student.learning_rate,
+        warmup_ratio=student.warmup_ratio,
+        weight_decay=student.weight_decay,
+        max_grad_norm=student.max_grad_norm,
+        rng_seed=rng_seed,
+        start_step=start_step,
+        stop_step=stop_step,
+        total_steps=total_steps,
+        start_adapter=start_adapter,
+        checkpoint=checkpoint,
+        output=output,
+    )

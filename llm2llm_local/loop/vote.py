@@ -12,18 +12,15 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Protocol
 
-from ..config import Config
 from ..records import Ballot, Example, NewExample, Outcome, Reply, Split, Vote
 from ..spelling import same_question
 from ..store.verification import Subject
 from ..student.protocol import StudentAnswer
-from ..tasks.base import PromptStyle, Task
 from ..teacher.protocol import Progress, Sampling, ScoreRequest, TeacherRequest
 from ..verifiers import voters
 from .adapters import require_sound
-from .context import Run, derive_rng_seed
+from .context import Conditions, Run, derive_rng_seed
 from .predict import Batch, ask_student
 from .units import Wait, Write, work_through_ahead
 
@@ -41,17 +38,6 @@ class Voted:
     question: str
     seed: Example
     subjects: tuple[Subject, ...]
-
-
-class Conditions(Protocol):
-    """All that ballots follow from, beside the seeds: of a run, or of inputs before there is one."""
-
-    @property
-    def config(self) -> Config: ...
-    @property
-    def task(self) -> Task: ...
-    @property
-    def prompt_style(self) -> PromptStyle: ...
 
 
 def verifiers(run: Conditions) -> tuple[str, ...]:

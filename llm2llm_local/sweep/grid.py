@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigError
+from ..loop.fingerprint import MATCH_RUN
 
 MATCHED = "fine_tune_matched"
 MATCHES = "llm2llm"
@@ -21,8 +22,6 @@ _OWN_OPTIONS: Mapping[str, str] = {
     "loop.rng_seed": "--rng-seeds",
 }
 """Fields that a sweep has an option of its own for."""
-
-_MATCH_RUN = "loop.match_run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +69,13 @@ class Grid:
                 raise ConfigError(f"--set {field}: is varied, too", "Leave one of the two out.")
             if field != "data.sample" and given.get(_OWN_OPTIONS.get(field, "")):
                 raise ConfigError(f"--set {field}: is varied by {_OWN_OPTIONS[field]}", "Leave one of the two out.")
-            if field == _MATCH_RUN and self.finds_its_matches:
+            if field == MATCH_RUN and self.finds_its_matches:
                 raise ConfigError(
                     f"--set {field}: this sweep has the runs to match, those of {MATCHES}",
                     f"Leave it out, or take {MATCHES} out of --recipes.",
                 )
-        if _MATCH_RUN in varied:
-            raise ConfigError(f"--vary {_MATCH_RUN}: a sweep matches its own runs", f"Add {MATCHES} to --recipes.")
+        if MATCH_RUN in varied:
+            raise ConfigError(f"--vary {MATCH_RUN}: a sweep matches its own runs", f"Add {MATCHES} to --recipes.")
 
     @property
     def finds_its_matches(self) -> bool:

@@ -16,14 +16,12 @@ from typing import Any
 from ..config_file import load_config
 from ..counted import counted
 from ..errors import ConfigError, UserInputError
-from ..loop.fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, Fingerprint, digest
+from ..loop.fingerprint import COMPUTE_DTYPE, MATCH_RUN, MATCHED_STEPS, Fingerprint, digest
 from ..loop.inputs import DiskPlan, disk_plan, hash_inputs, read_inputs
 from ..loop.matching import matched
 from ..model_files.catalogue import content_hash
 from ..records import Split
 from .grid import MATCHED, MATCHES, Cell, Grid
-
-MATCH_RUN = "loop.match_run"
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,8 @@ class PlannedCell:
 
         Where the machine decides in what precision the student computes, a run of another machine counts as well.
         """
+        if fields.get("loop.recipe") != self.fields.get("loop.recipe"):
+            return False  # as of most runs: no need to look closer
         own = dict(self.fields)
         if steps is not None:
             own[MATCHED_STEPS] = steps

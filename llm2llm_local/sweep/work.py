@@ -20,10 +20,10 @@ from ..errors import (
 )
 from ..loop.context import Watcher
 from ..loop.control import Interrupts
-from ..loop.fingerprint import MATCHED_STEPS, differing
+from ..loop.fingerprint import MATCH_RUN, MATCHED_STEPS, differing
 from ..loop.inputs import DiskPlan
 from ..loop.start import fork_run, resume_run, start_run
-from .plan import MATCH_RUN, PlannedCell, SweepPlan, overrides_with_match, read_fields
+from .plan import PlannedCell, SweepPlan, overrides_with_match, read_fields
 from .standing import WAITS, Standing, most_shared_run, standings
 
 Watching = Callable[[], AbstractContextManager[Watcher]]
