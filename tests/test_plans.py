@@ -17,8 +17,10 @@ from llm2llm_local.doctor import diagnose
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.loop import plans as plans_module
 from llm2llm_local.loop import work as work_module
+from llm2llm_local.loop.fingerprint import differing
 from llm2llm_local.loop.inputs import continued, hash_inputs, read_inputs
 from llm2llm_local.loop.plans import complete_plan, device_plan, plan_of_run, smaller_plan_of_run, turns_of_run
+from llm2llm_local.records import Split
 from llm2llm_local.report.plan import plan_by_part
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -399,3 +401,17 @@ def test_more_requests_at_once_than_a_pass_has_tokens_are_refused(workspace: Wor
     with pytest.raises(ConfigError, match=r"teacher\.n_parallel = 64: more than teacher\.n_batch = 32"):
         read_inputs(workspace.config, ("teacher.n_parallel=64", "teacher.n_batch=32"))
     read_inputs(workspace.config, ("teacher.n_parallel=32", "teacher.n_batch=32"))
+
+
+def test_what_a_run_follows_from_is_which_rows_are_its_seeds_and_how_the_teacher_is_asked(workspace: Workspace) -> None:
+    """Not the file alone, of which another version may draw others, nor a style that another may take "auto" for."""
+    inputs = read_inputs(workspace.config, ["task.family=text", "teacher.prompt_style=auto"])
+    train = inputs.data.rows[Split.TRAIN]
+    drawn = dataclasses.replace(inputs.data, rows={**inputs.data.rows, Split.TRAIN: train[1:]})
+    chat, plain = (
+        dataclasses.replace(inputs, data=data, teacher=dataclasses.replace(inputs.teacher, has_chat_template=has))
+        for data, has in ((drawn, True), (inputs.data, False))
+    )
+    before, after = (hash_inputs(one).fields for one in (plain, chat))
+    assert (before["teacher.prompt_style"], after["teacher.prompt_style"]) == ("completion", "chat")
+    assert differing(before, after) == ["data.train_rows", "teacher.prompt_style"]
