@@ -11,3 +11,10 @@ def voters(verify: str, verifier: str) -> tuple[str, ...]:
     if verify == "off":
         return ()
     return ("teacher", "student") if verifier == "both" else (verifier,)
+
+
+def votes_in_audit(family: str, votes: int) -> int:
+    """Of the teacher on each seed, where a candidate has so many: one more in math, where it writes solutions, so that
+    each of them that is wrong is voted on by as many others.
+    """
+    return votes + (family == "math")

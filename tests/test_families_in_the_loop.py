@@ -163,4 +163,4 @@ def test_a_judge_of_free_answers_has_a_ballot_for_each_and_gives_none_itself(
         assert run_cost(connection, 1).teacher_votes == teacher.n_ballots
         audit = next(stage for stage in run_work(connection, 1).stages if stage.stage == "audit")
         assert (audit.rows_done, audit.rows_total) == (48, 48)
-        assert plan_of(run_work(connection, 1)).ballots_on_seed == 2
+        assert plan_of(run_work(connection, 1)).audit_ballots == 4

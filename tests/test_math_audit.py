@@ -52,14 +52,13 @@ def test_an_error_that_every_solution_repeats_is_what_the_audit_finds(
     assert audit.true_accepts.share == pytest.approx(57 / 60)
     assert audit.false_accepts.share == pytest.approx(3 / 60)
     assert audit.mistake_accepts is not None and audit.mistake_accepts.share == 1.0
-    assert (audit.n_wrong, audit.n_mistaken_seeds) == (57 + 3 * 3, 3)
+    assert (audit.n_wrong, audit.n_mistaken_seeds) == (57 + 3 * 4, 3)
     assert unanimous is Decision.ACCEPT
 
 
 def test_a_teacher_that_rarely_solves_and_never_errs_twice_alike_is_of_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is asked once more about a right answer than, one vote being the mistake, about a wrong one."""
     audit, unanimous = audited(
         tmp_path, monkeypatch, solved(lambda n, k: 2 * n if n % 3 == 0 else 1000 + 10 * n + k), n_agreeing=3
     )
@@ -74,6 +73,22 @@ def test_what_is_written_is_drawn_for_each_question_by_itself(tmp_path: Path, mo
     audited(tmp_path, monkeypatch, teacher, n_agreeing=3)
     assert len(teacher.requests) > len(SEEDS)
     assert len({request.rng_seed for request in teacher.requests}) == len(teacher.requests)
+
+
+def test_a_mistake_is_judged_by_as_many_others_as_a_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four solutions to every tenth problem the last is another mistake than the three before. Three votes have a
+    majority for the repeated one without one of its own, and that the last one never gets.
+    """
+    monkeypatch.setattr(fake_runs, "SEEDS", SEEDS)
+    teacher = solved(lambda n, k: 2 * n if n % 10 else 998 if k == 3 else 999)
+    config = verified(task__family="math", task__labels=[], checks__votes=3, checks__accept_probability=0.7)
+    with run_of(tmp_path, config, teacher) as run:
+        audit_teacher(run)
+        calibrate_verifiers(run)
+        audit = run.store.verification.audit()
+    assert len(teacher.requests) == 4 * len(SEEDS)
+    assert (audit.n_wrong, audit.n_mistaken_seeds) == (54 + 6 * 4, 6)
+    assert audit.mistake_accepts is not None and audit.mistake_accepts.share == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize("n_agreeing", [0, 1, 2])

@@ -288,7 +288,7 @@ def test_a_student_without_failures_ends_the_run() -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(Rates)])
 def test_an_estimate_that_lacks_anything_is_none(name: str) -> None:
     rates = replace(RATES, audit=1.0, calibrate=1.0, vote=1.0, student_vote=1.0)
-    plan = replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
+    plan = replace(PLAN, verifiers=("teacher", "student"), votes=3, audit_ballots=3, folds=5)
     assert estimate(rates, plan) is not None
     lacking = replace(rates, **{name: None})
     if name == "vote":  # as long as a ballot of the audit
@@ -303,7 +303,7 @@ def test_an_estimate_with_folds_and_votes_by_hand() -> None:
     rates = replace(RATES, audit=0.5, calibrate=0.1, vote=0.25, student_vote=2.0)
     votes = 0.5 * 10 * 3 + 0.1 * 10 + 0.25 * 9 * 3 + 2.0 * 9  # 9 requests
     folds = 5 * (1 * 2 * 8 + 10 * 2)
-    verified = replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
+    verified = replace(PLAN, verifiers=("teacher", "student"), votes=3, audit_ballots=3, folds=5)
     plain = estimate(rates, PLAN)
     assert plain is not None
     assert estimate(rates, verified) == pytest.approx(plain + votes + folds)

@@ -178,7 +178,7 @@ def test_a_forecast_has_votes_and_folds() -> None:
         SPEED, teacher=dataclasses.replace(SPEED.teacher, ballot_seconds=0.1, longest_ballot_seconds=0.4)
     )
     assumption = Assumption(0.5, 1, Asking(0.5, 0.1))
-    verified = dataclasses.replace(PLAN, verifiers=("teacher", "student"), votes=3, folds=5)
+    verified = dataclasses.replace(PLAN, verifiers=("teacher", "student"), votes=3, audit_ballots=3, folds=5)
     audit, folds = 0.1 * 60 * 3, 5 * (0.1 * 48 * 10 + 0.02 * 12)
     votes = 3 * 30 * (0.1 * 3 + 0.02)
     more = forecast(speed, verified, assumption).whole_run - forecast(speed, PLAN, assumption).whole_run
@@ -320,7 +320,9 @@ def test_a_teacher_that_only_votes_is_asked_for_no_new_example(tmp_path: Path) -
     speed = of_models(tmp_path, teacher, config_of(loop__recipe="eda", checks__verify="on"), keeps_both=False)
     assert speed.teacher == TeacherSpeed(7.0, None, (2.0 + 0.25 * 4) / 4, (2.0 + 0.25 * 4) / 4) and speed.takes_turns
     assert teacher.requests == []
-    plan = dataclasses.replace(PLAN, iterations=1, subjects="all seeds", verifiers=("teacher",), votes=3)
+    plan = dataclasses.replace(
+        PLAN, iterations=1, subjects="all seeds", verifiers=("teacher",), votes=3, audit_ballots=3
+    )
     lines = list(forecast_lines(speed, plan, attempts=2))
     assert "the teacher voted, 0.75 s for each ballot; the student" in lines[0]
     # Two trainings, on 60 and on 120, and three ballots on each of 60 seeds and of 60 new examples, or of 120.
@@ -363,7 +365,7 @@ def test_where_the_answers_have_no_say_nothing_is_told_of_failures(known: dict[s
 
 def test_at_most_written_ballots_are_as_long_as_they_may_be() -> None:
     assert SPEED.teacher is not None
-    plan = dataclasses.replace(PLAN, verifiers=("teacher",), votes=3)
+    plan = dataclasses.replace(PLAN, verifiers=("teacher",), votes=3, audit_ballots=3)
     lines = {
         longest: list(
             forecast_lines(

@@ -93,7 +93,7 @@ def judge_of(
     found = [
         SeedEvidence(
             evidence_by_verifier(seed.right, biases),
-            tuple(evidence_by_verifier(wrong, biases, seed.right) for wrong in seed.wrong),
+            tuple(evidence_by_verifier(wrong, biases) for wrong in seed.wrong),
         )
         for seed in seeds
     ]
@@ -203,11 +203,11 @@ def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Th
         for seed in fold.left_out:
             right = judge.probability(seed.right)
             true_accepts.append(float(judge.decide(seed.right, thresholds) is Decision.ACCEPT))
-            wrong = [judge.decide(one, thresholds, seed.right) for one in seed.wrong]
+            wrong = [judge.decide(one, thresholds) for one in seed.wrong]
             false_accepts.append(wrong.count(Decision.ACCEPT) / len(wrong))
             if seed.are_mistakes:
                 mistake_accepts.append(false_accepts[-1])
-            preferred.append(fmean(_preferred(right, judge.probability(one, seed.right)) for one in seed.wrong))
+            preferred.append(fmean(_preferred(right, judge.probability(one)) for one in seed.wrong))
     of_mistakes = _rate(mistake_accepts) if mistake_accepts else None
     return Audit(_rate(true_accepts), _rate(false_accepts), of_mistakes, _rate(preferred))
 

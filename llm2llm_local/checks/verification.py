@@ -34,17 +34,16 @@ def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {choice: sum(row[choice] for row in rows) / len(rows) for choice in rows[0]}
 
 
-def evidence_of(votes: Sequence[Vote], bias: Bias, n: int | None = None) -> float:
+def evidence_of(votes: Sequence[Vote], bias: Bias) -> float:
     """What one verifier's votes on one answer come to.
 
     Scored votes: the mean of their log-odds for the intended choice against all others, without the bias. Written
-    ones: the log-odds of agreement, (agreeing + ½) / (others + ½), where `n` would agree in the share that these do.
+    ones: the log-odds of agreement, (agreeing + ½) / (others + ½).
     """
     if not writes(votes):
         return sum(_log_odds(vote, bias) for vote in votes) / len(votes)
-    n = n or len(votes)
-    n_agreeing = n * sum(vote.agrees is True for vote in votes) / len(votes)
-    return math.log((n_agreeing + 0.5) / (n - n_agreeing + 0.5))
+    n_agreeing = sum(vote.agrees is True for vote in votes)
+    return math.log((n_agreeing + 0.5) / (len(votes) - n_agreeing + 0.5))
 
 
 def is_for(votes: Sequence[Vote], bias: Bias) -> bool:
@@ -121,22 +120,21 @@ class Judge:
             "majority_of": self.majority_of,
         }
 
-    def probability(self, votes: Votes, as_many_as: Votes | None = None) -> float:
-        """That an answer is right. `votes`: of every verifier that has a weight; `as_many_as`: as which they count."""
-        return self.calibration.probability(evidence_by_verifier(votes, self.biases, as_many_as))
+    def probability(self, votes: Votes) -> float:
+        """That an answer is right. `votes`: of every verifier that has a weight."""
+        return self.calibration.probability(evidence_by_verifier(votes, self.biases))
 
-    def decide(self, votes: Votes, thresholds: Thresholds, as_many_as: Votes | None = None) -> Decision:
-        decision = thresholds.decide(self.probability(votes, as_many_as))
+    def decide(self, votes: Votes, thresholds: Thresholds) -> Decision:
+        decision = thresholds.decide(self.probability(votes))
         if decision is Decision.ACCEPT and self.majority_of is not None:
             has_majority = is_for(votes[self.majority_of], self.biases[self.majority_of])
             return Decision.ACCEPT if has_majority else Decision.DOUBT
         return decision
 
 
-def evidence_by_verifier(votes: Votes, biases: Mapping[str, Bias], as_many_as: Votes | None = None) -> Evidence:
-    """See `evidence_of`; the written votes count as so many as the others are."""
-    n = as_many_as or votes
-    return {name: evidence_of(votes[name], bias, len(n[name])) for name, bias in biases.items()}
+def evidence_by_verifier(votes: Votes, biases: Mapping[str, Bias]) -> Evidence:
+    """See `evidence_of`."""
+    return {name: evidence_of(votes[name], bias) for name, bias in biases.items()}
 
 
 def writes(votes: Sequence[Vote]) -> bool:

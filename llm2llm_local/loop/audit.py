@@ -19,6 +19,7 @@ from ..errors import RunFailedError
 from ..recipes import recipe_of
 from ..records import TOGETHER, FinishReason, Outcome, Reply, Split, Vote
 from ..store.verification import AuditRow
+from ..verifiers import votes_in_audit
 from .context import Run
 from .units import work_through
 from .vote import ask_teacher_to_vote, audited, verifiers
@@ -29,7 +30,8 @@ def audit_teacher(run: Run) -> None:
     if not verifiers(run) and recipe_of(run.config).subjects != "nothing":
         run.watcher.message('warning: checks.verify = "off": new examples are taken for right as they are written')
     if "teacher" in verifiers(run):
-        ask_teacher_to_vote(run, 0, "audit", 0, audited(run, run.store.examples(Split.TRAIN)))
+        votes = votes_in_audit(run.config.task.family, run.config.checks.votes)
+        ask_teacher_to_vote(run, 0, "audit", 0, audited(run, run.store.examples(Split.TRAIN)), votes)
 
 
 def calibrate_verifiers(run: Run) -> None:
@@ -106,25 +108,35 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
 
 def _audited_seeds(run: Run) -> list[AuditedSeed]:
     """Where a seed was answered wrongly in writing, those answers are the wrong ones: an error that is repeated is what
-    verification overlooks, and a planted answer, which is another seed's, nobody comes to by mistake.
+    verification overlooks, and a planted answer, which is another seed's, nobody comes to by mistake. Right and planted
+    answers are judged by as many votes as a candidate has, and so are mistakes.
     """
+    n = run.config.checks.votes
     right: dict[int | None, tuple[str, Votes]] = {}
     planted: dict[int | None, list[Votes]] = {}
     for subject, votes in run.store.verification.audit_votes().items():
         if subject.is_planted:
-            planted.setdefault(subject.example_id, []).append(votes)
+            planted.setdefault(subject.example_id, []).append(_first(votes, n))
         else:
             right[subject.example_id] = subject.answer, votes
     seeds = []
     for example_id, (answer, on_right) in right.items():
         mistakes = tuple(_mistakes(run, on_right))
-        seeds.append(AuditedSeed(answer, on_right, mistakes or tuple(planted[example_id]), are_mistakes=bool(mistakes)))
+        seeds.append(
+            AuditedSeed(
+                answer, _first(on_right, n), mistakes or tuple(planted[example_id]), are_mistakes=bool(mistakes)
+            )
+        )
     return seeds
 
 
+def _first(votes: Votes, n: int) -> Votes:
+    return {name: some[:n] for name, some in votes.items()}
+
+
 def _mistakes(run: Run, by_verifier: Votes) -> Iterator[Votes]:
-    """Each wrong answer that a verifier wrote, with its other votes as votes on it: one fewer than a candidate has, so
-    how many of them are accepted is known roughly. One that is asked once, as a student is, has no other.
+    """Each wrong answer that a verifier wrote, with its other votes as votes on it; one that is asked once, like a
+    student, has no others.
     """
     if not all(writes(votes) for votes in by_verifier.values()):
         return

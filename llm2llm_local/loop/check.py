@@ -39,7 +39,7 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     if names := verifiers(run):
         voted = _to_vote_on(run, iteration, attempt, candidates)
         if "teacher" in names:
-            ask_teacher_to_vote(run, iteration, "vote", attempt, voted)
+            ask_teacher_to_vote(run, iteration, "vote", attempt, voted, run.config.checks.votes)
         if "student" in names:
             fold_of = folds(run, run.store.examples(Split.TRAIN))
             ask_students_to_vote(run, iteration, attempt, voted, fold_of)

@@ -60,9 +60,9 @@ def audited(run: Conditions, seeds: Sequence[Example]) -> list[Voted]:
 # --- the teacher ---
 
 
-def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, voted: Sequence[Voted]) -> None:
-    """Each unit is one vote on a group of questions, so that its ballots begin alike."""
-    size, votes = run.config.teacher.group_size, run.config.checks.votes
+def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, voted: Sequence[Voted], votes: int) -> None:
+    """Each unit is one vote on a group of questions, so that its ballots begin alike. `votes`: on each question."""
+    size = run.config.teacher.group_size
     groups = [voted[start : start + size] for start in range(0, len(voted), size)]
     seeds = run.store.examples(Split.TRAIN)
 

@@ -15,7 +15,8 @@ from ..recipes import Subjects
 from ..records import Split
 from .stages import (
     STAGES,
-    ballots_on_seed,
+    audit_votes,
+    ballots_of_vote,
     folds_of,
     recipe_in,
     signal_of,
@@ -136,10 +137,10 @@ class Plan:
     """A run to be estimated: its rows, and the fields of its configuration that say how often they are worked on.
 
     `epochs`: not whole where a training has as many steps as another. `subjects`: which examples new ones are made for.
-    `votes`: the teacher's ballots on each answer, of which a seed has `ballots_on_seed` in the audit. `folds`: into
-    which the seeds are divided for students that haven't seen them, which tell failures (by `failure_signal`),
-    vote, or both. `failures`: the share of the questions asked that is taken for
-    failures, where that doesn't depend on the answers.
+    `votes`: the teacher's ballots on each answer; `audit_ballots`: all of its ballots on a seed in the audit. `folds`:
+    into which the seeds are divided for students that haven't seen them, which tell failures (by `failure_signal`),
+    vote, or both. `failures`: the share of the questions asked that is taken for failures, where that doesn't depend on
+    the answers.
     """
 
     seeds: int
@@ -152,7 +153,7 @@ class Plan:
     subjects: Subjects = "failures"
     verifiers: tuple[str, ...] = ()
     votes: int = 0
-    ballots_on_seed: int = 1
+    audit_ballots: int = 0
     folds: int = 0
     failure_signal: str = "train"
     failures: float | None = None
@@ -256,7 +257,7 @@ def _of_student(
     """What comes before the teacher is asked for new examples, the audit included."""
     opened = position.opened
     if position.iteration == 0 and "teacher" in plan.verifiers and "audit" not in opened:
-        yield rates.audit, plan.seeds * plan.votes * plan.ballots_on_seed
+        yield rates.audit, plan.seeds * plan.audit_ballots
     if position.iteration == 0 and plan.verifiers and "calibrate" not in opened:
         yield rates.calibrate, plan.seeds
     answering, folds = plan.answering_seeds(position.iteration), plan.folds_in(position.iteration)
@@ -420,7 +421,7 @@ class _Extent(TypedDict):
     subjects: Subjects
     verifiers: tuple[str, ...]
     votes: int
-    ballots_on_seed: int
+    audit_ballots: int
     folds: int
     failure_signal: str
     failures: float | None
@@ -433,7 +434,7 @@ def extent_of(config: Mapping[str, Any], kinds: Sequence[int]) -> _Extent:
         "subjects": recipe_in(config).subjects,
         "verifiers": verifiers,
         "votes": config["checks.votes"] if "teacher" in verifiers else 0,
-        "ballots_on_seed": ballots_on_seed(config),
+        "audit_ballots": audit_votes(config) * ballots_of_vote(config) if "teacher" in verifiers else 0,
         "folds": folds_of(config, seeds, 0),
         "failure_signal": signal_of(config),
         "failures": taken_of_kinds(config, kinds) / seeds if takes_least_confident(config) else None,

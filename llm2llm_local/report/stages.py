@@ -9,7 +9,7 @@ from typing import Any
 
 from ..failure_signals import Answering, who_answers_seeds
 from ..recipes import Recipe, recipe_named
-from ..verifiers import voters
+from ..verifiers import voters, votes_in_audit
 
 ROWS = {
     "audit": "ballots",
@@ -34,9 +34,14 @@ def verifiers_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     return voters(config.get("checks.verify", "off"), config.get("checks.verifier", ""))
 
 
-def ballots_on_seed(config: Mapping[str, Any]) -> int:
-    """Of each of the teacher's votes in the audit. All answers are judged by one, but free ones, which it shows: there
-    the right one has a ballot, and the one that is planted.
+def audit_votes(config: Mapping[str, Any]) -> int:
+    """Of the teacher on each seed."""
+    return votes_in_audit(config.get("task.family", ""), config["checks.votes"])
+
+
+def ballots_of_vote(config: Mapping[str, Any]) -> int:
+    """In the audit. All answers to a seed are judged by one, but free ones, which it shows: there the right one has a
+    ballot, and the one that is planted.
     """
     return 2 if config.get("task.family") == "text" else 1
 

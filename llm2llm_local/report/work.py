@@ -17,7 +17,7 @@ from typing import Any
 
 from ..failure_signals import kinds_are_answers, n_least_confident
 from ..records import Split
-from .stages import answering_seeds, ballots_on_seed, recipe_in, takes_least_confident
+from .stages import answering_seeds, audit_votes, ballots_of_vote, recipe_in, takes_least_confident
 
 LEAST_PART_OF_UNIT = 0.1
 """Before that much of its first unit of work is done, no time left is told for a stage."""
@@ -276,23 +276,23 @@ def _rows(connection: sqlite3.Connection, run: RunWork, stage: StageProgress) ->
             wanted = _wanted(connection, run, iteration, stage.attempt, is_done=stage.status == "done")
             return min(stage.units_done * config["teacher.group_size"], wanted), wanted
         case "audit":
-            done, total = _ballots(config, stage, seeds)
-            return done * ballots_on_seed(config), total * ballots_on_seed(config)
+            done, total = _ballots(config, stage, seeds, audit_votes(config))
+            return done * ballots_of_vote(config), total * ballots_of_vote(config)
         case "calibrate":
             return 0, seeds
     requests = run.requests(iteration, stage.attempt)
     match stage.stage:
         case "vote":
-            return _ballots(config, stage, requests)
+            return _ballots(config, stage, requests, config["checks.votes"])
         case "student_vote":
             return stage.units_done * requests // max(1, stage.units_total), requests
         case _:
             return requests - _undecided(connection, run.run_id, iteration), requests
 
 
-def _ballots(config: Mapping[str, Any], stage: StageProgress, questions: int) -> tuple[int, int]:
+def _ballots(config: Mapping[str, Any], stage: StageProgress, questions: int, votes: int) -> tuple[int, int]:
     """A unit is one vote on a group of questions; a group is voted on as often as is wanted before the next."""
-    size, votes = config["teacher.group_size"], config["checks.votes"]
+    size = config["teacher.group_size"]
     questions = min(questions, stage.units_total // votes * size)
     whole, part = divmod(stage.units_done, votes)
     last = max(0, min(size, questions - whole * size))
