@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import sqlite3
 
 
 class Split(StrEnum):
@@ -227,8 +223,3 @@ class Rate:
     share: float
     low: float
     high: float
-
-    @classmethod
-    def of_columns(cls, row: sqlite3.Row, name: str) -> Rate:
-        """From a row of the store with `name`, `name`_low and `name`_high."""
-        return cls(row[name], row[f"{name}_low"], row[f"{name}_high"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from llm2llm_local.records import TOGETHER, Rate
-from llm2llm_local.report.verification import AuditFigures
-from llm2llm_local.store.verification import AuditRow
+from llm2llm_local.store.audits import AuditRow
 
 HALF = Rate(0.5, 0.4, 0.6)
 
@@ -25,8 +24,3 @@ def audit_row(verifier: str = TOGETHER, **changes: Any) -> AuditRow:
         "calibration": {"intercept": 0.0, "weights": {verifier: 1.0}, "biases": {verifier: {}}},
     }
     return AuditRow(verifier, **fields | changes)
-
-
-def audit_figures(verifier: str = TOGETHER) -> AuditFigures:
-    """The same as a report has it."""
-    return AuditFigures(verifier, 10, 20, 0, HALF, HALF, 1.0, 0.7, None, HALF, None, {verifier: 1.0})

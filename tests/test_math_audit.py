@@ -13,7 +13,7 @@ from knowing import verified
 
 from llm2llm_local.loop.audit import audit_teacher, calibrate_verifiers, verify_check
 from llm2llm_local.records import DataRow, Decision, Vote
-from llm2llm_local.store.verification import AuditRow
+from llm2llm_local.store.audits import AuditRow
 from llm2llm_local.teacher.protocol import TeacherRequest
 
 SEEDS = [DataRow(f"How much is {n} and {n}?", f"It is {2 * n}.\n#### {2 * n}", "train.jsonl", n) for n in range(1, 61)]

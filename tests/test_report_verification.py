@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from audits import audit_figures
+from audits import audit_row
 from fake_runs import SEEDS, configuration, run_of
 from knowing import KindStudent, KnowingTeacher, writes
 from rich.console import Console
@@ -194,5 +194,5 @@ def _person(workspace: Path) -> PersonAudit:
 
 @pytest.mark.parametrize("person", [PersonAudit(0.1, 9, 0, 0, 0, None), PersonAudit(0.1, 9, 3, 0, 0, None)])
 def test_the_short_line_gets_shorter(person: PersonAudit) -> None:
-    lines = list(short_lines(Verification(True, (audit_figures(),), 0, person)))
+    lines = list(short_lines(Verification(True, (audit_row(),), 0, person)))
     assert lines == sorted(lines, key=len, reverse=True) and lines[-1] == ""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from audits import audit_figures
+from audits import audit_row
 from screens import NOW, SMALL, opened, settled, shown
 from workspaces import add_run, fill
 
@@ -121,6 +121,6 @@ async def test_folds_and_votes_have_columns_where_there_are_any(workspace: Path,
             start = names.index(name)
             assert row[start - 1 : start + 2] == " ✓ "
         stream = pilot.app.screen.query_one(CandidateStream)
-        stream.tell(Verification(True, (audit_figures(),), 0, PersonAudit(0.1, 9999, 1234, 0, 0, None)))
+        stream.tell(Verification(True, (audit_row(),), 0, PersonAudit(0.1, 9999, 1234, 0, 0, None)))
         await settled(pilot)
         assert "accepts 50%" in str(stream.border_title) and len(str(stream.border_title)) <= size[0] - 4

@@ -18,7 +18,7 @@ from ..config import Config
 from ..errors import RunFailedError
 from ..recipes import recipe_of
 from ..records import TOGETHER, FinishReason, Outcome, Reply, Split, Vote
-from ..store.verification import AuditRow
+from ..store.audits import AuditRow
 from ..verifiers import votes_in_audit
 from .context import Run
 from .units import work_through

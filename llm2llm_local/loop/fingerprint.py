@@ -41,6 +41,7 @@ _CODE: Mapping[str, tuple[str, ...]] = {
         "store/reviews",
         "store/verdicts",
         "store/verification",
+        "store/audits",
         "failure_signals",
         "verifiers",
         "spelling",

@@ -14,7 +14,7 @@ from ..wilson import Accuracy, wilson
 from .curves import asks_unseen
 from .growth import IterationGrowth, growth_of
 from .results import Change, change_of
-from .verification import Verification, verification_of
+from .verification import Verification, audit_document, verification_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ class RunSummary:
 def summary_document(summary: RunSummary) -> dict[str, Any]:
     """The whole summary, as JSON has it."""
     document: dict[str, Any] = dataclasses.asdict(summary)
+    if summary.verification is not None:
+        document["verification"]["audits"] = [audit_document(one) for one in summary.verification.audits]
     if summary.change is not None:
         document["change"] |= {"points": summary.change.points, "p": summary.change.p}
     return document

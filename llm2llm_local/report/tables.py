@@ -12,6 +12,7 @@ from rich.text import Text
 from ..audit_words import rate_text, ratio_text
 from ..counted import counted
 from ..records import Status
+from ..store.audits import AuditRow
 from ..wilson import Accuracy, with_interval
 from .columns import column_tables
 from .duration import duration
@@ -20,7 +21,7 @@ from .plain import plain, shortened
 from .stages import STAGES
 from .statistics import is_perhaps_chance, p_statement
 from .summary import IterationSummary, RunSummary
-from .verification import AuditFigures, verification_notes
+from .verification import verification_notes
 
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
@@ -155,7 +156,7 @@ def _rejections(summary: RunSummary) -> Table:
     return table
 
 
-def _audits(audits: Sequence[AuditFigures]) -> list[list[str]]:
+def _audits(audits: Sequence[AuditRow]) -> list[list[str]]:
     """The columns of the table of verifiers; the last one, if there are several, is by which candidates are judged."""
     together = audits[-1]
     weights = [together.weights.get(audit.verifier) for audit in audits]
@@ -182,7 +183,7 @@ def _audits(audits: Sequence[AuditFigures]) -> list[list[str]]:
     ]
 
 
-def _of_mistakes(audit: AuditFigures) -> str:
+def _of_mistakes(audit: AuditRow) -> str:
     return _NO_FIGURE if audit.mistake_accepts is None else rate_text(audit.mistake_accepts)
 
 

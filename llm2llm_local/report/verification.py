@@ -5,6 +5,7 @@ Standard library only, and every query goes by an index: a screen asks for these
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from ..audit_words import acceptance_ratio, audit_warnings, least_ratio, rate_text
 from ..counted import counted
 from ..records import TOGETHER, Rate
+from ..store.audits import AuditRow, audit_of
 from ..wilson import wilson
 from .stages import verifiers_of
 
@@ -34,31 +36,6 @@ LAST_DECISION = (
     "AND r.refused_reason IS NULL"
 )
 """Of candidate c: what a person's word r is that counts. A decision that was refused leaves it undecided."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditFigures:
-    """What one verifier alone, or those together that decide, said of seeds with right answers and with wrong ones.
-
-    `preference`: how often a right answer is thought likelier than a wrong one, 0.5 is chance. `agreement`: of one
-    verifier, how often its own answer is right. `ratio`: how many times likelier a right answer is to be accepted than
-    a wrong one; None when no wrong one was; `least_ratio`: by the bounds of both intervals. `mistake_accepts`: of the
-    wrong answers that verifiers came to themselves, on `n_mistaken_seeds`; None where there are none. `weights`: by
-    verifier, how much a nat of its evidence counts.
-    """
-
-    verifier: str
-    n_seeds: int
-    n_wrong: int
-    n_mistaken_seeds: int
-    true_accepts: Rate
-    false_accepts: Rate
-    ratio: float | None
-    least_ratio: float
-    mistake_accepts: Rate | None
-    preference: Rate
-    agreement: float | None
-    weights: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +60,7 @@ class Verification:
     """
 
     is_on: bool
-    audits: tuple[AuditFigures, ...]
+    audits: tuple[AuditRow, ...]
     in_doubt: int
     person: PersonAudit
     has_candidates: bool = True
@@ -104,28 +81,20 @@ def verification_of(connection: sqlite3.Connection, run_id: int) -> Verification
     )
 
 
-def audits_of(connection: sqlite3.Connection, run_id: int) -> tuple[AuditFigures, ...]:
+def audits_of(connection: sqlite3.Connection, run_id: int) -> tuple[AuditRow, ...]:
     """Each verifier alone first, where there are several; none before the audit."""
-    rows = connection.execute("SELECT * FROM audits WHERE run_id = ? ORDER BY id", [run_id])
-    return tuple(_figures(row) for row in rows)
+    return tuple(map(audit_of, connection.execute("SELECT * FROM audits WHERE run_id = ? ORDER BY id", [run_id])))
 
 
-def _figures(row: sqlite3.Row) -> AuditFigures:
-    right, wrong, preference = (Rate.of_columns(row, name) for name in ("true_accepts", "false_accepts", "preference"))
-    return AuditFigures(
-        verifier=row["verifier"],
-        n_seeds=row["n_seeds"],
-        n_wrong=row["n_wrong"],
-        n_mistaken_seeds=row["n_mistaken_seeds"],
-        true_accepts=right,
-        false_accepts=wrong,
-        ratio=acceptance_ratio(right, wrong),
-        least_ratio=least_ratio(right, wrong),
-        mistake_accepts=None if row["mistake_accepts"] is None else Rate.of_columns(row, "mistake_accepts"),
-        preference=preference,
-        agreement=row["agreement"],
-        weights=json.loads(row["calibration"])["weights"],
-    )
+def audit_document(audit: AuditRow) -> dict[str, Any]:
+    """As JSON has it: with its ratio (None: no wrong answer was accepted), and of the calibration the weights."""
+    document = dataclasses.asdict(audit)
+    del document["calibration"]
+    return document | {
+        "ratio": acceptance_ratio(audit.true_accepts, audit.false_accepts),
+        "least_ratio": least_ratio(audit.true_accepts, audit.false_accepts),
+        "weights": dict(audit.weights),
+    }
 
 
 def person_audit(connection: sqlite3.Connection, run_id: int, sample: float) -> PersonAudit:
@@ -154,7 +123,7 @@ def newest_audit(
     config: Mapping[str, Any],
     seeds: Sequence[tuple[str, str]],
     model_bytes: Mapping[str, int],
-) -> tuple[int, tuple[AuditFigures, ...]] | None:
+) -> tuple[int, tuple[AuditRow, ...]] | None:
     """Id and audit of the newest run that had it with this configuration (by dotted names), on these seeds (question
     and answer), with model files of this size at the same place. None: there is none among the newest with an audit.
     """

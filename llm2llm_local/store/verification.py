@@ -7,18 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..records import TOGETHER, Rate, Vote
+from ..records import TOGETHER, Vote
+from .audits import AuditRow, audit_of, columns_of
 from .verdicts import REVIEW
 
 if TYPE_CHECKING:
     import sqlite3
 
     from .writer import Store
-
-
-_RATES = ("true_accepts", "false_accepts", "mistake_accepts", "preference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +27,6 @@ class Subject:
     candidate_id: int | None = None
     example_id: int | None = None
     is_planted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One row of `audits`."""
-
-    verifier: str
-    n_seeds: int
-    n_wrong: int
-    n_mistaken_seeds: int
-    agreement: float | None
-    true_accepts: Rate
-    false_accepts: Rate
-    mistake_accepts: Rate | None
-    preference: Rate
-    calibration: Mapping[str, Any]
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """Of its verifiers' evidence."""
-        weights: Mapping[str, float] = self.calibration["weights"]
-        return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,39 +101,14 @@ class VerificationStore:
         return dict(found)
 
     def add_audit(self, audit: AuditRow) -> None:
-        columns: dict[str, float] = {}
-        for name in _RATES:
-            rate: Rate | None = getattr(audit, name)
-            if rate is not None:
-                columns |= {name: rate.share, f"{name}_low": rate.low, f"{name}_high": rate.high}
-        self._store.insert(
-            "audits",
-            run_id=self._run_id,
-            verifier=audit.verifier,
-            n_seeds=audit.n_seeds,
-            n_wrong=audit.n_wrong,
-            n_mistaken_seeds=audit.n_mistaken_seeds,
-            agreement=audit.agreement,
-            **columns,
-            calibration=json.dumps(audit.calibration, ensure_ascii=False),
-        )
+        self._store.insert("audits", run_id=self._run_id, **columns_of(audit))
 
     def audit(self) -> AuditRow:
         """The one by which candidates are judged; there is one once the audit is done."""
-        row = self._store.execute(
-            "SELECT * FROM audits WHERE run_id = ? AND verifier = ?", [self._run_id, TOGETHER]
-        ).fetchone()
-        return AuditRow(
-            verifier=row["verifier"],
-            n_seeds=row["n_seeds"],
-            n_wrong=row["n_wrong"],
-            n_mistaken_seeds=row["n_mistaken_seeds"],
-            agreement=row["agreement"],
-            true_accepts=Rate.of_columns(row, "true_accepts"),
-            false_accepts=Rate.of_columns(row, "false_accepts"),
-            mistake_accepts=None if row["mistake_accepts"] is None else Rate.of_columns(row, "mistake_accepts"),
-            preference=Rate.of_columns(row, "preference"),
-            calibration=json.loads(row["calibration"]),
+        return audit_of(
+            self._store.execute(
+                "SELECT * FROM audits WHERE run_id = ? AND verifier = ?", [self._run_id, TOGETHER]
+            ).fetchone()
         )
 
     def n_let_in(self, iterations: range) -> int:
