@@ -18,8 +18,8 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_REMEMBERED = 8192
-"""Texts: each ballot asks it of all seeds again."""
+REMEMBERED = 8192
+"""Texts whose meaning is kept at hand, where each ballot asks it of all seeds again."""
 
 _MOST_CODE_POINTS = 6
 _MOST_CELLS = 60
@@ -32,7 +32,7 @@ def look(text: str) -> str:
     return " ".join(text.split())
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def same_question(text: str) -> str:
     """The same for all texts that ask the same, letter for letter: their look, letter case aside."""
     return look(text).casefold()

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from ..errors import DataError
 from ..records import (
@@ -30,6 +31,7 @@ from ..records import (
     TeacherPrompt,
     Unparsed,
 )
+from ..spelling import REMEMBERED
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import Number, read_number, same_number
 from .rephrasing import ask_in_other_words, said_in_other_words
@@ -211,6 +213,7 @@ class _FinalAnswer:
     end: int
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _final_answer(text: str) -> _FinalAnswer | None:
     """The first readable final line. Others, such as a heading of the fourth level, are passed over."""
     for match in _FINAL_LINE.finditer(text):

@@ -28,7 +28,10 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import dropwhile
+
+from ..spelling import REMEMBERED
 
 # Far above any real answer, far below where arithmetic gets slow or `int` refuses a string (4300 digits).
 _MAX_CHARACTERS = 1000
@@ -121,6 +124,7 @@ class Number:
     unit: str
 
 
+@lru_cache(maxsize=REMEMBERED)
 def read_number(text: str) -> Number | None:
     """The number that `text` consists of, by the rules above; None when it isn't one.
 

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..records import (
     Ballot,
@@ -27,7 +28,7 @@ from ..records import (
     TeacherPrompt,
     Unparsed,
 )
-from ..spelling import look
+from ..spelling import REMEMBERED, look
 from .base import PromptBuilder, PromptStyle, that_fit
 from .numbers import read_number
 from .rephrasing import ask_in_other_words, said_in_other_words
@@ -179,6 +180,7 @@ def same_answer(one: str, other: str) -> bool:
     return comparable(one) == comparable(other)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def comparable(answer: str) -> str:
     """What is compared of an answer; of one that has no words, its signs."""
     seen = _THOUSANDS.sub("", look(answer).casefold().translate(_DASHES))
