@@ -16,7 +16,7 @@ from typing import Any
 
 from ..records import Split, Status
 from .curves import AccuracyCurve, accuracies
-from .results import RowKey, RunResult, right_rows, run_result
+from .results import Baseline, RunResult, baseline_of, run_result
 from .statistics import Spread, spread
 
 _MATCH_RUN = "loop.match_run"
@@ -98,14 +98,14 @@ class _Setup:
 def compare(connection: sqlite3.Connection, run_ids: Sequence[int]) -> Comparison:
     """The runs with these ids, in this order; those that have been deleted meanwhile are left out."""
     setups = {run_id: setup for run_id in run_ids if (setup := _setup(connection, run_id)) is not None}
-    first: tuple[int, Mapping[RowKey, bool]] | None = None
+    baseline: Baseline | None = None
     runs: list[RunFigures] = []
     for run_id in setups:
         curves = accuracies(connection, run_id)
-        result = run_result(connection, run_id, curves, first)
+        result = run_result(connection, run_id, curves, baseline)
         runs.append(RunFigures(run_id, setups[run_id].is_done, curves, _training_sizes(connection, run_id), result))
-        if first is None and len(setups) > 1:
-            first = run_id, right_rows(connection, run_id)
+        if baseline is None and len(setups) > 1:
+            baseline = baseline_of(connection, run_id)
     return Comparison(tuple(runs), _differences([one.fields for one in setups.values()]), _repetitions(runs, setups))
 
 

@@ -98,13 +98,21 @@ class RunCost:
     seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The run that others are paired with, and whether it is right, test row by test row."""
+
+    run_id: int
+    right: Mapping[RowKey, bool]
+
+
 def run_result(
     connection: sqlite3.Connection,
     run_id: int,
     curves: Mapping[Split, AccuracyCurve],
-    first: tuple[int, Mapping[RowKey, bool]] | None,
+    baseline: Baseline | None,
 ) -> RunResult | None:
-    """None as long as no student of the run is graded. `first`: the run to pair this one with, and its `right_rows`."""
+    """None as long as no student of the run is graded. `baseline`: to pair this one with."""
     iteration = chosen_iteration(connection, run_id)
     if iteration is None:
         return None
@@ -115,7 +123,7 @@ def run_result(
         examples_added=_examples_added(connection, run_id, iteration),
         steps=_steps(connection, run_id),
         final_steps=steps_of_result(connection, run_id),
-        paired=first and _paired(first[0], first[1], right_rows(connection, run_id)),
+        paired=None if baseline is None else _paired(baseline, _right_rows(connection, run_id)),
     )
 
 
@@ -135,7 +143,11 @@ def change_of(connection: sqlite3.Connection, run_id: int) -> Change | None:
     return Change(chosen, wilson(before, n), wilson(after, n), gained, lost) if n else None
 
 
-def right_rows(connection: sqlite3.Connection, run_id: int) -> dict[RowKey, bool]:
+def baseline_of(connection: sqlite3.Connection, run_id: int) -> Baseline:
+    return Baseline(run_id, _right_rows(connection, run_id))
+
+
+def _right_rows(connection: sqlite3.Connection, run_id: int) -> dict[RowKey, bool]:
     """Whether the chosen student was right, test row by test row; empty as long as there is none."""
     rows = connection.execute(
         # CROSS JOIN keeps the order of the tables: the rows of an iteration first, each example by its id.
@@ -151,13 +163,14 @@ def right_rows(connection: sqlite3.Connection, run_id: int) -> dict[RowKey, bool
     return right
 
 
-def _paired(other_run_id: int, others: Mapping[RowKey, bool], rows: Mapping[RowKey, bool]) -> Paired | None:
+def _paired(baseline: Baseline, rows: Mapping[RowKey, bool]) -> Paired | None:
+    others = baseline.right
     common = rows.keys() & others.keys()
     if not common:
         return None
     gained = sum(rows[key] and not others[key] for key in common)
     lost = sum(others[key] and not rows[key] for key in common)
-    return Paired(other_run_id, len(common), len(rows), len(others), gained, lost, mcnemar(gained, lost))
+    return Paired(baseline.run_id, len(common), len(rows), len(others), gained, lost, mcnemar(gained, lost))
 
 
 def _examples_added(connection: sqlite3.Connection, run_id: int, iteration: int) -> int:

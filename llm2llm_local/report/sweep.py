@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ..records import Split
 from ..wilson import Accuracy
 from .curves import accuracies
-from .results import RowKey, RunResult, right_rows, run_cost, run_result
+from .results import RunResult, baseline_of, run_cost, run_result
 from .statistics import Spread, spread
 
 
@@ -91,10 +91,8 @@ def _figures(connection: sqlite3.Connection, group: SweepGroup) -> GroupFigures:
 
 
 def _result(connection: sqlite3.Connection, run_id: int, baseline: int | None) -> RunResult | None:
-    first: tuple[int, Mapping[RowKey, bool]] | None = None
-    if baseline is not None:
-        first = baseline, right_rows(connection, baseline)
-    return run_result(connection, run_id, accuracies(connection, run_id), first)
+    paired_with = None if baseline is None else baseline_of(connection, baseline)
+    return run_result(connection, run_id, accuracies(connection, run_id), paired_with)
 
 
 def _mean(figures: Sequence[float]) -> float | None:
