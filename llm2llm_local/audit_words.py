@@ -5,11 +5,11 @@ Standard library only: screens show it at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 from .counted import counted
 from .records import TOGETHER, Rate
+from .store.audits import AuditRow
 
 _NEXT_TO_NOTHING = 0.02
 """As the weight of evidence, which is 10 nats at most: it moves the log-odds by no more than 0.2."""
@@ -18,32 +18,7 @@ _HARDLY_ANY = 0.1
 """Of right answers: with fewer, ten requests are made for one new example."""
 
 
-class Audited(Protocol):
-    """One verifier alone, or those together that decide; `agreement`: how often its own answer is right, 0 to 1, where
-    it gives one; `weights`: by verifier, how much a nat of its evidence counts; 0 is nothing.
-    """
-
-    @property
-    def verifier(self) -> str: ...
-    @property
-    def n_seeds(self) -> int: ...
-    @property
-    def true_accepts(self) -> Rate: ...
-    @property
-    def false_accepts(self) -> Rate: ...
-    @property
-    def n_mistaken_seeds(self) -> int: ...
-    @property
-    def mistake_accepts(self) -> Rate | None: ...
-    @property
-    def preference(self) -> Rate: ...
-    @property
-    def agreement(self) -> float | None: ...
-    @property
-    def weights(self) -> Mapping[str, float]: ...
-
-
-def audit_line(audit: Audited) -> str:
+def audit_line(audit: AuditRow) -> str:
     who = "verification" if audit.verifier == TOGETHER else f"the {audit.verifier} alone"
     agreement = "" if audit.agreement is None else f"; its own answer is right for {audit.agreement:.0%}"
     right, wrong = audit.true_accepts, audit.false_accepts
@@ -54,14 +29,14 @@ def audit_line(audit: Audited) -> str:
     )
 
 
-def _on_mistakes(audit: Audited) -> str:
+def _on_mistakes(audit: AuditRow) -> str:
     if audit.mistake_accepts is None:
         return ""
     of_seeds = f"of the teacher's own mistakes, on {counted(audit.n_mistaken_seeds, 'seed')}"
     return f"; {of_seeds}, {rate_text(audit.mistake_accepts)} would be accepted by its other votes"
 
 
-def audit_warnings(audits: Sequence[Audited]) -> Iterator[str]:
+def audit_warnings(audits: Sequence[AuditRow]) -> Iterator[str]:
     """What is to be expected of verifiers like these, as far as it should be known before an evening is spent on it."""
     own = {audit.verifier: audit.agreement for audit in audits}
     teacher, student = own.get("teacher"), own.get("student")
@@ -75,7 +50,7 @@ def audit_warnings(audits: Sequence[Audited]) -> Iterator[str]:
             yield from _warnings_together(audit)
 
 
-def _warnings_together(audit: Audited) -> Iterator[str]:
+def _warnings_together(audit: AuditRow) -> Iterator[str]:
     right, wrong = audit.true_accepts, audit.false_accepts
     if right.share < _HARDLY_ANY:
         yield (
