@@ -22,12 +22,13 @@ from ..errors import ChangedSinceStartError, DataError, UserInputError
 from ..loop.context import derive_rng_seed
 from ..loop.fingerprint import differing
 from ..loop.plans import estimated_tokens, settings_of_student
+from ..loop.train import segment_of
 from ..model_files.catalogue import content_hash
 from ..model_files.folder import count_weights, inspect_folder
 from ..records import DataRow, Outcome, Reply, Split
 from ..store.reader import open_reader
 from ..student.batching import total_steps
-from ..student.protocol import PredictionBatch, Student, StudentSettings, TrainingExample, TrainingSegment
+from ..student.protocol import PredictionBatch, Student, StudentSettings, TrainingExample
 from ..tasks.base import Task
 from ..tasks.families import make_task
 from ..workers.memory import find_device, student_memory
@@ -294,17 +295,10 @@ def _training(run: MeasuredRun, labelled: _Labelled, request: Request) -> JudgeT
     """By the student's settings of the run, but for the epochs; nothing in it is drawn by the run."""
     student, prompts = run.student, labelled.task.prompts
     steps = total_steps(len(labelled.train), student.batch_size, request.epochs)
-    whole = TrainingSegment(
-        examples=tuple(
-            TrainingExample(prompts.prompt(row.question), prompts.completion(row.answer)) for row in labelled.train
-        ),
+    whole = segment_of(
+        student,
+        tuple(TrainingExample(prompts.prompt(row.question), prompts.completion(row.answer)) for row in labelled.train),
         epochs=request.epochs,
-        batch_size=student.batch_size,
-        micro_batch_size=student.micro_batch_size,
-        learning_rate=student.learning_rate,
-        warmup_ratio=student.warmup_ratio,
-        weight_decay=student.weight_decay,
-        max_grad_norm=student.max_grad_norm,
         rng_seed=derive_rng_seed(0, "judge"),
         start_step=0,
         stop_step=steps,
