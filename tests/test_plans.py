@@ -415,3 +415,4 @@ def test_what_a_run_follows_from_is_which_rows_are_its_seeds_and_how_the_teacher
     before, after = (hash_inputs(one).fields for one in (plain, chat))
     assert (before["teacher.prompt_style"], after["teacher.prompt_style"]) == ("completion", "chat")
     assert differing(before, after) == ["data.train_rows", "teacher.prompt_style"]
+    assert differing(before, after | {"data.train": "another file"}) == ["data.train", "teacher.prompt_style"]

@@ -28,6 +28,9 @@ MATCH_RUN = "loop.match_run"
 MATCHED_STEPS = "loop.matched_steps"
 """Optimizer steps of a run whose recipe takes as many as another's result has had."""
 
+ROWS = "_rows"
+"""Ends the names of the fields that say which rows of a split are read: "data.train_rows"."""
+
 _BY_CONTENT = frozenset({"teacher.model", "student.model", "data.train", "data.dev", "data.test", "teacher.grammar"})
 """Files: what is in them counts, not where they lie."""
 
@@ -250,8 +253,11 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Names of the fields that differ, sorted."""
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    """Names of the fields that differ, sorted; which rows were read only where no file or draw says why they differ."""
+    names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    rows = {name for name in names if name.endswith(ROWS)}
+    is_explained = any(name.startswith("data.") for name in names - rows)
+    return sorted(names - rows if is_explained else names)
 
 
 def digest(fields: Mapping[str, Any]) -> str:

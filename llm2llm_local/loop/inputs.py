@@ -33,7 +33,7 @@ from ..teacher.protocol import KV_BLOCK
 from ..verifiers import voters
 from ..wilson import interval
 from ..workers.memory import find_device, lora_parameters
-from .fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, digest, run_fields
+from .fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, ROWS, digest, run_fields
 
 _ADAPTER_BYTES_PER_PARAMETER = 4
 _CHECKPOINT_BYTES_PER_PARAMETER = 12
@@ -173,7 +173,7 @@ def hash_inputs(inputs: Inputs, hash_model: Callable[[Path], str] = content_hash
         hashes["teacher.grammar"] = content_hash(inputs.config.teacher.grammar or Path())
     fields = run_fields(inputs.config, inputs.labels, hashes, inputs.device, inputs.compute_dtype)
     fields |= {
-        f"data.{split}_rows": digest({"rows": [(row.question, row.answer) for row in rows]})
+        f"data.{split}{ROWS}": digest({"rows": [(row.question, row.answer) for row in rows]})
         for split, rows in inputs.data.rows.items()
     }
     fields["teacher.prompt_style"] = inputs.prompt_style
