@@ -20,7 +20,7 @@ from llm2llm_local.student.protocol import (
     TrainingProgress,
     TrainingSegment,
 )
-from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest, TeacherSettings
+from llm2llm_local.teacher.protocol import ScoreRequest, Scores, TeacherRequest, TeacherSettings
 
 
 @dataclass
@@ -43,11 +43,14 @@ class FakeTeacher:
     def check_memory(self, progress: Progress) -> None:
         """There is enough."""
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
-        """The longer, the less likely."""
-        return [tuple(-float(len(text)) for text in request.continuations) for request in group]
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[Scores]:
+        return [Scores(self.log_likelihoods(request), 11) for request in group]
 
-    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[tuple[float, ...]]]:
+    def log_likelihoods(self, request: ScoreRequest) -> tuple[float, ...]:
+        """The longer, the less likely."""
+        return tuple(-float(len(text)) for text in request.continuations)
+
+    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[Scores]]:
         return lambda progress: self.score(group, progress)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +40,8 @@ class KnowingTeacher(FakeTeacher):
     ballots: list[ScoreRequest] = field(default_factory=list)
     knows: bool = True
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
-        self.ballots += group
-        return [self._scores(request) for request in group]
-
-    def _scores(self, request: ScoreRequest) -> tuple[float, ...]:
+    def log_likelihoods(self, request: ScoreRequest) -> tuple[float, ...]:
+        self.ballots.append(request)
         question = request.prompt.completion.rpartition("Question: ")[2].partition("\n")[0]
         known = label_in(question) if self.knows else LABELS[0]
         likely = -0.1 if known is not None else -1.0

@@ -156,10 +156,10 @@ def test_what_a_run_took(tmp_path: Path) -> None:
         add_answering_run(store, ROWS, [{}, {}], [[("new 1", "a"), ("new 2", "b")], [("new 3", "a")]])
         add_answering_run(store, ROWS, [{}], [[("new 4", "a")]])
     with open_reader(tmp_path) as connection:
-        assert run_cost(connection, 1) == RunCost(60, 12, 0, {"train": 120.0, "grade": 0.0})
+        assert run_cost(connection, 1) == RunCost(60, 12, 0, 0, 0, {"train": 120.0, "grade": 0.0})
 
 
-def test_votes_are_counted_as_they_were_asked_and_not_among_the_tokens(tmp_path: Path) -> None:
+def test_votes_are_counted_as_they_were_asked_with_their_tokens(tmp_path: Path) -> None:
     config = configuration(checks__verify="on", checks__votes=2, checks__accept_probability=0.6)
     teacher = KnowingTeacher(writes)
     with run_of(tmp_path, config, teacher, KindStudent(lambda example, segment: False)) as run:
@@ -172,9 +172,26 @@ def test_votes_are_counted_as_they_were_asked_and_not_among_the_tokens(tmp_path:
     assert rows > cost.teacher_votes == len(teacher.ballots) > 2 * len(FAKE_SEEDS)
     n = len(teacher.requests)
     assert (cost.new_example_input_tokens, cost.new_example_output_tokens) == (7 * n, 3 * n)
+    assert (cost.vote_input_tokens, cost.vote_output_tokens) == (11 * len(teacher.ballots), 0)
     out = " ".join(Workspace(tmp_path).llm2llm("compare", "1").out.split())
-    assert "new-example tokens in" in out and "teacher votes" in out
-    assert "their tokens are not recorded and in no figure here, their time is that of audit and vote" in out
+    assert "teacher tokens in" in out and f"{cost.input_tokens:,} {cost.vote_input_tokens:,} {3 * n:,}" in out
+    assert "teacher votes: on seeds in the audit and on candidates" in out and "+:" not in out
+
+
+def test_votes_of_a_version_that_recorded_no_tokens_are_said_to_be_missing(tmp_path: Path) -> None:
+    teacher = KnowingTeacher(writes)
+    config = configuration(checks__verify="on", checks__accept_probability=0.6)
+    with run_of(tmp_path, config, teacher, KindStudent(lambda example, segment: False)) as run:
+        llm2llm(run)
+        with run.store.transaction():
+            run.store._store.execute("UPDATE stages SET ballot_input_tokens = NULL, ballot_output_tokens = NULL")
+            run.store._store.execute("UPDATE runs SET config = ?", [json.dumps(flatten(config))])
+    with open_reader(tmp_path) as connection:
+        cost = run_cost(connection, 1)
+    assert (cost.vote_input_tokens, cost.vote_output_tokens) == (None, None)
+    out = " ".join(Workspace(tmp_path).llm2llm("compare", "1").out.split())
+    assert f"{7 * len(teacher.requests):,}+ – {3 * len(teacher.requests):,}+" in out
+    assert "+: and what the votes took, which the version that asked for them didn't record" in out
 
 
 def test_the_others_are_tested_against_the_first(tmp_path: Path) -> None:
@@ -339,8 +356,8 @@ def test_compare_prints_tables_without_codes_when_piped(workspace: Workspace) ->
     lines = [line.split() for line in ending.out.splitlines()]
     assert ["1", "0", "40.0%", "(16.8%–68.7%)", "–", "–", "–", "–", "100.0%", "(34.2%–100.0%)"] in lines
     assert ["2", "1", "90.0%", "(59.6%–98.2%)", "+50.0", "5", "0", "0.062", "100.0%", "(34.2%–100.0%)"] in lines
-    assert ["2", "2", "10", "6", "40", "8", "0", "2", "min", "00", "s", "2", "min", "00", "s"] in lines
-    assert "not recorded" not in ending.out  # nobody voted
+    assert ["2", "2", "10", "6", "40", "0", "8", "0", "2", "min", "00", "s", "2", "min", "00", "s"] in lines
+    assert "teacher votes:" not in ending.out  # nobody voted
     assert ["4", "…", "…", "–", "–", "–", "–", "…"] in lines
     assert ["1,", "3", "60.0%", "40.0%–80.0%", "28.3", "points", "100.0%", "100.0%–100.0%", "0.0", "points"] in lines
     assert "\x1b" not in ending.out
@@ -364,6 +381,8 @@ def test_compare_prints_json(workspace: Workspace) -> None:
         "new_example_input_tokens": 40,
         "new_example_output_tokens": 8,
         "teacher_votes": 0,
+        "vote_input_tokens": 0,
+        "vote_output_tokens": 0,
         "seconds": {"train": 120.0, "grade": 0.0},
     }
     assert first["result"]["paired"]["other_run_id"] == 2

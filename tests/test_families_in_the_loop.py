@@ -38,10 +38,7 @@ class SilentStudent(FakeStudent):
 class Choosing(FakeTeacher):
     """Knows which option is right, in whatever order they are shown to it."""
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
-        return [self._scores(request) for request in group]
-
-    def _scores(self, request: ScoreRequest) -> tuple[float, ...]:
+    def log_likelihoods(self, request: ScoreRequest) -> tuple[float, ...]:
         asked = split_options(request.prompt.completion.rpartition("Question: ")[2].removesuffix("\nAnswer:"))
         right = asked.letters[asked.options.index("right")]
         return tuple(-0.1 if choice.strip() == right else -3.0 for choice in request.continuations)
@@ -52,11 +49,8 @@ class Judging(FakeTeacher):
 
     n_ballots = 0
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
-        self.n_ballots += len(group)
-        return [self._scores(request) for request in group]
-
-    def _scores(self, request: ScoreRequest) -> tuple[float, ...]:
+    def log_likelihoods(self, request: ScoreRequest) -> tuple[float, ...]:
+        self.n_ballots += 1
         question, answer, _ = request.prompt.completion.rpartition("Question: ")[2].split("\n")
         is_right = answer == f"Answer: tree {question.split()[-1].rstrip('?')}"
         return (-0.1, -3.0) if is_right else (-3.0, -0.1)

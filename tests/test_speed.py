@@ -48,7 +48,7 @@ from llm2llm_local.student.protocol import (
     TrainingSegment,
 )
 from llm2llm_local.tasks.families import make_task
-from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
+from llm2llm_local.teacher.protocol import ScoreRequest, Scores, TeacherRequest
 from llm2llm_local.workers.memory import MemoryPlan
 
 PLAN = Plan(seeds=60, dev=0, test=500, iterations=3, epochs=10, augmentations_per_failure=1)
@@ -159,7 +159,7 @@ def writing_of(teacher: TeacherSpeed) -> WritingSpeed:
 class SlowVoter(SlowTeacher):
     """A vote takes two seconds and a quarter for each ballot."""
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[Scores]:
         self.clock.now += 2.0 + 0.25 * len(group)
         return super().score(group, progress)
 

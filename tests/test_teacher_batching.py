@@ -24,7 +24,7 @@ from llm2llm_local.teacher.decoder import Decoder
 from llm2llm_local.teacher.engine import Engine, Scoring
 from llm2llm_local.teacher.gguf_model import GgufModel
 from llm2llm_local.teacher.llama import LlamaTeacher
-from llm2llm_local.teacher.protocol import KvType, Sampling, ScoreRequest, TeacherRequest, kv_bytes_per_cell
+from llm2llm_local.teacher.protocol import KvType, Sampling, ScoreRequest, Scores, TeacherRequest, kv_bytes_per_cell
 from llm2llm_local.teacher.schedule import Pass
 
 pytestmark = pytest.mark.model
@@ -149,8 +149,8 @@ def test_keys_and_values_may_be_quantized(tiny_models: TinyModels, tmp_path: Pat
         np.array(
             [
                 value
-                for values in load(path, kv_type=kind, flash_attention="on").score(SCORED, quiet)
-                for value in values
+                for scores in load(path, kv_type=kind, flash_attention="on").score(SCORED, quiet)
+                for value in scores.log_likelihoods
             ]
         )
         for kind in ("f16", kv_type)
@@ -179,7 +179,7 @@ def test_a_model_that_keeps_one_state_shares_nothing(tiny_models: TinyModels, mo
     assert [reply.text for reply in replies] == [reply.text for reply in expected]
     assert passes.n_tokens >= sum(reply.input_tokens for reply in replies)
     for ours, theirs in zip(teacher.score(SCORED, quiet), scores, strict=True):
-        assert ours == pytest.approx(theirs, abs=SCORE_TOLERANCE)
+        assert ours.log_likelihoods == pytest.approx(theirs.log_likelihoods, abs=SCORE_TOLERANCE)
 
 
 def test_fewer_run_at_once_in_less_memory(tiny_models: TinyModels) -> None:
@@ -336,7 +336,8 @@ def test_a_group_of_none_gives_none(tiny_models: TinyModels) -> None:
     teacher = load(tiny_models.teacher)
     assert teacher.generate([], quiet) == []
     assert teacher.score([], quiet) == []
-    assert teacher.score([ScoreRequest(GROUP[0].prompt, ())], quiet) == [()]
+    (scores,) = teacher.score([ScoreRequest(GROUP[0].prompt, ())], quiet)
+    assert scores == Scores((), teacher.check_prompts(GROUP[:1], quiet))
 
 
 # --- scores ---
@@ -361,12 +362,15 @@ def test_scores_are_those_of_full_logits(
     teacher = load(tiny_models.teacher, n_parallel=n_parallel, n_batch=n_batch)
     for asked, scores in zip(SCORED, teacher.score(SCORED, quiet), strict=True):
         prompt = plain.tokenize(asked.prompt.completion.encode(), add_bos=False, special=True)
-        for text, score in zip(asked.continuations, scores, strict=True):
+        n_read = len(prompt)
+        for text, score in zip(asked.continuations, scores.log_likelihoods, strict=True):
             tokens = plain.tokenize(text.encode(), add_bos=False, special=False) if text else []
             rows = log_probabilities(plain, [*prompt, *tokens])
             expected = sum(rows[len(prompt) - 1 + place, token] for place, token in enumerate(tokens))
             assert score == pytest.approx(expected, abs=SCORE_TOLERANCE)
             assert math.isfinite(score)
+            n_read += len(tokens)
+        assert scores.input_tokens == n_read
 
 
 def test_a_prompt_is_read_once_for_all_its_continuations(

@@ -28,7 +28,7 @@ from llm2llm_local.student.protocol import (
     TrainingProgress,
     TrainingSegment,
 )
-from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
+from llm2llm_local.teacher.protocol import ScoreRequest, Scores, TeacherRequest
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -71,7 +71,7 @@ class TimedTeacher(FakeTeacher):
 class TimedVotes(TimedTeacher, KnowingTeacher):
     """A teacher whose ballots carry information."""
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[Scores]:
         assert self.clock is not None
         self.clock.now += 0.125 * len(group)
         return super().score(group, progress)

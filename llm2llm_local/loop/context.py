@@ -12,7 +12,7 @@ from ..records import Reply
 from ..store.run_store import RunStore
 from ..student.protocol import PredictionBatch, Progress, Student, StudentAnswer
 from ..tasks.base import PromptStyle, Task
-from ..teacher.protocol import ScoreRequest, Teacher, TeacherRequest
+from ..teacher.protocol import ScoreRequest, Scores, Teacher, TeacherRequest
 from .fingerprint import Fingerprint
 
 
@@ -22,7 +22,7 @@ class AheadTeacher(Teacher, Protocol):
     def begin_generate(self, group: Sequence[TeacherRequest]) -> Callable[[Progress], list[Reply]]:
         """Begin on the group; the function that is returned waits, and is otherwise as `generate`."""
 
-    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[tuple[float, ...]]]:
+    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[Scores]]:
         """The same for `score`."""
 
 

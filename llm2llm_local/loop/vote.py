@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -17,7 +17,7 @@ from ..records import Ballot, Example, NewExample, Outcome, Reply, Split, Vote
 from ..spelling import same_question
 from ..store.verification import Subject
 from ..student.protocol import StudentAnswer
-from ..teacher.protocol import Progress, Sampling, ScoreRequest, TeacherRequest
+from ..teacher.protocol import Progress, Sampling, ScoreRequest, Scores, TeacherRequest
 from ..verifiers import voters
 from .adapters import require_sound
 from .context import Conditions, Run, derive_rng_seed
@@ -83,6 +83,7 @@ def ask_teacher_to_vote(run: Run, iteration: int, stage: str, attempt: int, vote
                     new = NewExample(one.question, subject.answer)
                     vote = _read(run, ballot, outcomes[ballot.prompt, ballot.choices], new)
                     run.store.verification.add_vote(iteration, subject, "teacher", vote, number)
+                run.store.verification.add_ballot_tokens(iteration, stage, attempt, *_tokens(outcomes.values()))
                 return len(distinct)
 
             return write
@@ -107,8 +108,8 @@ def ballot_on(run: Conditions, shown: Sequence[Example], one: Voted, subject: Su
     return run.task.ballot(new, others, run.prompt_style, rng)
 
 
-Said = Reply | tuple[float, ...]
-"""Of a ballot: what was written, or the log-likelihood of each choice in nats."""
+Said = Reply | Scores
+"""Of a ballot: what was written, or how likely each choice is."""
 
 
 def _begin(
@@ -134,13 +135,19 @@ def _read(run: Run, ballot: Ballot, outcome: Said, new: NewExample) -> Vote:
     if isinstance(outcome, Reply):
         said, agrees = _written(run, outcome, new)
         return Vote(said, {}, None, agrees, outcome.text)
-    most = max(outcome)
-    total = most + math.log(sum(math.exp(score - most) for score in outcome))
+    most = max(outcome.log_likelihoods)
+    total = most + math.log(sum(math.exp(score - most) for score in outcome.log_likelihoods))
     answers = ballot.answers or ballot.choices
-    scores = {answer: score - total for answer, score in zip(answers, outcome, strict=True)}
+    scores = {answer: score - total for answer, score in zip(answers, outcome.log_likelihoods, strict=True)}
     assert ballot.intended is not None
     intended = answers[ballot.choices.index(ballot.intended)]
     return Vote(max(scores, key=scores.__getitem__).strip(), scores, intended, None, "")
+
+
+def _tokens(outcomes: Collection[Said]) -> tuple[int, int]:
+    """Read and written: the choices of a scored ballot are read."""
+    read = sum(outcome.input_tokens for outcome in outcomes)
+    return read, sum(outcome.output_tokens for outcome in outcomes if isinstance(outcome, Reply))
 
 
 def _written(run: Run, reply: Reply, new: NewExample) -> tuple[str | None, bool | None]:

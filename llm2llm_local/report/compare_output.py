@@ -23,9 +23,10 @@ _NONE = "–"
 _NOT_YET = "…"
 _CELLS_OF_VALUE = 24
 _VOTES_NOTE = (
-    "teacher votes: on seeds in the audit and on candidates; their tokens are not recorded and in no figure "
-    "here, their time is that of audit and vote"
+    "teacher votes: on seeds in the audit and on candidates, their time is that of audit and vote; prompts are "
+    "counted whole, though what they have in common is evaluated once"
 )
+_UNRECORDED_NOTE = "+: and what the votes took, which the version that asked for them didn't record"
 
 
 def print_comparison(comparison: Comparison, costs: Mapping[int, RunCost], console: Console) -> None:
@@ -39,6 +40,8 @@ def print_comparison(comparison: Comparison, costs: Mapping[int, RunCost], conso
         console.print(Text(note), crop=False)
     if any(costs[run.run_id].teacher_votes for run in comparison.runs):
         console.print(Text(_VOTES_NOTE), crop=False)
+    if any(costs[run.run_id].vote_input_tokens is None for run in comparison.runs):
+        console.print(Text(_UNRECORDED_NOTE), crop=False)
 
 
 def comparison_document(comparison: Comparison, costs: Mapping[int, RunCost]) -> dict[str, Any]:
@@ -102,12 +105,17 @@ def _costs(comparison: Comparison, costs: Mapping[int, RunCost]) -> list[list[st
         ["added", *_of_results(runs, lambda one: f"{one.examples_added:,}")],
         ["steps", *_of_results(runs, lambda one: _count(one.steps))],
         ["of the result's", *_of_results(runs, lambda one: _count(one.final_steps))],
-        ["new-example tokens in", *(f"{cost.new_example_input_tokens:,}" for cost in of_runs)],
-        ["out", *(f"{cost.new_example_output_tokens:,}" for cost in of_runs)],
+        ["teacher tokens in", *(_tokens(cost.input_tokens, cost.vote_input_tokens) for cost in of_runs)],
+        ["of votes", *(_NONE if (n := cost.vote_input_tokens) is None else f"{n:,}" for cost in of_runs)],
+        ["out", *(_tokens(cost.output_tokens, cost.vote_output_tokens) for cost in of_runs)],
         ["teacher votes", *(f"{cost.teacher_votes:,}" for cost in of_runs)],
         ["time", *(duration(sum(cost.seconds.values())) for cost in of_runs)],
         *([stage, *(duration(cost.seconds.get(stage, 0.0)) for cost in of_runs)] for stage in stages),
     ]
+
+
+def _tokens(n: int, of_votes: int | None) -> str:
+    return f"{n:,}{'+' if of_votes is None else ''}"
 
 
 def _repetitions(comparison: Comparison) -> list[list[str]]:

@@ -88,14 +88,27 @@ class RunCost:
 
     `new_example_input_tokens`, `new_example_output_tokens`: the teacher's, of requests for new examples and the replies
     to them. `teacher_votes`: what it judged besides, each vote on a question counted, seeds of the audit (whose right
-    and planted answers it judges at once) and candidates alike. No store has the tokens of these, so they are in no
-    figure but the time of their stages.
+    and planted answers it judges at once) and candidates alike. `vote_input_tokens`, `vote_output_tokens`: of these;
+    None where a version that recorded none asked for votes. Prompts are counted whole, though what they have in common
+    is evaluated once.
     """
 
     new_example_input_tokens: int
     new_example_output_tokens: int
     teacher_votes: int
+    vote_input_tokens: int | None
+    vote_output_tokens: int | None
     seconds: Mapping[str, float]
+
+    @property
+    def input_tokens(self) -> int:
+        """All that the teacher read, as far as it is on record."""
+        return self.new_example_input_tokens + (self.vote_input_tokens or 0)
+
+    @property
+    def output_tokens(self) -> int:
+        """All that it wrote."""
+        return self.new_example_output_tokens + (self.vote_output_tokens or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +218,20 @@ def run_cost(connection: sqlite3.Connection, run_id: int) -> RunCost:
         "AND (NOT v.is_planted OR json_extract(r.config, '$.\"task.family\"') = 'text')",
         [run_id],
     ).fetchone()
+    of_votes = connection.execute(
+        "SELECT coalesce(sum(ballot_input_tokens), 0), coalesce(sum(ballot_output_tokens), 0), "
+        "count(*) FILTER (WHERE ballot_input_tokens IS NULL AND units_done > 0) "
+        "FROM stages WHERE run_id = ? AND stage IN ('audit', 'vote')",
+        [run_id],
+    ).fetchone()
     seconds: dict[str, float] = defaultdict(float)
     for stage, taken in connection.execute("SELECT stage, seconds FROM stages WHERE run_id = ? ORDER BY id", [run_id]):
         seconds[stage] += taken
-    return RunCost(tokens[0], tokens[1], votes[0], dict(seconds))
+    return RunCost(
+        new_example_input_tokens=tokens[0],
+        new_example_output_tokens=tokens[1],
+        teacher_votes=votes[0],
+        vote_input_tokens=None if of_votes[2] else of_votes[0],
+        vote_output_tokens=None if of_votes[2] else of_votes[1],
+        seconds=dict(seconds),
+    )

@@ -41,8 +41,8 @@ class GroupFigures:
     """Of the `run_ids` that are finished. `accuracy`: the spread of their shares by split; `alone`: with intervals,
     where it is one run. `points`: by how many percentage points they are better than what they are compared with; `p`
     of McNemar's exact test, where that is one pair of runs. The rest are means: examples added, optimizer steps of all
-    trainings and of the result's (`final_steps`), tokens of new examples in and out together, the teacher's votes, wall
-    time in seconds. None: there are no figures.
+    trainings and of the result's (`final_steps`), tokens that the teacher read and wrote (votes too, where they are
+    on record for all), its votes, wall time in seconds. None: there are no figures.
     """
 
     group: SweepGroup
@@ -54,7 +54,7 @@ class GroupFigures:
     examples_added: float | None = None
     steps: float | None = None
     final_steps: float | None = None
-    new_example_tokens: float | None = None
+    teacher_tokens: float | None = None
     teacher_votes: float | None = None
     seconds: float | None = None
 
@@ -74,6 +74,7 @@ def _figures(connection: sqlite3.Connection, group: SweepGroup) -> GroupFigures:
     costs = [run_cost(connection, run_id) for run_id in results]
     shares = {split: [one.accuracy[split].share for one in of_runs if split in one.accuracy] for split in Split}
     pairs = [one.paired for one in of_runs if one.paired is not None]
+    are_recorded = all(cost.vote_input_tokens is not None for cost in costs)
     return GroupFigures(
         group=group,
         run_ids=tuple(results),
@@ -84,7 +85,7 @@ def _figures(connection: sqlite3.Connection, group: SweepGroup) -> GroupFigures:
         examples_added=_mean([one.examples_added for one in of_runs]),
         steps=_mean([one.steps for one in of_runs if one.steps is not None]),
         final_steps=_mean([one.final_steps for one in of_runs if one.final_steps is not None]),
-        new_example_tokens=_mean([one.new_example_input_tokens + one.new_example_output_tokens for one in costs]),
+        teacher_tokens=_mean([cost.input_tokens + cost.output_tokens for cost in costs]) if are_recorded else None,
         teacher_votes=_mean([cost.teacher_votes for cost in costs]),
         seconds=_mean([sum(cost.seconds.values()) for cost in costs]),
     )

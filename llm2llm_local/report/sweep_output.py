@@ -80,7 +80,7 @@ def print_groups(tables: SweepTables, console: Console) -> None:
         ["added", *_cells(groups, lambda one: one.examples_added, _count)],
         ["steps", *_cells(groups, lambda one: one.steps, _count)],
         ["of the result's", *_cells(groups, lambda one: one.final_steps, _count)],
-        ["new-example tokens", *_cells(groups, lambda one: one.new_example_tokens, _count)],
+        ["teacher tokens", *_cells(groups, lambda one: one.teacher_tokens, _count)],
         ["teacher votes", *_cells(groups, lambda one: one.teacher_votes, _count)],
         ["time", *_cells(groups, lambda one: one.seconds, duration)],
     ]

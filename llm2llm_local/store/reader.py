@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import NoHistoryError, OutdatedStoreError, StoreError
 
 STORE_NAME = "llm2llm.db"
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Number of migrations in `schema`; a store with more was made by a newer version."""
 
 MIGRATIONS_TABLE = "_sqlite_migrations"

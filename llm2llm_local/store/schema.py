@@ -424,6 +424,17 @@ def m005_audit_of_mistakes(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m006_tokens_of_ballots(db: Database) -> None:
+    for statement in (
+        # What the teacher read and wrote to vote, prompts and choices counted whole; NULL in stages that ask for no
+        # votes, and in those begun before this was recorded.
+        "ALTER TABLE stages ADD COLUMN ballot_input_tokens INTEGER",
+        "ALTER TABLE stages ADD COLUMN ballot_output_tokens INTEGER",
+    ):
+        db.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the store up to date; a no-op when it is. Each migration is a transaction of its own."""
     database = Database(connection)

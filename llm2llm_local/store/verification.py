@@ -78,6 +78,15 @@ class VerificationStore:
             output_text=vote.output_text,
         )
 
+    def add_ballot_tokens(self, iteration: int, stage: str, attempt: int, read: int, written: int) -> None:
+        """Of a unit of the teacher's ballots; part of its transaction."""
+        self._store.execute(
+            "UPDATE stages SET ballot_input_tokens = coalesce(ballot_input_tokens, 0) + ?, "
+            "ballot_output_tokens = coalesce(ballot_output_tokens, 0) + ? "
+            "WHERE run_id = ? AND iteration = ? AND stage = ? AND attempt = ?",
+            [read, written, self._run_id, iteration, stage, attempt],
+        )
+
     def audit_votes(self) -> dict[Subject, dict[str, list[Vote]]]:
         """Seed and answer → verifier → its votes in order; seeds in file order, each with its own answer first."""
         rows = self._store.execute(

@@ -18,7 +18,7 @@ from ..errors import ModelError
 from ..records import Reply, TeacherPrompt
 from .engine import Engine, Generation, Scoring
 from .gguf_model import GgufModel
-from .protocol import Progress, ScoreRequest, TeacherRequest, TeacherSettings
+from .protocol import Progress, ScoreRequest, Scores, TeacherRequest, TeacherSettings
 from .sampler import check_grammar
 
 _FIXED_DATE = datetime(2024, 7, 1)
@@ -76,16 +76,22 @@ class LlamaTeacher:
     def check_memory(self, progress: Progress) -> None:
         self._engine.check_memory()
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[Scores]:
         scorings: list[Scoring] = []
+        read: list[int] = []
         for request in group:
             tokens = self._tokens(request.prompt)
+            read.append(len(tokens))
             for text in request.continuations:
                 continuation = self._model.tokenize_continuation(text)
                 self._check_fits(len(tokens), len(continuation))
                 scorings.append(Scoring(tokens, continuation))
+                read[-1] += len(continuation)
         values = iter(self._engine.score(scorings, progress))
-        return [tuple(next(values) for _ in request.continuations) for request in group]
+        return [
+            Scores(tuple(next(values) for _ in request.continuations), n_read)
+            for request, n_read in zip(group, read, strict=True)
+        ]
 
     def _prompts(self, group: Sequence[TeacherRequest]) -> list[tuple[int, ...]]:
         """The tokens of each prompt; raises when one request can't be answered."""

@@ -82,6 +82,18 @@ class ScoreRequest:
     continuations: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Log-likelihood of each continuation after its prompt, in nats, summed over its tokens.
+
+    `input_tokens`: of the prompt and all its continuations, each counted whole, though what prompts have in common is
+    evaluated once.
+    """
+
+    log_likelihoods: tuple[float, ...]
+    input_tokens: int
+
+
 class Teacher(Protocol):
     """A loaded teacher. What it says of a group depends on the group alone, never on what was asked before."""
 
@@ -100,8 +112,8 @@ class Teacher(Protocol):
         Raises OutOfMemoryError then.
         """
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
-        """Log-likelihood of each continuation after its prompt, in nats, summed over its tokens.
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[Scores]:
+        """How likely the continuations are, request by request.
 
         A continuation's tokens are those of its text alone, taken as going on from another, so that all of a
         prompt's continuations follow the same tokens. Raises as `generate` does.

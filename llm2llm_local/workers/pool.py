@@ -30,7 +30,7 @@ from ..student.protocol import (
     TrainingProgress,
     TrainingSegment,
 )
-from ..teacher.protocol import ScoreRequest, TeacherRequest, TeacherSettings
+from ..teacher.protocol import ScoreRequest, Scores, TeacherRequest, TeacherSettings
 from .memory import MemoryPlan, free_bytes, out_of_memory_kills
 from .process import WorkerDiedError, WorkerProcess
 
@@ -315,11 +315,11 @@ class RemoteTeacher:
     def check_memory(self, progress: Progress) -> None:
         self._pool.call("teacher", "check_memory", progress=progress)
 
-    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[tuple[float, ...]]:
-        scores: list[tuple[float, ...]] = self._pool.call("teacher", "score", tuple(group), progress=progress)
+    def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[Scores]:
+        scores: list[Scores] = self._pool.call("teacher", "score", tuple(group), progress=progress)
         return scores
 
-    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[tuple[float, ...]]]:
+    def begin_score(self, group: Sequence[ScoreRequest]) -> Callable[[Progress], list[Scores]]:
         return self._pool.begin("teacher", "score", tuple(group))
 
 
