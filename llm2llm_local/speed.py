@@ -1,9 +1,9 @@
 """How fast teacher and student are on this machine, measured in about half a minute on the person's own texts.
 
 The real models work in their worker processes, loaded as a run loads them, at what a run asks of them: a whole group of
-requests, optimizer steps of the configured batch, a batch of predictions. A first, short call warms up and tells how
-much more there is time for. Where a call alone takes a minute, it is ended. What a run doesn't ask a model isn't
-measured, and a teacher that it never asks isn't loaded.
+requests, or as many as surely fit into a minute, optimizer steps of the configured batch, a batch of predictions. A
+first, short call warms up and tells how much more there is time for. Where a call alone takes a minute, it is ended.
+What a run doesn't ask a model isn't measured, and a teacher that it never asks isn't loaded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .counted import counted
 from .errors import RunFailedError
 from .loop.fingerprint import threads
 from .loop.inputs import Inputs
@@ -107,7 +108,7 @@ class TimeLimit:
             self._end = None
             raise TooSlowError(
                 f"{self._what} takes longer than {_MOST_SECONDS:g} s, so no more was measured",
-                "Smaller models, or a smaller teacher.group_size; or measure again when nothing else is at work here.",
+                "Smaller models, or measure again when nothing else is at work here.",
             )
 
     def timed(self, what: str, call: Callable[[], object]) -> float:
@@ -155,24 +156,25 @@ def measure_teacher(inputs: Inputs, teacher: Teacher, limit: TimeLimit, clock: C
 def _writing_speed(
     inputs: Inputs, requests_of: Callable[[int], Sequence[TeacherRequest]], teacher: Teacher, limit: TimeLimit
 ) -> WritingSpeed:
-    """A group of requests with short replies first; then as long as the time is enough for. `requests_of`: with so
-    many tokens to a reply at most.
+    """One request with a short reply first, then the group with such replies, then with as long ones as the time is
+    enough for. `requests_of`: with so many tokens to a reply at most.
     """
     longest = inputs.config.teacher.max_new_tokens
 
-    def group(tokens: int) -> tuple[float, list[Reply]]:
+    def group(n: int, tokens: int) -> tuple[float, list[Reply]]:
         replies: list[Reply] = []
-        requests = requests_of(tokens)
-        what = f"the teacher's answer to {len(requests)} requests, {tokens} tokens each at most,"
+        requests = requests_of(tokens)[:n]
+        what = f"the teacher's answer to {counted(len(requests), 'request')}, {tokens} tokens each at most,"
         return limit.timed(what, lambda: replies.extend(teacher.generate(requests, _quiet))), replies
 
     first = min(_FIRST_TOKENS, longest)
-    seconds, replies = group(first)
+    n = _most_at_once(len(requests_of(first)), lambda n: group(n, first)[0])
+    seconds, replies = group(n, first)
     token_seconds = seconds / max(1, _written(replies))
     most = min(longest, int(first * (_TEACHER_SECONDS - seconds) / seconds))
     if _cut(replies) and most > first:
         short, n_short = seconds, _written(replies)
-        seconds, replies = group(most)
+        seconds, replies = group(n, most)
         if _written(replies) > n_short:  # the reading of the prompts, which both calls had, isn't in the difference
             token_seconds = max(0.0, seconds - short) / (_written(replies) - n_short)
     missing = sum(longest - reply.output_tokens for reply in _cut(replies))
@@ -196,9 +198,27 @@ def _ballot_seconds(
         if writing is None:
             writing = _writing_speed(inputs, lambda tokens: _as_requests(ballots, tokens), teacher, limit)
         return writing.request_seconds, writing.longest_request_seconds
-    requests = [ScoreRequest(ballot.prompt, ballot.choices) for ballot in ballots]
-    seconds = limit.timed(f"a vote on {len(ballots)} questions", lambda: teacher.score(requests, _quiet))
-    return seconds / len(ballots), seconds / len(ballots)
+
+    def vote(n: int) -> float:
+        requests = [ScoreRequest(ballot.prompt, ballot.choices) for ballot in ballots[:n]]
+        return limit.timed(f"a vote on {counted(n, 'question')}", lambda: teacher.score(requests, _quiet))
+
+    n = _most_at_once(len(ballots), vote)
+    seconds = vote(n)
+    return seconds / n, seconds / n
+
+
+def _most_at_once(n: int, seconds_of: Callable[[int], float]) -> int:
+    """Of the `n` requests of a group, as many as a minute is enough for. What their prompts have in common takes its
+    time once, and how much that is shows in a group that surely fits. `seconds_of`: so many at once.
+    """
+    alone = seconds_of(1)
+    few = max(1, min(n, int(_MOST_SECONDS / alone)))
+    if few in (1, n):
+        return few
+    seconds = seconds_of(few)
+    each = max(_LEAST_SECONDS, (seconds - alone) / (few - 1))
+    return max(few, min(n, few + int((_MOST_SECONDS - seconds) / each)))
 
 
 def measure_student(inputs: Inputs, student: Student, folder: Path, limit: TimeLimit, clock: Clock) -> StudentSpeed:

@@ -71,12 +71,14 @@ class FakeClock:
 
 @dataclass
 class SlowTeacher(FakeTeacher):
-    """Takes 7 s to load, 2 s to read the prompts of a group and 0.1 s for a token of all its requests; replies would
-    have `tokens` each.
+    """Takes 7 s to load, `group_seconds` for what a group's prompts have in common, `prompt_seconds` for the rest of
+    each, and 0.1 s for a token of all its requests; replies would have `tokens` each.
     """
 
     clock: FakeClock = field(default_factory=FakeClock)
     tokens: int = 100
+    group_seconds: float = 2.0
+    prompt_seconds: float = 0.0
 
     def check_prompts(self, group: Sequence[TeacherRequest], progress: Progress) -> int:
         self.clock.now += 7.0
@@ -89,7 +91,9 @@ class SlowTeacher(FakeTeacher):
             n = min(self.tokens, request.max_tokens)
             reason = FinishReason.LENGTH if self.tokens > n else FinishReason.STOP
             replies.append(Reply("words", reason, 50, n, 0.0))
-        self.clock.now += 2.0 + 0.1 * max(reply.output_tokens for reply in replies)
+        self.clock.now += (
+            self.group_seconds + self.prompt_seconds * len(group) + 0.1 * max(reply.output_tokens for reply in replies)
+        )
         return replies
 
 
@@ -157,10 +161,12 @@ def writing_of(teacher: TeacherSpeed) -> WritingSpeed:
 
 @dataclass
 class SlowVoter(SlowTeacher):
-    """A vote takes two seconds and a quarter for each ballot."""
+    """A vote takes two seconds, and `ballot_seconds` for each ballot."""
+
+    ballot_seconds: float = 0.25
 
     def score(self, group: Sequence[ScoreRequest], progress: Progress) -> list[Scores]:
-        self.clock.now += 2.0 + 0.25 * len(group)
+        self.clock.now += 2.0 + self.ballot_seconds * len(group)
         return super().score(group, progress)
 
 
@@ -193,7 +199,7 @@ def test_replies_that_end_by_themselves_are_measured_once() -> None:
     teacher = SlowTeacher(tokens=10)
     of_model = of_teacher(teacher)
     speed = writing_of(of_model)
-    assert len(teacher.requests) == 4
+    assert len(teacher.requests) == 1 + 4
     assert of_model.loading == 7.0
     assert speed.request_seconds == speed.longest_request_seconds == pytest.approx(3.0 / 4)
     assert speed.tokens_per_second == pytest.approx(40 / 3)
@@ -203,21 +209,33 @@ def test_longer_replies_get_as_many_tokens_as_there_is_time_for() -> None:
     teacher = SlowTeacher(tokens=1000)
     speed = writing_of(of_teacher(teacher))
     lengths = {request.max_tokens for request in teacher.requests}
-    assert len(teacher.requests) == 8 and len(lengths) == 2
+    assert len(teacher.requests) == 1 + 4 + 4 and len(lengths) == 2
     longest = max(lengths)
     assert 40 < longest < 256
-    assert teacher.clock.now - 7.0 <= 15.0
+    assert teacher.clock.now - 7.0 <= 15.0 + 3.6  # one request alone
     assert speed.request_seconds == pytest.approx((2.0 + 0.1 * longest) / 4)
     assert speed.longest_request_seconds == pytest.approx((2.0 + 0.1 * 256) / 4)
 
 
+def test_a_group_that_may_take_longer_than_a_minute_is_measured_in_part() -> None:
+    teacher = SlowTeacher(tokens=10, prompt_seconds=13.0)
+    speed = writing_of(of_teacher(teacher, teacher__group_size=32))
+    assert len(teacher.requests) == 1 + 3 + 4  # which took 16, 42 and 55 s
+    assert speed.requests == 4 and speed.request_seconds == pytest.approx((2.0 + 4 * 13.0 + 1.0) / 4)
+
+
+def test_ballots_that_may_take_longer_than_a_minute_are_measured_in_part() -> None:
+    voter = SlowVoter(ballot_seconds=23.0)
+    assert of_teacher(voter, checks__verify="on").ballot_seconds == pytest.approx((2.0 + 2 * 23.0) / 2)
+
+
 def test_a_group_is_one_of_a_run(tmp_path: Path) -> None:
-    few = SlowTeacher(tokens=5)
+    few = SlowTeacher(tokens=5, group_seconds=1.0)
     of_teacher(few, teacher__group_size=32)
-    assert len(few.requests) == len(SEEDS)  # no more can fail
-    many = SlowTeacher(tokens=5)
+    assert len(few.requests) == 1 + len(SEEDS)  # no more can fail
+    many = SlowTeacher(tokens=5, group_seconds=1.0)
     of_teacher(many, teacher__group_size=32, loop__augmentations_per_failure=5)
-    assert len(many.requests) == 32
+    assert len(many.requests) == 1 + 32
     assert all(request.prompt.completion.count("seed question") > 1 for request in many.requests)
 
 
@@ -339,7 +357,7 @@ def test_written_votes_of_a_teacher_that_writes_nothing_else_are_timed(monkeypat
     math = {"task__family": "math", "task__labels": []}
     speed = of_teacher(teacher, loop__recipe="eda", checks__verify="on", **math)
     assert speed == TeacherSpeed(7.0, None, (2.0 + 0.1 * 10) / 4, (2.0 + 0.1 * 10) / 4)
-    assert len(teacher.requests) == 4 and {request.sampling for request in teacher.requests} == {WRITTEN}
+    assert len(teacher.requests) == 1 + 4 and {request.sampling for request in teacher.requests} == {WRITTEN}
 
 
 def test_a_rephrasing_teacher_is_asked_to_rephrase() -> None:
