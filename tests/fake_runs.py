@@ -17,7 +17,7 @@ from llm2llm_local.loop.adapters import adapter_folder, share_adapter
 from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.fingerprint import Fingerprint, run_fields
 from llm2llm_local.records import DataRow, Split, Status
-from llm2llm_local.store.fork import copy_stages, unchanged_stages
+from llm2llm_local.store.fork import before_decisions, copy_stages, unchanged_stages
 from llm2llm_local.store.rows import ModelRow
 from llm2llm_local.store.writer import Store
 from llm2llm_local.student.protocol import TrainingExample, TrainingSegment
@@ -147,7 +147,8 @@ def fork(workspace: Path, config: Config, origin: int = 1) -> list[str]:
     """Into a new run with this configuration, as `fork_run` does it; the stages that are taken over."""
     with Store(workspace) as store:
         target = new_run(store)
-        stages = unchanged_stages(store, origin, fingerprint_of(config))
+        unchanged = unchanged_stages(store, origin, fingerprint_of(config))
+        stages = before_decisions(store, origin, unchanged, config.loop.iterations)
         with store.transaction():
             copy_stages(store, origin, target, stages)
         for stage in stages:

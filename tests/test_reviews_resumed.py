@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from comparison import differences
-from fake_runs import Crash, RecordingWatcher, configuration, fork, half_learnt, rows, run_of
+from fake_runs import SEEDS, Crash, RecordingWatcher, configuration, fork, half_learnt, rows, run_of
 from fakes import FakeStudent, FakeTeacher
 from reviewed_runs import (
     ACCEPT,
@@ -27,7 +28,7 @@ from reviewed_runs import (
     trained,
 )
 
-from llm2llm_local.config import Config
+from llm2llm_local.config import Config, flatten
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.store.fork import copy_stages
 from llm2llm_local.store.writer import Store
@@ -188,6 +189,48 @@ def test_decisions_that_came_too_late_are_carried_out_when_a_fork_goes_on(tmp_pa
     assert rows(tmp_path, "SELECT applied_iteration FROM reviews WHERE run_id = 1 ORDER BY id DESC LIMIT 1") == [
         (None,)
     ]
+
+
+def ended(workspace: Path, config: Config) -> None:
+    """Run 1 is marked as the one that ended by itself under this configuration."""
+    with Store(workspace) as store, store.transaction():
+        store.execute("UPDATE runs SET status = 'done', config = ?", [json.dumps(flatten(config))])
+
+
+def test_a_fork_of_a_finished_run_trains_its_last_student_anew_with_decisions_since(tmp_path: Path) -> None:
+    finish(tmp_path, MANY)
+    ended(tmp_path, CONFIG)
+    late = candidate_of(tmp_path, "passed", 3)
+    kept = finished_fork(tmp_path, CONFIG)
+    last = CONFIG.loop.iterations
+    assert (kept.count("train"), kept[-1]) == (last, "check")
+    assert [late[1:] in trained(tmp_path, last, run_id) for run_id in (1, 2)] == [True, False]
+    assert [trained(tmp_path, last - 1, run_id) for run_id in (1, 2)] == [trained(tmp_path, last - 1)] * 2
+    assert rows(tmp_path, "SELECT max(applied_iteration) FROM reviews WHERE run_id = 2") == [(last,)]
+
+
+def test_a_fork_trains_nothing_anew_for_decisions_that_the_checks_made_already(tmp_path: Path) -> None:
+    finish(tmp_path, {(3, "train", 0): [Wish("passed", 0, ACCEPT), Wish("refused", 0, REJECT)]})
+    ended(tmp_path, CONFIG)
+    assert finished_fork(tmp_path, CONFIG)[-1] == "grade"
+
+
+def test_a_fork_that_goes_on_carries_decisions_out_at_its_next_training(tmp_path: Path) -> None:
+    finish(tmp_path, MANY)
+    ended(tmp_path, CONFIG)
+    longer = configuration(teacher__attempts=2, loop__augmentations_per_failure=2, loop__iterations=4)
+    assert finished_fork(tmp_path, longer)[-1] == "grade"
+    assert rows(tmp_path, "SELECT max(applied_iteration) FROM reviews WHERE run_id = 2") == [(4,)]
+
+
+def test_a_fork_of_a_run_that_ran_dry_trains_its_last_student_anew_with_decisions_since(tmp_path: Path) -> None:
+    student = FakeStudent(lambda example, segment: len(segment.examples) > len(SEEDS))
+    finish(tmp_path, {(1, "train", 0): [Wish("passed", 0, REJECT)]}, student=student)
+    ended(tmp_path, CONFIG)
+    assert rows(tmp_path, "SELECT max(iteration) FROM stages") == [(1,)]  # nothing failed any more
+    kept = finished_fork(tmp_path, CONFIG)
+    assert (kept.count("train"), kept[-1]) == (1, "check")
+    assert candidate_of(tmp_path, "passed", 0)[1:] not in trained(tmp_path, 1, run_id=2) != []
 
 
 def test_decisions_on_what_a_fork_checks_anew_are_carried_out_at_its_next_training(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ..config import flatten
 from ..counted import counted
 from ..errors import ChangedSinceStartError, StoreError, UserInputError
 from ..records import Status
-from ..store.fork import copy_stages, unchanged_stages
+from ..store.fork import before_decisions, copy_stages, unchanged_stages
 from ..store.lock import RunLock, holder
 from ..store.reader import STORE_NAME
 from ..store.rows import RunRow, run_folder
@@ -118,7 +118,8 @@ def fork_run(
             raise UserInputError(f"{inputs.config_path}: lies in another workspace than run {run_id}")
         hashed = hash_inputs(inputs)
         unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields))
-        stages = _with_sound_adapters(origin, unchanged)
+        sound = _with_sound_adapters(origin, unchanged)
+        stages = before_decisions(store, run_id, sound, inputs.config.loop.iterations)
         _refuse_small_disk(inputs, len(_trained(stages)))
         changed = differing(row.fingerprint_fields, hashed.fields)
         with store.transaction():
@@ -132,6 +133,8 @@ def fork_run(
                 f"changed: {', '.join(changed) or 'nothing'}",
             )
         watcher.message(f"run {run.run_id}: {counted(len(stages), 'finished stage')} of run {run_id} taken over")
+        if len(stages) < len(sound):
+            watcher.message("the last student is trained anew, with what you decided in the review since")
         with RunLock(_made(run.folder), run.run_id):
             work(run, inputs, hashed, watcher, interrupts)
     return run.run_id

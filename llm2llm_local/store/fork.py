@@ -2,7 +2,8 @@
 
 Stages are deterministic and chained by fingerprints, so the rows copied here are those that the new run
 would have made itself. A person's decisions go along: carried out where they were, as far as the trainings that
-they were carried out for are taken over, and otherwise waiting for the first training that is done anew.
+they were carried out for are taken over, and otherwise waiting for the first training that is done anew: the last one
+at least.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..records import Status
 from .reviews import settle_review
 from .rows import run_folder
 from .verdicts import REVIEW, settle
@@ -47,6 +49,23 @@ def unchanged_stages(store: Store, origin: int, new: Conditions) -> list[sqlite3
         elif not new.is_aside(row["stage"]):
             break
     return stages
+
+
+def before_decisions(store: Store, origin: int, stages: Stages, iterations: int) -> Stages:
+    """Of a finished run's stages, those before its last student, where a person has decided since and no training to
+    come of the new run, that has so many `iterations`, would carry that out: it trains that student anew.
+    """
+    decisions = store.of_run(origin).reviews.to_carry_out()
+    if not stages or all(review.wanted == review.active for review in decisions):
+        return stages
+    status, of_origin, last = store.execute(
+        "SELECT status, json_extract(config, '$.\"loop.iterations\"'), "
+        "(SELECT max(iteration) FROM stages s WHERE s.run_id = r.run_id) FROM runs r WHERE run_id = ?",
+        [origin],
+    ).fetchone()
+    is_result = status == Status.DONE and stages[-1]["stage"] == "grade" and stages[-1]["iteration"] == last
+    goes_on = of_origin == last < iterations
+    return stages if goes_on or not is_result else [stage for stage in stages if stage["iteration"] < last]
 
 
 def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:

@@ -56,8 +56,8 @@ def effect_of(training: NextTraining) -> str:
     if training.iteration is not None:
         return f"Decisions count from the training of iteration {training.iteration} on.{waiting}"
     return (
-        f"Run {training.run_id} begins no more trainings: decisions change nothing in it, but go along into a fork "
-        f"(llm2llm fork {training.run_id}).{waiting}"
+        f"Run {training.run_id} begins no more trainings: llm2llm fork {training.run_id} trains its last student anew "
+        f"with what you decide.{waiting}"
     )
 
 
