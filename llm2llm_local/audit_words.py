@@ -33,7 +33,8 @@ def _on_mistakes(audit: AuditRow) -> str:
     if audit.mistake_accepts is None:
         return ""
     of_seeds = f"of the teacher's own mistakes, on {counted(audit.n_mistaken_seeds, 'seed')}"
-    return f"; {of_seeds}, {rate_text(audit.mistake_accepts)} would be accepted by its other votes"
+    by = "" if audit.verifier == "student" else " by the other votes"
+    return f"; {of_seeds}, {rate_text(audit.mistake_accepts)} would be accepted{by}"
 
 
 def audit_warnings(audits: Sequence[AuditRow]) -> Iterator[str]:
@@ -52,10 +53,11 @@ def audit_warnings(audits: Sequence[AuditRow]) -> Iterator[str]:
 
 def _warnings_together(audit: AuditRow) -> Iterator[str]:
     right, wrong = audit.true_accepts, audit.false_accepts
+    more_votes = ", more votes (checks.votes)" if "teacher" in audit.weights else ""
     if right.share < _HARDLY_ANY:
         yield (
             f"verification would accept {rate_text(right)} of right answers, so hardly a new example gets in: give it "
-            "more seeds, more votes (checks.votes), or lower checks.accept_probability"
+            f"more seeds{more_votes}, or lower checks.accept_probability"
         )
     elif right.low <= wrong.high:
         yield (

@@ -32,8 +32,15 @@ def jsonl(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(json.dumps({"question": q, "answer": a}, ensure_ascii=False) + "\n" for q, a in rows)
 
 
+_ALL_SEEDS_ONCE = {
+    "loop.failure_signal": '"confidence"',
+    "loop.least_confident": "1.0",
+    "loop.iterations": "1",
+    "loop.augmentations_per_failure": "2",
+}
 _KNOWN_BY_HEART = {
-    "loop.failure_signal": "A student knows few seeds by heart, so with train there would be nothing to ask about."
+    "loop.failure_signal": "A student knows few seeds by heart, so with train there would be nothing to ask about.",
+    "loop.least_confident": "All seeds, in one round: so the gains in README were measured.",
 }
 
 _CLASSIFICATION = Template(
@@ -46,7 +53,9 @@ _CLASSIFICATION = Template(
         "data.train": '"train.jsonl"',
         "data.test": '"test.jsonl"',
         "teacher.max_new_tokens": "64",
-        "loop.failure_signal": '"confidence"',
+        "teacher.demonstrations": "8",
+        "teacher.min_p": "0.05",
+        **_ALL_SEEDS_ONCE,
     },
     remarks=_KNOWN_BY_HEART,
     files={
@@ -127,7 +136,7 @@ _MULTIPLE_CHOICE = Template(
         "task.instruction": '"Questions about everyday physics with three options, one of which is right."',
         "data.train": '"train.jsonl"',
         "data.test": '"test.jsonl"',
-        "loop.failure_signal": '"confidence"',
+        **_ALL_SEEDS_ONCE,
     },
     remarks=_KNOWN_BY_HEART,
     files={

@@ -1,7 +1,7 @@
 """How fast teacher and student are on this machine, measured in about half a minute on the person's own texts.
 
 The real models work in their worker processes, loaded as a run loads them, at what a run asks of them: a whole group of
-requests, or as many as surely fit into a minute, optimizer steps of the configured batch, a batch of predictions. A
+requests, or as many as half a minute is enough for, optimizer steps of the configured batch, a batch of predictions. A
 first, short call warms up and tells how much more there is time for. Where a call alone takes a minute, it is ended.
 What a run doesn't ask a model isn't measured, and a teacher that it never asks isn't loaded.
 """
@@ -35,6 +35,9 @@ _TEACHER_SECONDS, _TRAINING_SECONDS, _PREDICTION_SECONDS = 15.0, 10.0, 5.0
 
 _MOST_SECONDS = 60.0
 """Of one call."""
+
+_PLANNED_SECONDS = 30.0
+"""Of one call at most, as far as a smaller one tells: others may be longer, and the machine be busy."""
 
 _FIRST_TOKENS = 16
 _FIRST_STEPS = 2
@@ -172,11 +175,14 @@ def _writing_speed(
     seconds, replies = group(n, first)
     token_seconds = seconds / max(1, _written(replies))
     most = min(longest, int(first * (_TEACHER_SECONDS - seconds) / seconds))
-    if _cut(replies) and most > first:
-        short, n_short = seconds, _written(replies)
-        seconds, replies = group(n, most)
-        if _written(replies) > n_short:  # the reading of the prompts, which both calls had, isn't in the difference
-            token_seconds = max(0.0, seconds - short) / (_written(replies) - n_short)
+    if _cut(replies):
+        # The reading of the prompts, which both calls have, isn't in the difference.
+        other = most if most > first else 1
+        other_seconds, others = group(n, other)
+        if (more := _written(others) - _written(replies)) != 0:
+            token_seconds = max(0.0, (other_seconds - seconds) / more)
+        if other > first:
+            seconds, replies = other_seconds, others
     missing = sum(longest - reply.output_tokens for reply in _cut(replies))
     return WritingSpeed(
         requests=len(replies),
@@ -209,16 +215,16 @@ def _ballot_seconds(
 
 
 def _most_at_once(n: int, seconds_of: Callable[[int], float]) -> int:
-    """Of the `n` requests of a group, as many as a minute is enough for. What their prompts have in common takes its
-    time once, and how much that is shows in a group that surely fits. `seconds_of`: so many at once.
+    """Of the `n` requests of a group, as many as there is time for. What their prompts have in common takes its time
+    once, and how much that is shows in a small group. `seconds_of`: so many at once.
     """
     alone = seconds_of(1)
-    few = max(1, min(n, int(_MOST_SECONDS / alone)))
+    few = max(1, min(n, int(_PLANNED_SECONDS / alone)))
     if few in (1, n):
         return few
     seconds = seconds_of(few)
     each = max(_LEAST_SECONDS, (seconds - alone) / (few - 1))
-    return max(few, min(n, few + int((_MOST_SECONDS - seconds) / each)))
+    return max(few, min(n, few + int((_PLANNED_SECONDS - seconds) / each)))
 
 
 def measure_student(inputs: Inputs, student: Student, folder: Path, limit: TimeLimit, clock: Clock) -> StudentSpeed:

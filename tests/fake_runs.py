@@ -16,6 +16,7 @@ from llm2llm_local.config_file import parse_config
 from llm2llm_local.loop.adapters import adapter_folder, share_adapter
 from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.fingerprint import Fingerprint, run_fields
+from llm2llm_local.loop.signal import asks_where_nothing_fails
 from llm2llm_local.records import DataRow, Split, Status
 from llm2llm_local.store.fork import before_decisions, copy_stages, unchanged_stages
 from llm2llm_local.store.rows import ModelRow
@@ -148,7 +149,13 @@ def fork(workspace: Path, config: Config, origin: int = 1) -> list[str]:
     with Store(workspace) as store:
         target = new_run(store)
         unchanged = unchanged_stages(store, origin, fingerprint_of(config))
-        stages = before_decisions(store, origin, unchanged, config.loop.iterations)
+        stages = before_decisions(
+            store,
+            origin,
+            unchanged,
+            config.loop.iterations,
+            asks_where_nothing_fails=asks_where_nothing_fails(config),
+        )
         with store.transaction():
             copy_stages(store, origin, target, stages)
         for stage in stages:

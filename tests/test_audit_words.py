@@ -36,7 +36,7 @@ def test_a_ratio_has_the_least_that_it_may_be() -> None:
 
 def test_the_verifiers_own_mistakes_are_told_apart() -> None:
     row = audit_row(true_accepts=MOST, false_accepts=FEW, mistake_accepts=Rate(1.0, 0.4, 1.0), n_mistaken_seeds=3)
-    told = "of the teacher's own mistakes, on 3 seeds, 100% (40% to 100%) would be accepted by its other votes"
+    told = "of the teacher's own mistakes, on 3 seeds, 100% (40% to 100%) would be accepted by the other votes"
     assert audit_line(row).endswith(told)
     assert "mistakes" not in audit_line(audit_row())
 

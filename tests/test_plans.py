@@ -20,7 +20,8 @@ from llm2llm_local.loop import work as work_module
 from llm2llm_local.loop.fingerprint import differing
 from llm2llm_local.loop.inputs import continued, hash_inputs, read_inputs
 from llm2llm_local.loop.plans import complete_plan, device_plan, plan_of_run, smaller_plan_of_run, turns_of_run
-from llm2llm_local.records import Split
+from llm2llm_local.loop.vote import audited, ballot_on, drawn_for
+from llm2llm_local.records import Example, Origin, Split
 from llm2llm_local.report.plan import plan_by_part
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -416,3 +417,24 @@ def test_what_a_run_follows_from_is_which_rows_are_its_seeds_and_how_the_teacher
     assert (before["teacher.prompt_style"], after["teacher.prompt_style"]) == ("completion", "chat")
     assert differing(before, after) == ["data.train_rows", "teacher.prompt_style"]
     assert differing(before, after | {"data.train": "another file"}) == ["data.train", "teacher.prompt_style"]
+
+
+@pytest.mark.parametrize("family", ["classification", "text"])
+def test_runs_of_a_teacher_that_is_asked_in_another_style_share_ballots_that_have_one(
+    workspace: Workspace, family: str
+) -> None:
+    chat, plain = (
+        read_inputs(workspace.config, [f"task.family={family}", f"teacher.prompt_style={style}"])
+        for style in ("chat", "completion")
+    )
+    seeds = [
+        Example(number, f"train/{number}", Split.TRAIN, Origin.SEED, row.question, row.answer)
+        for number, row in enumerate(chat.data.rows[Split.TRAIN])
+    ]
+    ballots = [
+        ballot_on(inputs, drawn_for(inputs, seeds, 0), one, one.subjects[0], 0)
+        for inputs in (chat, plain)
+        for one in audited(inputs, seeds)
+    ]
+    assert ballots[: len(seeds)] == ballots[len(seeds) :]
+    assert hash_inputs(chat).fields["teacher.ballot_style"] == hash_inputs(plain).fields["teacher.ballot_style"]

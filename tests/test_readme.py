@@ -28,6 +28,7 @@ from llm2llm_local.config_file import parse_config
 from llm2llm_local.config_reference import BEGINS, ENDS, markdown_reference, with_reference
 from llm2llm_local.datasets.reader import read_rows
 from llm2llm_local.errors import EXIT_DONE, EXIT_FAILED, EXIT_RESUMABLE, EXIT_USER_INPUT
+from llm2llm_local.report.questions import QUESTIONS
 from llm2llm_local.report.summary import RunSummary
 from llm2llm_local.report.tables import print_summary
 from llm2llm_local.store.reader import QueryResult, open_reader, run_query
@@ -195,8 +196,11 @@ def test_the_tables_and_views_are_those_of_the_schema(empty_store: Path, kind: s
     assert sorted(names) == sorted(row[0] for row in rows if not kept_by_sqlite.match(row[0]))
 
 
-def test_there_are_twelve_queries() -> None:
-    assert len(queries()) == 12
+def test_the_queries_are_those_that_the_terminal_ui_offers() -> None:
+    assert sorted(" ".join(sql.split()) for sql in queries()) == sorted(
+        " ".join(question.sql.split()) for question in QUESTIONS
+    )
+    assert all(question.name in README for question in QUESTIONS)
 
 
 @pytest.mark.parametrize("sql", queries())

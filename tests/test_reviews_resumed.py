@@ -231,6 +231,8 @@ def test_a_fork_of_a_run_that_ran_dry_trains_its_last_student_anew_with_decision
     kept = finished_fork(tmp_path, CONFIG)
     assert (kept.count("train"), kept[-1]) == (1, "check")
     assert candidate_of(tmp_path, "passed", 0)[1:] not in trained(tmp_path, 1, run_id=2) != []
+    longer = configuration(teacher__attempts=2, loop__augmentations_per_failure=2, loop__iterations=4)
+    assert fork(tmp_path, longer) == kept  # nothing would fail, so no training would come
 
 
 def test_decisions_on_what_a_fork_checks_anew_are_carried_out_at_its_next_training(tmp_path: Path) -> None:

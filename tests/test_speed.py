@@ -218,22 +218,29 @@ def test_longer_replies_get_as_many_tokens_as_there_is_time_for() -> None:
 
 
 def test_a_group_that_may_take_longer_than_a_minute_is_measured_in_part() -> None:
-    teacher = SlowTeacher(tokens=10, prompt_seconds=13.0)
+    teacher = SlowTeacher(tokens=10, prompt_seconds=6.0)
     speed = writing_of(of_teacher(teacher, teacher__group_size=32))
-    assert len(teacher.requests) == 1 + 3 + 4  # which took 16, 42 and 55 s
-    assert speed.requests == 4 and speed.request_seconds == pytest.approx((2.0 + 4 * 13.0 + 1.0) / 4)
+    assert len(teacher.requests) == 1 + 3 + 4  # which took 9, 21 and 27 s
+    assert speed.requests == 4 and speed.request_seconds == pytest.approx((2.0 + 4 * 6.0 + 1.0) / 4)
+
+
+def test_tokens_that_are_missing_are_not_given_the_time_that_prompts_took() -> None:
+    """Where there is no time for longer replies, shorter ones tell how long a token takes."""
+    speed = writing_of(of_teacher(SlowTeacher(tokens=1000, prompt_seconds=6.0), teacher__group_size=32))
+    assert speed.requests == 4
+    assert speed.longest_request_seconds == pytest.approx((2.0 + 4 * 6.0 + 0.1 * 256) / 4)
 
 
 def test_ballots_that_may_take_longer_than_a_minute_are_measured_in_part() -> None:
-    voter = SlowVoter(ballot_seconds=23.0)
-    assert of_teacher(voter, checks__verify="on").ballot_seconds == pytest.approx((2.0 + 2 * 23.0) / 2)
+    voter = SlowVoter(ballot_seconds=12.0)
+    assert of_teacher(voter, checks__verify="on").ballot_seconds == pytest.approx((2.0 + 2 * 12.0) / 2)
 
 
 def test_a_group_is_one_of_a_run(tmp_path: Path) -> None:
-    few = SlowTeacher(tokens=5, group_seconds=1.0)
+    few = SlowTeacher(tokens=5, group_seconds=0.25)
     of_teacher(few, teacher__group_size=32)
     assert len(few.requests) == 1 + len(SEEDS)  # no more can fail
-    many = SlowTeacher(tokens=5, group_seconds=1.0)
+    many = SlowTeacher(tokens=5, group_seconds=0.25)
     of_teacher(many, teacher__group_size=32, loop__augmentations_per_failure=5)
     assert len(many.requests) == 1 + 32
     assert all(request.prompt.completion.count("seed question") > 1 for request in many.requests)

@@ -38,7 +38,7 @@ from llm2llm_local.sweep import work
 from llm2llm_local.sweep.grid import Grid, Varied
 from llm2llm_local.sweep.outcome import sweep_error, sweep_tables
 from llm2llm_local.sweep.plan import PlannedCell, SweepPlan, conditions, plan_sweep
-from llm2llm_local.sweep.standing import most_shared_run, standings
+from llm2llm_local.sweep.standing import Standing, most_shared_run, standings
 from llm2llm_local.sweep.work import FailedCell, work_cells
 
 TEST = [(f"test {n}", "ab"[n % 2]) for n in range(10)]
@@ -237,6 +237,9 @@ def test_a_cell_is_not_the_run_that_a_person_decided_in(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         store.execute("UPDATE reviews SET applied_iteration = 1")
     assert standings(plan)[1].run_id == 1
+    with Store(tmp_path) as store:
+        store.execute("UPDATE runs SET status = 'stopped' WHERE run_id = 1")
+    assert standings(plan)[1] == Standing("stopped", 1)  # to go on, beside one that is finished
 
 
 # --- the work -------------------------------------------------------------------------------------------------------

@@ -120,18 +120,23 @@ def test_a_fork_that_goes_on_for_longer_takes_over_all_but_the_last_count_of_fai
     assert [(iteration, example - offset) for iteration, example in of_fork] == of_fresh
 
 
-def test_a_fork_that_ends_earlier_is_as_if_it_had_been_so_from_the_start(tmp_path: Path) -> None:
-    """What folds said in an iteration that is its last now is left behind."""
-    both: dict[str, Any] = {"checks__verifier": "both", "loop__failure_signal": "kfold"}
+@pytest.mark.parametrize(("signal", "last"), [("kfold", "predict"), ("train", "grade"), ("confidence", "grade")])
+def test_a_fork_that_ends_earlier_is_as_if_it_had_been_so_from_the_start(
+    tmp_path: Path, signal: str, last: str
+) -> None:
+    """What folds said in an iteration that is its last now is left behind, and all that came later."""
+    both: dict[str, Any] = {"checks__verifier": "both", "loop__failure_signal": signal}
+    forgetful = KindStudent(lambda example, segment: False)
     shorter = verified(**both, loop__iterations=1)
     forked, fresh = tmp_path / "forked", tmp_path / "fresh"
     for folder in (forked, fresh):
         folder.mkdir()
-    with run_of(forked, verified(**both), KnowingTeacher(writes), KindStudent(half_learnt)) as run:
+    with run_of(forked, verified(**both), KnowingTeacher(writes), forgetful) as run:
         llm2llm(run)
-    assert fork(forked, shorter)[-2:] == ["train", "predict"]
+    kept = fork(forked, shorter)
+    assert (kept.count("train"), kept[-1]) == (2, last)
     for folder, run_id in ((forked, 2), (fresh, None)):
-        with run_of(folder, shorter, KnowingTeacher(writes), KindStudent(half_learnt), run_id=run_id) as run:
+        with run_of(folder, shorter, KnowingTeacher(writes), forgetful, run_id=run_id) as run:
             llm2llm(run)
     assert [one for one in differences(fresh, 1, forked, 2) if not one.startswith("events")] == []
     assert len(fork(forked, shorter, origin=2)) == rows(forked, "SELECT count(*) FROM stages WHERE run_id = 2")[0][0]

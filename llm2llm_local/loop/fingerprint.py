@@ -134,7 +134,7 @@ _VERIFICATION = (
     "checks.verify",
     "checks.votes",
     "teacher.model",
-    "teacher.prompt_style",
+    "teacher.ballot_style",
     "teacher.max_new_tokens",
     "teacher.group_size",
     "teacher.n_parallel",
@@ -311,6 +311,9 @@ class Fingerprint:
 
     def advance(self, iteration: int, stage: str, attempt: int) -> str:
         """The fingerprint of the next stage; '' of one that this run doesn't have."""
+        last = self._fields["loop.iterations"]
+        if iteration > last or (iteration == last and stage in _ROUND_STAGES):
+            return ""
         if stage in _FOLD_STAGES and not self._has_folds(iteration):
             return ""
         if stage in _TEACHERS_VOTES and "teacher" not in self._voters():

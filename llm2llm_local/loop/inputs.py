@@ -78,6 +78,13 @@ class Inputs:
             return "chat" if self.teacher.has_chat_template and not continues_list else "completion"
         return style
 
+    @property
+    def ballot_style(self) -> PromptStyle:
+        """That of ballots: of those that are a list to continue for chat models, too, whatever new examples are asked
+        for in, so that runs of all recipes may share an audit.
+        """
+        return "completion" if self.config.task.family in ("classification", "text") else self.prompt_style
+
 
 @dataclass(frozen=True, slots=True)
 class HashedInputs:
@@ -177,6 +184,7 @@ def hash_inputs(inputs: Inputs, hash_model: Callable[[Path], str] = content_hash
         for split, rows in inputs.data.rows.items()
     }
     fields["teacher.prompt_style"] = inputs.prompt_style
+    fields["teacher.ballot_style"] = inputs.ballot_style
     if inputs.matched_steps is not None:
         fields[MATCHED_STEPS] = inputs.matched_steps
     return HashedInputs(teacher, student, fields)

@@ -8,6 +8,7 @@ from ..recipes import teacher_writes, uses_teacher
 from ..records import Example, Failure, NewExample, Split, TeacherPrompt
 from ..student.protocol import TrainingExample
 from ..teacher.protocol import Sampling, TeacherRequest
+from ..verifiers import votes_in_audit
 from .context import Run
 from .plans import complete_plan, estimated_tokens, most_kept, teacher_in_force
 from .prompts import prompt_for, sampling_of
@@ -71,7 +72,7 @@ def _ballots(run: Run, seeds: Sequence[Example]) -> list[TeacherRequest]:
     longest = sorted(seeds, key=_n_characters, reverse=True)[:_LONGEST]
     ballots = [
         ballot_on(run, drawn_for(run, seeds, number), one, subject, number)
-        for number in range(run.config.checks.votes)
+        for number in range(votes_in_audit(run.config.task.family, run.config.checks.votes))
         for one in audited(run, longest)
         for subject in one.subjects
     ]

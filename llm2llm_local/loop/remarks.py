@@ -27,9 +27,10 @@ def _on_annotations(inputs: Inputs) -> Iterator[str]:
     without = sum(not has_annotations(row.answer) for row in seeds)
     if without and recipe_of(inputs.config).subjects != "nothing":
         which = "no seed has" if without == len(seeds) else f"{without:,} of {counted(len(seeds), 'seed')} don't have"
+        judges = "only votes judge them" if verifiers(inputs) else "nothing judges them"
         yield (
-            f"{which} calculations as <<2*3=6>>: where new examples have none either, nothing is recomputed and only "
-            "votes judge them"
+            f"{which} calculations as <<2*3=6>>: where new examples have none either, nothing is recomputed "
+            f"and {judges}"
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ..config import Config
 from ..counted import counted
 from ..failure_signals import n_least_confident
 from ..recipes import Subjects, recipe_of
@@ -17,6 +18,11 @@ from .context import Run
 def to_augment(run: Run, iteration: int) -> Sequence[Failure]:
     """What new examples are made for in this iteration."""
     return _SUBJECTS[recipe_of(run.config).subjects](run, iteration)
+
+
+def asks_where_nothing_fails(config: Config) -> bool:
+    """Whether new examples may be made although the student answers all that it was trained on right."""
+    return recipe_of(config).subjects == "all seeds" or config.loop.failure_signal != "train"
 
 
 def failing(run: Run, iteration: int) -> list[Failure]:

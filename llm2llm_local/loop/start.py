@@ -31,6 +31,7 @@ from .fingerprint import Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
 from .matching import matched
 from .remarks import remarks
+from .signal import asks_where_nothing_fails
 from .work import audit, work
 
 
@@ -119,7 +120,13 @@ def fork_run(
         hashed = hash_inputs(inputs)
         unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields))
         sound = _with_sound_adapters(origin, unchanged)
-        stages = before_decisions(store, run_id, sound, inputs.config.loop.iterations)
+        stages = before_decisions(
+            store,
+            run_id,
+            sound,
+            inputs.config.loop.iterations,
+            asks_where_nothing_fails=asks_where_nothing_fails(inputs.config),
+        )
         _refuse_small_disk(inputs, len(_trained(stages)))
         changed = differing(row.fingerprint_fields, hashed.fields)
         with store.transaction():

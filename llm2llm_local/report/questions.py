@@ -63,6 +63,14 @@ WHERE v.candidate_id = (SELECT max(candidate_id) FROM votes) ORDER BY v.verifier
 FROM failures ORDER BY confidence DESC LIMIT 20""",
     ),
     Question(
+        "Which test rows did the last student get wrong?",
+        """SELECT e.id, e.answer, p.predicted_answer, round(p.confidence, 3) AS confidence, e.question
+FROM predictions p JOIN examples e ON e.id = p.example_id
+WHERE p.split = 'test' AND NOT p.is_correct AND (p.run_id, p.iteration) =
+      (SELECT run_id, max(iteration) FROM predictions WHERE run_id = (SELECT max(run_id) FROM predictions))
+ORDER BY p.confidence DESC LIMIT 20""",
+    ),
+    Question(
         "Where did time and tokens go?",
         """SELECT run_id, stage, round(sum(seconds), 1) AS seconds, CASE stage
   WHEN 'train' THEN (SELECT sum(tokens) FROM checkpoints c WHERE c.run_id = s.run_id AND fold = 0)
@@ -73,6 +81,7 @@ FROM failures ORDER BY confidence DESC LIMIT 20""",
     (SELECT sum(input_tokens + output_tokens) FROM predictions p WHERE p.run_id = s.run_id AND fold > 0)
   WHEN 'augment' THEN
     (SELECT sum(input_tokens + output_tokens) FROM teacher_calls t WHERE t.run_id = s.run_id)
+  ELSE sum(ballot_input_tokens + ballot_output_tokens)
 END AS tokens
 FROM stages s GROUP BY run_id, stage""",
     ),

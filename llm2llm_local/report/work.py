@@ -17,7 +17,7 @@ from typing import Any
 
 from ..failure_signals import kinds_are_answers, n_least_confident
 from ..records import Split
-from .stages import answering_seeds, audit_votes, ballots_of_vote, recipe_in, takes_least_confident
+from .stages import answering_seeds, ballots_of_vote, recipe_in, takes_least_confident
 
 LEAST_PART_OF_UNIT = 0.1
 """Before that much of its first unit of work is done, no time left is told for a stage."""
@@ -276,7 +276,8 @@ def _rows(connection: sqlite3.Connection, run: RunWork, stage: StageProgress) ->
             wanted = _wanted(connection, run, iteration, stage.attempt, is_done=stage.status == "done")
             return min(stage.units_done * config["teacher.group_size"], wanted), wanted
         case "audit":
-            done, total = _ballots(config, stage, seeds, audit_votes(config))
+            votes = stage.units_total // max(1, math.ceil(seeds / config["teacher.group_size"]))
+            done, total = _ballots(config, stage, seeds, max(1, votes))
             return done * ballots_of_vote(config), total * ballots_of_vote(config)
         case "calibrate":
             return 0, seeds

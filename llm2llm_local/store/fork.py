@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..records import Status
+from ..records import ReviewDecision, Status
 from .reviews import settle_review
 from .rows import run_folder
 from .verdicts import REVIEW, settle
@@ -51,21 +51,27 @@ def unchanged_stages(store: Store, origin: int, new: Conditions) -> list[sqlite3
     return stages
 
 
-def before_decisions(store: Store, origin: int, stages: Stages, iterations: int) -> Stages:
+def before_decisions(
+    store: Store, origin: int, stages: Stages, iterations: int, *, asks_where_nothing_fails: bool
+) -> Stages:
     """Of a finished run's stages, those before its last student, where a person has decided since and no training to
-    come of the new run, that has so many `iterations`, would carry that out: it trains that student anew.
+    come would carry that out: the new run trains that student anew. It has so many `iterations`.
     """
-    decisions = store.of_run(origin).reviews.to_carry_out()
-    if not stages or all(review.wanted == review.active for review in decisions):
+    decisions = [review for review in store.of_run(origin).reviews.to_carry_out() if review.wanted != review.active]
+    if not stages or not decisions:
         return stages
-    status, of_origin, last = store.execute(
-        "SELECT status, json_extract(config, '$.\"loop.iterations\"'), "
-        "(SELECT max(iteration) FROM stages s WHERE s.run_id = r.run_id) FROM runs r WHERE run_id = ?",
+    status, last, fails = store.execute(
+        "SELECT status, (SELECT max(iteration) FROM stages s WHERE s.run_id = r.run_id) AS last, "
+        "EXISTS (SELECT 1 FROM failures f WHERE f.run_id = r.run_id AND f.iteration = "
+        "(SELECT max(iteration) FROM stages s WHERE s.run_id = r.run_id)) FROM runs r WHERE run_id = ?",
         [origin],
     ).fetchone()
-    is_result = status == Status.DONE and stages[-1]["stage"] == "grade" and stages[-1]["iteration"] == last
-    goes_on = of_origin == last < iterations
-    return stages if goes_on or not is_result else [stage for stage in stages if stage["iteration"] < last]
+    if status != Status.DONE or stages[-1]["iteration"] < last:
+        return stages
+    # What got no new example in goes on where a person lets something in, which the next training has then.
+    is_stuck = stages[-1]["stage"] == "check" and all(one.decision is not ReviewDecision.ACCEPT for one in decisions)
+    goes_on = last < iterations and (asks_where_nothing_fails or fails) and not is_stuck
+    return stages if goes_on else [stage for stage in stages if stage["iteration"] < last]
 
 
 def copy_stages(store: Store, origin: int, target: int, stages: Stages) -> None:

@@ -106,5 +106,6 @@ def _standing(workspace: Path, cell: PlannedCell, runs: list[_KnownRun], before:
     own = [run for run in runs if cell.is_worked_by(run.fields, steps)]
     if not own:
         return Standing(NEW, match_run=match_run)
-    status = min(own, key=lambda run: (run.status.state != DONE, run.is_decided)).status
+    undecided = [run for run in own if not run.is_decided]
+    status = min(undecided or own, key=lambda run: run.status.state != DONE).status
     return Standing(status.state, status.run_id, status.pid, match_run)
