@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -46,6 +44,7 @@ from .store.reader import STORE_NAME, open_reader
 from .student.batching import total_steps
 from .teacher.plan import host_bytes
 from .visible_gpu import visible_gpu
+from .workers.device import without_cuda
 
 _PACKAGES = ("llama-cpp-python", "torch", "transformers", "peft", "bitsandbytes", "sqlite-utils", "rich", "textual")
 _GIB = 2**30
@@ -182,16 +181,11 @@ def _hardware(inputs: Inputs) -> Iterator[Finding]:
     memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
     yield Finding("ok", f"GPU {pynvml.nvmlDeviceGetName(gpu)}, {memory.free / _GIB:.1f} GiB free")
     pynvml.nvmlShutdown()
-    if inputs.config.teacher.gpu_layers != 0 and not can_offload():
+    missing = without_cuda()
+    if inputs.config.teacher.gpu_layers != 0 and "llama.cpp" in missing:
         yield Finding("error", f"llama.cpp is no build for CUDA and can't put the teacher's layers {_CUDA_BUILD}")
-    if "+cpu" in metadata.version("torch"):
+    if "PyTorch" in missing:
         yield Finding("error", f"PyTorch is no build for CUDA and can't put the student {_CUDA_BUILD}")
-
-
-def can_offload() -> bool:
-    """Whether llama.cpp can put layers on a GPU, as a worker would find it; not where it can't be imported."""
-    program = [sys.executable, "-P", "-m", "llm2llm_local.teacher.offload"]
-    return subprocess.run(program, capture_output=True, check=False).returncode == 0
 
 
 def _models(inputs: Inputs) -> Iterator[Finding]:

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from workspaces import Workspace, copied
 
-from llm2llm_local import doctor
 from llm2llm_local.doctor import diagnose
-from llm2llm_local.errors import ConfigError
+from llm2llm_local.errors import ChangedSinceStartError, ConfigError
 from llm2llm_local.loop import plans as plans_module
 from llm2llm_local.loop import work as work_module
 from llm2llm_local.loop.fingerprint import differing
 from llm2llm_local.loop.inputs import continued, hash_inputs, read_inputs
 from llm2llm_local.loop.plans import complete_plan, device_plan, plan_of_run, smaller_plan_of_run, turns_of_run
+from llm2llm_local.loop.remarks import remarks
+from llm2llm_local.loop.start import _refuse_changes
 from llm2llm_local.loop.vote import audited, ballot_on, drawn_for
 from llm2llm_local.records import Example, Origin, Split
 from llm2llm_local.report.plan import plan_by_part
@@ -27,6 +28,7 @@ from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 from llm2llm_local.student import precision
 from llm2llm_local.student.precision import find_compute_dtype
+from llm2llm_local.workers import device
 
 pytestmark = pytest.mark.model
 
@@ -336,6 +338,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(device, "without_cuda", lambda: ())
 
 
 @pytest.mark.parametrize(
@@ -357,14 +360,37 @@ def test_libraries_that_can_not_use_the_gpu_are_errors_as_in_a_run(
     gpu_layers: str,
     words: list[str],
 ) -> None:
-    monkeypatch.setattr(doctor, "can_offload", lambda: offloads)
+    monkeypatch.setattr(device, "can_offload", lambda: offloads)
     monkeypatch.setattr("importlib.metadata.version", lambda package: torch)
-    found = diagnose(workspace.config, ("hardware.device=auto", f"teacher.gpu_layers={gpu_layers}"))
+    found = diagnose(workspace.config, ("hardware.device=cuda", f"teacher.gpu_layers={gpu_layers}"))
     errors = [finding.text for finding in found if finding.is_error]
     assert [text.partition(" and can't put")[0] for text in errors] == words
     assert all(
         text.endswith('there; make setup CUDA=1 installs one, or set hardware.device = "cpu"') for text in errors
     )
+
+
+def test_a_gpu_that_is_left_alone_is_told_of_before_a_run(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, gpu: None
+) -> None:
+    monkeypatch.setattr(device, "without_cuda", lambda: ("llama.cpp",))
+    told = "everything computes on the CPU: there is a GPU, but no build of llama.cpp for it"
+    assert any(text.startswith(told) for text in remarks(read_inputs(workspace.config, ("hardware.device=auto",))))
+    assert not any("GPU" in text for text in remarks(read_inputs(workspace.config, ("hardware.device=cpu",))))
+
+
+def test_a_run_of_a_gpu_that_is_gone_says_so(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, gpu: None) -> None:
+    hashed = hash_inputs(read_inputs(workspace.config, ("hardware.device=auto",)))
+    with Store(workspace.folder) as store:
+        row = dataclasses.replace(store.run(1), fingerprint_fields=hashed.fields)
+    sys.modules["pynvml"].__dict__["nvmlInit"] = _driver_is_gone
+    now = hash_inputs(read_inputs(workspace.config, ("hardware.device=auto",)))
+    with pytest.raises(ChangedSinceStartError, match="of a GPU the NVIDIA driver says: Driver Not Loaded; see nvidia"):
+        _refuse_changes(row, now)
+
+
+def _driver_is_gone() -> None:
+    raise OSError("Driver Not Loaded")
 
 
 def test_workers_get_the_device_that_was_decided_on_and_the_student_what_trainings_take(

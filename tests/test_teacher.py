@@ -19,13 +19,13 @@ from llama_cpp import llama_chat_format
 from tiny_models import TinyModels, always_writes, rewrite_gguf
 from transformers import AutoTokenizer
 
-from llm2llm_local.doctor import can_offload
 from llm2llm_local.errors import ModelError, OutOfMemoryError
 from llm2llm_local.records import FinishReason, Message, Reply
 from llm2llm_local.teacher import llama_log
 from llm2llm_local.teacher.gguf_model import GgufModel
 from llm2llm_local.teacher.llama import LlamaTeacher
 from llm2llm_local.teacher.protocol import ScoreRequest, TeacherRequest
+from llm2llm_local.workers.device import can_offload
 
 pytestmark = pytest.mark.model
 

@@ -14,7 +14,9 @@ from llm2llm_local.bench.memory import _gpu_in_use
 from llm2llm_local.errors import ConfigError
 from llm2llm_local.tui.hardware import Sampler
 from llm2llm_local.visible_gpu import visible_gpu
-from llm2llm_local.workers.memory import find_device, free_bytes
+from llm2llm_local.workers import device
+from llm2llm_local.workers.device import find_device, unused_gpu
+from llm2llm_local.workers.memory import free_bytes
 from llm2llm_local.workers.process import WorkerProcess
 
 GIB = 2**30
@@ -64,6 +66,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         nvmlDeviceGetMemoryInfo=lambda gpu: types.SimpleNamespace(total=MEMORY[gpu], used=0, free=MEMORY[gpu]),
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    monkeypatch.setattr(device, "without_cuda", lambda: ())
     return nvml
 
 
@@ -135,6 +138,35 @@ def test_workers_count_gpus_as_nvml_does_unless_a_person_wants_another_order(
 def test_a_gpu_that_is_not_shown_is_not_used(shown: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     assert find_device("auto") == "cpu"
+    assert unused_gpu() == ("" if why.endswith("none") else f"of a GPU the NVIDIA driver says: {why}; see nvidia-smi")
     with pytest.raises(ConfigError, match=f"no NVIDIA GPU .{why}"):
         find_device("cuda")
     assert Sampler().sample(None).gpu is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        (("llama.cpp",), "there is a GPU, but no build of llama.cpp for it; make setup CUDA=1 makes one"),
+        (("llama.cpp", "PyTorch"), "there is a GPU, but no build of llama.cpp and PyTorch for it; make setup CUDA=1"),
+        ((), ""),
+    ],
+)
+def test_a_gpu_that_no_library_was_built_for_is_left_alone_and_told_of(
+    missing: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set up without CUDA works on a workstation, too; one who wants its GPU is told what is missing."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(device, "without_cuda", lambda: missing)
+    assert (find_device("auto"), find_device("cuda")) == ("cpu" if missing else "cuda", "cuda")
+    assert unused_gpu().startswith(told) and bool(unused_gpu()) == bool(told)
+
+
+def test_a_machine_without_a_driver_has_no_gpu_to_tell_of(driver: types.ModuleType) -> None:
+    def absent() -> None:
+        error = _NvmlError("NVML Shared Library Not Found")
+        error.value = 12  # type: ignore[attr-defined]
+        raise error
+
+    driver.__dict__.update(NVML_ERROR_LIBRARY_NOT_FOUND=12, nvmlInit=absent)
+    assert (find_device("auto"), unused_gpu()) == ("cpu", "")

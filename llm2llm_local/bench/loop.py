@@ -27,7 +27,7 @@ from ..scaffold import CONFIG_NAME, write_workspace
 from ..store.reader import STORE_NAME, open_reader
 from ..tasks.base import PromptBuilder, PromptStyle
 from ..tasks.families import make_task
-from ..workers.memory import find_device
+from ..workers.device import find_device
 from .lifeline import run_module
 from .plan import Comparison, Contender, Repeat, Work
 from .reference import EvaluateTask, Task, TeachRequest, TeachTask, TrainTask, read_done, write_task

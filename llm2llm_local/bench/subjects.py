@@ -19,7 +19,7 @@ from ..loop.fingerprint import threads
 from ..model_files.folder import inspect_folder
 from ..model_files.gguf_file import inspect_gguf
 from ..teacher.plan import Device
-from ..workers.memory import find_device
+from ..workers.device import find_device
 from .gpu.limits import STARTED, time_limits
 from .machine import disturbances, this_machine, versions
 from .measure import UNLIMITED, Tell, measure, measure_series

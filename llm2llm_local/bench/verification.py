@@ -31,7 +31,8 @@ from ..student.batching import total_steps
 from ..student.protocol import PredictionBatch, Student, StudentSettings, TrainingExample
 from ..tasks.base import Task
 from ..tasks.families import make_task
-from ..workers.memory import find_device, student_memory
+from ..workers.device import find_device
+from ..workers.memory import student_memory
 from .judge import JudgeTraining, check_judge, train_judge
 from .machine import Machine, this_machine, versions
 from .measure import Tell

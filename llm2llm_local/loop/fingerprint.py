@@ -23,6 +23,8 @@ from ..verifiers import voters
 
 COMPUTE_DTYPE = "student.compute_dtype"
 
+DEVICE = "hardware.device"
+
 MATCH_RUN = "loop.match_run"
 
 MATCHED_STEPS = "loop.matched_steps"
@@ -209,7 +211,7 @@ def run_fields(
             fields[name] = hashes.get(name)
     fields["task.labels"] = list(labels)
     fields["hardware.threads"] = threads(config.hardware)
-    fields["hardware.device"] = device
+    fields[DEVICE] = device
     fields[COMPUTE_DTYPE] = compute_dtype
     unused = frozenset() if recipe_of(config).writer == "eda" else frozenset({"eda"})
     for part in _CODE.keys() - unused:

@@ -32,7 +32,8 @@ from ..teacher.plan import Device, can_quantize
 from ..teacher.protocol import KV_BLOCK
 from ..verifiers import voters
 from ..wilson import interval
-from ..workers.memory import find_device, lora_parameters
+from ..workers.device import find_device
+from ..workers.memory import lora_parameters
 from .fingerprint import COMPUTE_DTYPE, MATCHED_STEPS, ROWS, digest, run_fields
 
 _ADAPTER_BYTES_PER_PARAMETER = 4

@@ -9,13 +9,16 @@ from ..counted import counted
 from ..recipes import recipe_of
 from ..records import Split
 from ..tasks.math import has_annotations
+from ..workers.device import unused_gpu
 from .inputs import Inputs
 from .vote import verifiers
 
 
 def remarks(inputs: Inputs) -> Iterator[str]:
-    """About the rows, about what can't be checked, and about settings that change nothing."""
+    """About the device, about the rows, about what can't be checked, and about settings that change nothing."""
     yield from inputs.data.findings
+    if inputs.config.hardware.device == "auto" and inputs.device == "cpu" and (why := unused_gpu()):
+        yield f"everything computes on the CPU: {why}"
     if inputs.config.task.family == "math":
         yield from _on_annotations(inputs)
     yield from _on_idle_settings(inputs)

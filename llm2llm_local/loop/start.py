@@ -24,10 +24,11 @@ from ..store.rows import RunRow, run_folder
 from ..store.run_store import RunStore
 from ..store.wishes import withdraw_commands
 from ..store.writer import Store
+from ..workers.device import unused_gpu
 from .adapters import adapter_folder, is_sound, share_adapter
 from .context import Watcher
 from .control import Interrupts
-from .fingerprint import Fingerprint, differing, digest
+from .fingerprint import DEVICE, Fingerprint, differing, digest
 from .inputs import HashedInputs, Inputs, continued, disk_plan, hash_inputs, read_inputs
 from .matching import matched
 from .remarks import remarks
@@ -226,6 +227,8 @@ def _refuse_changes(row: RunRow, hashed: HashedInputs) -> None:
             f"  {name}: was {_short(row.fingerprint_fields.get(name))}, is {_short(hashed.fields.get(name))}"
             for name in changed
         ]
+        if (row.fingerprint_fields.get(DEVICE), hashed.fields.get(DEVICE)) == ("cuda", "cpu"):
+            lines.append(f"  {unused_gpu() or 'no NVIDIA GPU answers: see nvidia-smi'}")
         raise ChangedSinceStartError(
             f"run {row.run_id} was started under other conditions:\n" + "\n".join(lines),
             f"Change it back, or start a new run that keeps what is unaffected: llm2llm fork {row.run_id}",

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..byte_size import byte_size
-from ..errors import ConfigError
 from ..free_memory import available_bytes
 from ..model_files.folder import WeightCounts
 from ..model_files.model import ModelFile
@@ -175,29 +174,3 @@ def out_of_memory_kills() -> int:
     except OSError:
         pass
     return 0
-
-
-def find_device(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
-    """The device that `wanted` means on this machine; "auto" is a GPU when the NVIDIA driver reports one that
-    CUDA_VISIBLE_DEVICES shows.
-
-    Raises ConfigError when a GPU is wanted and none answers.
-    """
-    if wanted == "cpu":
-        return "cpu"
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        n_gpus = int(pynvml.nvmlDeviceGetCount())
-        is_there = n_gpus > 0 and visible_gpu(pynvml) is not None
-        pynvml.nvmlShutdown()
-    except pynvml.NVMLError as error:
-        is_there, reason = False, str(error)
-    else:
-        reason = "CUDA_VISIBLE_DEVICES shows none" if n_gpus else "the driver reports none"
-    if is_there:
-        return "cuda"
-    if wanted == "cuda":
-        raise ConfigError(f'hardware.device = "cuda", but there is no NVIDIA GPU ({reason})', 'Set "auto" or "cpu".')
-    return "cpu"
