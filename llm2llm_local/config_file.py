@@ -51,7 +51,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     try:
         document = tomllib.loads(read_text(path, "Write one with: llm2llm init DIR"))
     except ValueError as error:  # TOMLDecodeError, or Python's own for an integer of thousands of digits
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        is_twice = str(error).startswith(("Cannot declare", "Cannot overwrite"))
+        remedy = "Each section and field may be there once: change it where it is." if is_twice else ""
+        raise ConfigError(f"{path}: not valid TOML: {error}", remedy) from None
     except RecursionError:
         raise ConfigError(f"{path}: not valid TOML: nested too deeply") from None
     for override in overrides:

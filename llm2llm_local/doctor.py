@@ -51,6 +51,9 @@ _GIB = 2**30
 _SECONDS_OF_A_LOOK = 0.5
 _MOST_BUSY = 0.2
 """Of all CPUs, by other programs: what a quiet desktop needs."""
+_FEW_TEST_ROWS = 100
+_LEAST_ROWS_WON = 6
+"""Won, with none lost, for a p below 0.05 by McNemar's exact test: 2 / 2**6 is 0.03."""
 _CUDA_BUILD = 'there; make setup CUDA=1 installs one, or set hardware.device = "cpu"'
 
 
@@ -215,8 +218,13 @@ def _data(inputs: Inputs) -> Iterator[Finding]:
         without = [_short(label) for label in inputs.labels if not seeds[label]]
         if without:
             yield Finding("warning", f"no seeds for {', '.join(without)}: the student can hardly learn them")
-    if not inputs.data.rows[Split.TEST]:
+    n_test = len(inputs.data.rows[Split.TEST])
+    if not n_test:
         yield Finding("warning", "no test file: there will be no figure to believe; set data.test")
+    elif n_test < _FEW_TEST_ROWS:
+        least = 100 * _LEAST_ROWS_WON / n_test
+        gain = f"a gain of less than {least:.0f} points" if least <= 100 else "a gain"
+        yield Finding("warning", f"{counted(n_test, 'test row')}: {gain} can't be told from chance")
     for text in remarks(inputs):
         yield Finding("warning", text)
 

@@ -250,6 +250,8 @@ def test_a_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
 def test_a_broken_configuration_is_named_with_its_position(workspace: Workspace) -> None:
     workspace.config.write_text("task.family = classification\n")
     assert_refused(workspace, workspace.llm2llm("run"), f"{CONFIG_NAME}: not valid TOML", "line 1")
+    workspace.config.write_text("[task]\n[data]\n[task]\n")
+    assert_refused(workspace, workspace.llm2llm("run"), "not valid TOML", "Each section and field may be there once")
     workspace.config.write_bytes(b'task.family = "math"\n# caf\xe9\n')
     assert_refused(workspace, workspace.llm2llm("run"), f"{CONFIG_NAME}:2: not valid UTF-8")
 

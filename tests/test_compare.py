@@ -174,7 +174,10 @@ def test_votes_are_counted_as_they_were_asked_with_their_tokens(tmp_path: Path) 
     assert (cost.new_example_input_tokens, cost.new_example_output_tokens) == (7 * n, 3 * n)
     assert (cost.vote_input_tokens, cost.vote_output_tokens) == (11 * len(teacher.ballots), 0)
     out = " ".join(Workspace(tmp_path).llm2llm("compare", "1").out.split())
-    assert "teacher tokens in" in out and f"{cost.input_tokens:,} {cost.vote_input_tokens:,} {3 * n:,}" in out
+    assert (
+        "tokens read by votes tokens written" in out
+        and f"{cost.input_tokens:,} {cost.vote_input_tokens:,} {3 * n:,}" in out
+    )
     assert "teacher votes: on seeds in the audit and on candidates" in out and "+:" not in out
 
 

@@ -6,13 +6,14 @@ import dataclasses
 import json
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from workspaces import Workspace, copied
 
-from llm2llm_local.doctor import diagnose
+from llm2llm_local.doctor import Finding, diagnose
 from llm2llm_local.errors import ChangedSinceStartError, ConfigError
 from llm2llm_local.loop import plans as plans_module
 from llm2llm_local.loop import work as work_module
@@ -283,12 +284,17 @@ def test_a_teacher_that_does_not_fit_is_warned_of(
 ) -> None:
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 400 * 2**20)
     findings = diagnose(workspace.config, (*overrides, VERIFIED))
-    teacher, student = (finding.text for finding in findings if finding.level == "warning")
+    teacher, student = warnings_in(findings)
     assert teacher.startswith("the teacher needs about ")
     assert "of the 400 MiB free (cpu): memory may run out" in teacher
     assert teacher.endswith(words)
     assert student.startswith("the student needs about ")
     assert any("even so about" in finding.text for finding in findings)
+
+
+def warnings_in(findings: Sequence[Finding]) -> list[str]:
+    """But for the few test rows of these workspaces."""
+    return [one.text for one in findings if one.level == "warning" and "told from chance" not in one.text]
 
 
 def test_a_teacher_that_lies_beside_the_gpu_in_part_is_counted_there_too(
@@ -297,13 +303,26 @@ def test_a_teacher_that_lies_beside_the_gpu_in_part_is_counted_there_too(
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
     monkeypatch.setattr("llm2llm_local.doctor.host_bytes", lambda plan, sizes: 2**45)
     findings = diagnose(workspace.config, (VERIFIED,))
-    (warning,) = (finding.text for finding in findings if finding.level == "warning")
+    (warning,) = warnings_in(findings)
     assert warning.startswith("what is left of the teacher beside the GPU needs about 32768.0 GiB of the ")
 
 
 def test_where_both_fit_nothing_is_warned_of(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans_module, "free_bytes", lambda device: 2**33)
-    assert {finding.level for finding in diagnose(workspace.config, (VERIFIED,))} == {"ok"}
+    findings = diagnose(workspace.config, (VERIFIED,))
+    assert warnings_in(findings) == [] and not any(finding.is_error for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "told"),
+    [(5, "5 test rows: a gain can't be"), (30, "30 test rows: a gain of less than 20 points can't be"), (100, None)],
+)
+def test_few_test_rows_are_warned_of(tmp_path: Path, workspace: Workspace, n_rows: int, told: str | None) -> None:
+    rows = [json.dumps({"question": f"Which one is number {n}?", "answer": "number"}) for n in range(n_rows)]
+    (tmp_path / "test.jsonl").write_text("\n".join(rows))
+    findings = diagnose(workspace.config, (f"data.test={tmp_path / 'test.jsonl'}",))
+    texts = [finding.text for finding in findings if "told from chance" in finding.text]
+    assert [text.startswith(told or "") for text in texts] == ([] if told is None else [True])
 
 
 def test_nothing_is_said_against_a_teacher_that_is_never_asked(

@@ -45,6 +45,15 @@ CHANGES = (
 )
 
 
+def test_who_names_a_table_that_is_not_there_is_told_how_to_list_them(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with open_reader(tmp_path) as connection, pytest.raises(StoreError, match="no such table: foo") as caught:
+        run_query(connection, "SELECT * FROM foo", 60.0)
+    with open_reader(tmp_path) as connection:
+        told = run_query(connection, caught.value.remedy.partition('"')[2].removesuffix('"'), 60.0)
+    assert {("runs",), ("failures",)} <= set(told.rows)
+
+
 @pytest.mark.parametrize("sql", CHANGES)
 def test_a_query_can_not_change_the_history(tmp_path: Path, sql: str) -> None:
     with Store(tmp_path) as store:

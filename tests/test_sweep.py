@@ -484,8 +484,8 @@ def test_the_tables(compared: SweepPlan) -> None:
     lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
     assert "cell recipe seeds rng seed checks.verify state run" in lines
     assert "6 llm2llm 2 2 on interrupted 6" in lines
-    heading = "recipe seeds checks.verify runs test min–max deviation points to fine_tune deviation added steps"
-    assert f"{heading} of the result's teacher tokens teacher votes time" in lines
+    heading = "recipe seeds checks.verify runs test min–max deviation points to fine_tune deviation new examples"
+    assert f"{heading} steps in all of the result teacher tokens teacher votes time" in lines
     assert "fine_tune 2 – 3 of 3 53.3% 50.0%–60.0% 5.8 – – 0 2 2 0 0 1 min 00 s" in lines
     assert "llm2llm 2 on 2 of 3 85.0% 80.0%–90.0% 7.1 +30.0 14.1 0 2 2 0 0 1 min 00 s" in lines
 

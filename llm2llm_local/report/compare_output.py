@@ -16,7 +16,7 @@ from .columns import column_tables
 from .compare import Comparison, Repetitions, RunFigures
 from .duration import duration
 from .plain import shortened_apart
-from .results import Paired, RunCost, RunResult
+from .results import STEPS_NOTE, Paired, RunCost, RunResult
 from .statistics import p_text
 
 _NONE = "–"
@@ -102,12 +102,12 @@ def _costs(comparison: Comparison, costs: Mapping[int, RunCost]) -> list[list[st
     stages = dict.fromkeys(stage for cost in of_runs for stage, seconds in cost.seconds.items() if seconds >= 0.5)
     return [
         ["run", *(str(run.run_id) for run in runs)],
-        ["added", *_of_results(runs, lambda one: f"{one.examples_added:,}")],
-        ["steps", *_of_results(runs, lambda one: _count(one.steps))],
-        ["of the result's", *_of_results(runs, lambda one: _count(one.final_steps))],
-        ["teacher tokens in", *(_tokens(cost.input_tokens, cost.vote_input_tokens) for cost in of_runs)],
-        ["of votes", *(_NONE if (n := cost.vote_input_tokens) is None else f"{n:,}" for cost in of_runs)],
-        ["out", *(_tokens(cost.output_tokens, cost.vote_output_tokens) for cost in of_runs)],
+        ["new examples", *_of_results(runs, lambda one: f"{one.examples_added:,}")],
+        ["steps in all", *_of_results(runs, lambda one: _count(one.steps))],
+        ["of the result", *_of_results(runs, lambda one: _count(one.final_steps))],
+        ["tokens read", *(_tokens(cost.input_tokens, cost.vote_input_tokens) for cost in of_runs)],
+        ["by votes", *(_NONE if (n := cost.vote_input_tokens) is None else f"{n:,}" for cost in of_runs)],
+        ["tokens written", *(_tokens(cost.output_tokens, cost.vote_output_tokens) for cost in of_runs)],
         ["teacher votes", *(f"{cost.teacher_votes:,}" for cost in of_runs)],
         ["time", *(duration(sum(cost.seconds.values())) for cost in of_runs)],
         *([stage, *(duration(cost.seconds.get(stage, 0.0)) for cost in of_runs)] for stage in stages),
@@ -168,6 +168,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
                 f"{paired.n_other_rows:,} of run {first.run_id}; it is compared on these"
             )
     if any(result.paired is not None for _, result in results):
+        yield STEPS_NOTE
         yield (
             f"gained, lost: test rows that are right here and not in run {first.run_id}, and the reverse; p: McNemar's "
             "exact test, two-sided, each run by itself"

@@ -17,6 +17,9 @@ from ..wilson import Accuracy, wilson
 from .curves import AccuracyCurve
 from .statistics import mcnemar
 
+STEPS_NOTE = "steps in all: optimizer steps of every training of a run; of the result: of the student that is compared"
+"""On the columns of `RunResult.steps` and `final_steps`."""
+
 RowKey = tuple[str, str, int]
 """Question, gold answer, and how many such rows came before: a file may repeat a row."""
 

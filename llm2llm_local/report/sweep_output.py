@@ -15,6 +15,7 @@ from ..wilson import Accuracy
 from .columns import column_tables
 from .duration import duration
 from .plain import shortened_apart
+from .results import STEPS_NOTE
 from .statistics import Spread, p_text
 from .sweep import GroupFigures
 
@@ -77,9 +78,9 @@ def print_groups(tables: SweepTables, console: Console) -> None:
         *_accuracy_columns(groups, Split.TEST),
         *_points_columns(groups, tables.baseline),
         *_accuracy_columns(groups, Split.DEV),
-        ["added", *_cells(groups, lambda one: one.examples_added, _count)],
-        ["steps", *_cells(groups, lambda one: one.steps, _count)],
-        ["of the result's", *_cells(groups, lambda one: one.final_steps, _count)],
+        ["new examples", *_cells(groups, lambda one: one.examples_added, _count)],
+        ["steps in all", *_cells(groups, lambda one: one.steps, _count)],
+        ["of the result", *_cells(groups, lambda one: one.final_steps, _count)],
         ["teacher tokens", *_cells(groups, lambda one: one.teacher_tokens, _count)],
         ["teacher votes", *_cells(groups, lambda one: one.teacher_votes, _count)],
         ["time", *_cells(groups, lambda one: one.seconds, duration)],
@@ -169,6 +170,7 @@ def _notes(tables: SweepTables) -> Iterator[str]:
     if any(len(one.run_ids) > 1 for one in tables.groups):
         yield "figures are means over rng seeds; deviation: of a sample of runs, in points"
     if any(one.points for one in tables.groups):
+        yield STEPS_NOTE
         yield f"points to {tables.baseline}: of runs with the same seeds and rng seed, on the same test rows"
     if any(one.p is not None for one in tables.groups):
         yield "p: McNemar's exact test, two-sided"

@@ -29,6 +29,8 @@ _MOST_VALUES = 2_000_000
 _MOST_BYTES_OF_VALUE = 20_000_000
 """More than any text of a history has; a made-up one would stop all that shows it."""
 
+_TABLES = "All there are: llm2llm query \"SELECT name FROM sqlite_master WHERE type IN ('table', 'view')\""
+
 _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
@@ -157,7 +159,7 @@ def run_query(
             raise StoreError("the query was cancelled") from None
         if was_denied:
             raise StoreError("only SELECT is allowed here: the history can't be changed") from None
-        raise StoreError(f"SQL: {error}") from None
+        raise StoreError(f"SQL: {error}", _TABLES if str(error).startswith("no such table") else "") from None
     except UnicodeEncodeError as error:  # half a surrogate pair: a byte of an argument that isn't UTF-8
         raise StoreError(f"SQL: character {error.start + 1} of the query isn't text") from None
     finally:
