@@ -25,7 +25,7 @@ from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.records import Split, Status
 from llm2llm_local.report.compare import Comparison, compare
 from llm2llm_local.report.compare_output import print_comparison
-from llm2llm_local.report.results import Change, RunCost, RunResult, change_of, run_cost
+from llm2llm_local.report.results import Change, RunCost, RunResult, change_of, control_of, matched_run, run_cost
 from llm2llm_local.report.statistics import mcnemar, p_text, spread
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
@@ -157,6 +157,38 @@ def test_what_a_run_took(tmp_path: Path) -> None:
         add_answering_run(store, ROWS, [{}], [[("new 4", "a")]])
     with open_reader(tmp_path) as connection:
         assert run_cost(connection, 1) == RunCost(60, 12, 0, 0, 0, {"train": 120.0, "grade": 0.0})
+
+
+def test_a_control_is_the_newest_of_the_same_seeds_test_rows_and_steps(tmp_path: Path) -> None:
+    others = {**ROWS, Split.TEST: TEST[:5]}
+    with Store(tmp_path) as store:
+        add_answering_run(store, ROWS, [{}, wrong_on(0)], [[("new", "a")]])
+        for rows, rng_seed, status, fields in (
+            (ROWS, 0, Status.DONE, {}),
+            (ROWS, 0, Status.DONE, {"loop.matched_steps": 4}),  # it has been forked for other decisions since
+            (ROWS, 0, Status.DONE, {"data.train_rows": "others"}),
+            (ROWS, 7, Status.DONE, {}),
+            (ROWS, 0, Status.FAILED, {}),
+            (others, 0, Status.DONE, {}),
+        ):
+            add_answering_run(store, rows, [wrong_on(0, 1, 2)], rng_seed=rng_seed, status=status)
+            known = {"loop.match_run": 1, "loop.matched_steps": 5, "data.train_rows": "these", **fields}
+            with store.transaction():
+                store.execute(
+                    "UPDATE runs SET fingerprint_fields = ? WHERE run_id = (SELECT max(run_id) FROM runs)",
+                    [json.dumps(known)],
+                )
+        with store.transaction():
+            own = json.dumps({"data.train_rows": "these"})
+            store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = 1", [own])
+    with open_reader(tmp_path) as connection:
+        control = control_of(connection, 1)
+        assert [matched_run(connection, run_id) for run_id in (1, 2)] == [None, 1]
+        assert control_of(connection, 2) is None
+    assert control is not None and (control.run_id, control.accuracy.share) == (2, 0.7)
+    assert (control.beside.gained, control.beside.lost, control.beside.points) == (2, 0, 20.0)
+    document = Workspace(tmp_path).llm2llm("report", "1", "--json").json()
+    assert document["control"]["run_id"] == 2 and document["control"]["beside"]["points"] == 20.0
 
 
 def test_votes_are_counted_as_they_were_asked_with_their_tokens(tmp_path: Path) -> None:

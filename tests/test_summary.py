@@ -20,7 +20,7 @@ from llm2llm_local.report.failures import failures_of
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.report.models import model_lines
 from llm2llm_local.report.query import csv_text, for_terminal, json_text, table_text
-from llm2llm_local.report.results import Change
+from llm2llm_local.report.results import Change, Control, Paired
 from llm2llm_local.report.status import RunStatus, status_lines
 from llm2llm_local.report.summary import IterationSummary, Rejection, RunSummary, summarize
 from llm2llm_local.report.tables import print_summary
@@ -252,6 +252,21 @@ def test_a_gain_comes_with_what_else_may_explain_it(training: int, gained: int, 
     assert {note for note in (CHANCE, UNCHANGED, MORE_STEPS) if note in text} == expected
     control = "llm2llm fork 1 --set loop.recipe=fine_tune_matched --set loop.match_run=1"
     assert (control in text) == (MORE_STEPS in expected)
+
+
+def test_a_control_that_was_run_stands_in_place_of_its_command() -> None:
+    before, after = wilson(50, 100), wilson(60, 100)
+    run = run_of(row_of(0, 10, before), row_of(1, 20, after), change=Change(1, before, after, 20, 10))
+    control = Control(3, wilson(48, 100), Paired(3, 100, 100, 100, 30, 18, 0.111))
+    text = printed(dataclasses.replace(run, control=control))
+    assert "the seeds alone, in as many steps (run 3): 48.0%, so this run is +12.0 points beside it" in text
+    assert "30 rows gained and 18 lost: this may be chance (McNemar's exact p = 0.111)" in text
+    assert "llm2llm fork" not in text
+
+
+def test_a_control_says_what_it_is_beside() -> None:
+    text = printed(dataclasses.replace(run_of(row_of(0, 10, wilson(5, 10))), run_id=4, matched_run=2))
+    assert "beside the run whose steps it matches: llm2llm compare 4 2" in text
 
 
 def test_a_students_accuracy_on_seeds_that_it_has_not_seen_is_called_so() -> None:

@@ -238,8 +238,8 @@ def test_a_cell_is_not_the_run_that_a_person_decided_in(tmp_path: Path) -> None:
         store.execute("UPDATE reviews SET applied_iteration = 1")
     assert standings(plan)[1].run_id == 1
     with Store(tmp_path) as store:
-        store.execute("UPDATE runs SET status = 'stopped' WHERE run_id = 1")
-    assert standings(plan)[1] == Standing("stopped", 1)  # to go on, beside one that is finished
+        store.execute("UPDATE runs SET status = 'failed' WHERE run_id = 1")
+    assert standings(plan)[1] == Standing("failed", 1)  # to go on, beside one that is finished
 
 
 # --- the work -------------------------------------------------------------------------------------------------------

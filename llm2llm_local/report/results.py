@@ -86,6 +86,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """The seeds alone, in as many optimizer steps as a run's result has had. `beside`: that result beside this one."""
+
+    run_id: int
+    accuracy: Accuracy
+    beside: Paired
+
+
+@dataclass(frozen=True, slots=True)
 class RunCost:
     """What a run took so far, and wall time in seconds by stage.
 
@@ -157,6 +166,34 @@ def change_of(connection: sqlite3.Connection, run_id: int) -> Change | None:
         [run_id, graded[0], chosen],
     ).fetchone()
     return Change(chosen, wilson(before, n), wilson(after, n), gained, lost) if n else None
+
+
+def control_of(connection: sqlite3.Connection, run_id: int) -> Control | None:
+    """The newest that is finished, has had the same seeds and rng_seed, and was asked the same test rows."""
+    controls = connection.execute(
+        "SELECT c.run_id FROM runs c JOIN runs r ON r.run_id = ?1 WHERE c.status = 'done' AND c.rng_seed = r.rng_seed "
+        "AND json_extract(c.fingerprint_fields, '$.\"loop.match_run\"') = r.run_id "
+        "AND json_extract(c.fingerprint_fields, '$.\"loop.matched_steps\"') = ?2 "
+        "AND json_extract(c.fingerprint_fields, '$.\"data.train_rows\"') = "
+        "json_extract(r.fingerprint_fields, '$.\"data.train_rows\"') ORDER BY c.run_id DESC",
+        [run_id, steps_of_result(connection, run_id)],
+    ).fetchall()
+    rows = _right_rows(connection, run_id)
+    for (control,) in controls:
+        baseline = baseline_of(connection, control)
+        if rows and baseline.right.keys() == rows.keys() and (beside := _paired(baseline, rows)) is not None:
+            return Control(control, wilson(sum(baseline.right.values()), len(baseline.right)), beside)
+    return None
+
+
+def matched_run(connection: sqlite3.Connection, run_id: int) -> int | None:
+    """The run whose steps this one matches, if it is such a control and that run is still there."""
+    row = connection.execute(
+        "SELECT m.run_id FROM runs c JOIN runs m "
+        "ON m.run_id = json_extract(c.fingerprint_fields, '$.\"loop.match_run\"') WHERE c.run_id = ?",
+        [run_id],
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def baseline_of(connection: sqlite3.Connection, run_id: int) -> Baseline:

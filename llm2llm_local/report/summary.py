@@ -13,7 +13,7 @@ from ..store.graded import chosen_iteration, graded_iterations
 from ..wilson import Accuracy, wilson
 from .curves import asks_unseen
 from .growth import IterationGrowth, growth_of
-from .results import Change, change_of
+from .results import Change, Control, change_of, control_of, matched_run
 from .verification import Verification, audit_document, verification_of
 
 
@@ -63,8 +63,9 @@ class RunSummary:
     """A run at a glance. `growth` has iterations that are ahead, too; `recipe` is the method that was followed.
 
     `chosen_iteration`: whose student is the result so far, None as long as there is none; `select`: by what; `change`:
-    what it did for the test rows. `asks_unseen`: seeds are answered by students that haven't seen them; `trains_on`:
-    each student goes on from the one before.
+    what it did for the test rows; `control`: the seeds alone beside it, where that was run; `matched_run`: whose steps
+    this one matches, if it is such a control itself. `asks_unseen`: seeds are answered by students that haven't seen
+    them; `trains_on`: each student goes on from the one before.
     """
 
     run_id: int
@@ -80,6 +81,8 @@ class RunSummary:
     chosen_iteration: int | None = None
     select: str = "last"
     change: Change | None = None
+    control: Control | None = None
+    matched_run: int | None = None
     asks_unseen: bool = False
     trains_on: bool = False
 
@@ -91,6 +94,9 @@ def summary_document(summary: RunSummary) -> dict[str, Any]:
         document["verification"]["audits"] = [audit_document(one) for one in summary.verification.audits]
     if summary.change is not None:
         document["change"] |= {"points": summary.change.points, "p": summary.change.p}
+    if summary.control is not None:
+        document["control"]["accuracy"]["share"] = summary.control.accuracy.share
+        document["control"]["beside"]["points"] = summary.control.beside.points
     return document
 
 
@@ -124,6 +130,8 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         chosen_iteration=chosen_iteration(connection, run_id),
         select=run["select"],
         change=change_of(connection, run_id),
+        control=control_of(connection, run_id),
+        matched_run=matched_run(connection, run_id),
         asks_unseen=asks_unseen(connection, run_id),
         trains_on=config.get("loop.fine_tune") == "continue",
     )

@@ -18,6 +18,7 @@ from .columns import column_tables
 from .duration import duration
 from .growth import IterationGrowth
 from .plain import plain, shortened
+from .results import Change, Paired
 from .stages import STAGES
 from .statistics import is_perhaps_chance, p_statement
 from .summary import IterationSummary, RunSummary
@@ -214,6 +215,8 @@ def _gain(summary: RunSummary) -> Iterator[str]:
     """The change on test from the first to the chosen student, and what else than new data may explain it."""
     if summary.select == "best_dev" and summary.chosen_iteration is not None:
         yield f'chosen: iteration {summary.chosen_iteration}, the best on dev (loop.select = "best_dev")'
+    if summary.matched_run is not None:
+        yield f"beside the run whose steps it matches: llm2llm compare {summary.run_id} {summary.matched_run}"
     change = summary.change
     if change is None:
         return
@@ -221,11 +224,7 @@ def _gain(summary: RunSummary) -> Iterator[str]:
         f"test accuracy: seeds only {change.before.share:.1%}, after {counted(change.iteration, 'round')} "
         f"{change.after.share:.1%} ({change.points:+.1f} points)"
     )
-    said = "this may be chance" if is_perhaps_chance(change.p) else "hardly by chance"
-    yield (
-        f"  {counted(change.gained, 'row')} gained and {change.lost:,} lost: {said} (McNemar's exact "
-        f"{p_statement(change.p)})"
-    )
+    yield f"  {_rows_changed(change)}"
     sizes = {row.iteration: row.training_examples for row in summary.iterations}
     if summary.trains_on:
         yield "  each student was trained on from the one before it: more optimizer steps, too"
@@ -234,10 +233,24 @@ def _gain(summary: RunSummary) -> Iterator[str]:
         return
     else:
         yield "  more examples also mean more optimizer steps"
-    if summary.status == Status.DONE:
-        control = f"--set loop.recipe=fine_tune_matched --set loop.match_run={summary.run_id}"
+    if (control := summary.control) is not None:
+        yield (
+            f"the seeds alone, in as many steps (run {control.run_id}): {control.accuracy.share:.1%}, so this run is "
+            f"{control.beside.points:+.1f} points beside it"
+        )
+        yield f"  {_rows_changed(control.beside)}"
+    elif summary.status == Status.DONE:
         yield "  the seeds alone, in as many steps:"
-        yield f"  llm2llm fork {summary.run_id} {control}"
+        yield (
+            f"  llm2llm fork {summary.run_id} --set loop.recipe=fine_tune_matched --set loop.match_run={summary.run_id}"
+        )
+
+
+def _rows_changed(rows: Change | Paired) -> str:
+    said = "this may be chance" if is_perhaps_chance(rows.p) else "hardly by chance"
+    return (
+        f"{counted(rows.gained, 'row')} gained and {rows.lost:,} lost: {said} (McNemar's exact {p_statement(rows.p)})"
+    )
 
 
 def _accuracy(row: IterationSummary, split: str, shown: Callable[[Accuracy], str]) -> str:
