@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fake_runs
 import pytest
@@ -15,6 +16,7 @@ from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.plans import teacher_in_force
 from llm2llm_local.loop.preflight import check_prompts_fit
 from llm2llm_local.loop.prompts import demonstrations_for, drawn_to_show, prompt_for
+from llm2llm_local.loop.vote import audited, ballot_on, drawn_for
 from llm2llm_local.model_files.layers import LayerSizes
 from llm2llm_local.records import DataRow, Failure, Split
 from llm2llm_local.teacher.plan import TeacherWishes, plan_teacher
@@ -87,3 +89,20 @@ def test_prompts_are_measured_with_as_many_demonstrations_as_they_get(
         assert run.config.teacher.demonstrations == 3
         assert longest_asked(run) <= measured(run, teacher)
         assert len(teacher.requests) <= 8
+
+
+def test_every_ballot_of_the_audit_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In math a seed is solved once more than a candidate, with other seeds shown."""
+    numbers = [DataRow(f"What is {n} + {n}?", f"{n} and {n}\n#### {2 * n}", "train.jsonl", n) for n in range(1, 40)]
+    numbers.append(DataRow("What is 50 + 50, in words " + "or in figures " * 9 + "?", "#### 100", "train.jsonl", 40))
+    monkeypatch.setattr(fake_runs, "SEEDS", numbers)
+    sums: dict[str, Any] = {"task__family": "math", "task__labels": []}
+    config = configuration(**sums, checks__verify="on", checks__verifier="teacher", checks__votes=1)
+    teacher = Measuring()
+    with run_of(tmp_path, config, teacher) as run:
+        measured(run, teacher)
+        seeds = run.store.examples(Split.TRAIN)
+        measured_prompts = {request.prompt for request in teacher.requests}
+        (one,) = audited(run, [max(seeds, key=lambda seed: len(seed.question))])
+        ballots = [ballot_on(run, drawn_for(run, seeds, n), one, one.subjects[0], n) for n in range(2)]
+    assert ballots[0] != ballots[1] and {ballot.prompt for ballot in ballots} <= measured_prompts
