@@ -7,16 +7,19 @@ import io
 import json
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from compared_runs import add_answering_run
 from rich.console import Console
 from workspaces import add_run, fill
 
 from llm2llm_local.cli.printing import print_report
 from llm2llm_local.counted import counted
 from llm2llm_local.errors import StoreError
-from llm2llm_local.records import Status
+from llm2llm_local.records import Split, Status
 from llm2llm_local.report.failures import failures_of
+from llm2llm_local.report.labels import label_shifts
 from llm2llm_local.report.lineage import lineage_lines, lineage_of
 from llm2llm_local.report.models import model_lines
 from llm2llm_local.report.query import csv_text, for_terminal, json_text, table_text
@@ -262,6 +265,25 @@ def test_a_control_that_was_run_stands_in_place_of_its_command() -> None:
     assert "the seeds alone, in as many steps (run 3): 48.0%, so this run is +12.0 points beside it" in text
     assert "30 rows gained and 18 lost: this may be chance (McNemar's exact p = 0.111)" in text
     assert "llm2llm fork" not in text
+
+
+def test_new_examples_that_shift_the_labels_are_told_of(tmp_path: Path) -> None:
+    seeds = [(f"seed {n}", "abc"[n % 3]) for n in range(12)]
+    new = [[(f"new {n}", "a") for n in range(5)] + [("another", "b"), ("one more", "b")]]
+    with Store(tmp_path) as store:
+        run = add_answering_run(store, {Split.TRAIN: seeds, Split.TEST: [("test", "a")]}, [{}, {}], new)
+        assert run.run_id == 1
+    with open_reader(tmp_path) as connection:
+        assert label_shifts(connection, 1, 1) == ()  # of a task without labels
+    with Store(tmp_path) as store, store.transaction():
+        store.execute("UPDATE runs SET labels = ?", [json.dumps(["a", "b", "c"])])
+    with open_reader(tmp_path) as connection:
+        assert label_shifts(connection, 1, 0) == label_shifts(connection, 1, None) == ()
+        summary = summarize(connection, 1)
+    (shift,) = summary.label_shifts
+    assert (shift.label, shift.of_seeds, shift.of_training_set) == ("c", 4 / 12, 4 / 19)
+    text = printed(summary)
+    assert "the new examples shift the labels" in text and "c 21% (33% of the seeds)" in text
 
 
 def test_a_control_says_what_it_is_beside() -> None:

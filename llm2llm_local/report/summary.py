@@ -13,6 +13,7 @@ from ..store.graded import chosen_iteration, graded_iterations
 from ..wilson import Accuracy, wilson
 from .curves import asks_unseen
 from .growth import IterationGrowth, growth_of
+from .labels import LabelShift, label_shifts
 from .results import Change, Control, change_of, control_of, matched_run
 from .verification import Verification, audit_document, verification_of
 
@@ -64,8 +65,8 @@ class RunSummary:
 
     `chosen_iteration`: whose student is the result so far, None as long as there is none; `select`: by what; `change`:
     what it did for the test rows; `control`: the seeds alone beside it, where that was run; `matched_run`: whose steps
-    this one matches, if it is such a control itself. `asks_unseen`: seeds are answered by students that haven't seen
-    them; `trains_on`: each student goes on from the one before.
+    this one matches, if it is such a control itself; `label_shifts`: of the training set of the result. `asks_unseen`:
+    seeds are answered by students that haven't seen them; `trains_on`: each student goes on from the one before.
     """
 
     run_id: int
@@ -83,6 +84,7 @@ class RunSummary:
     change: Change | None = None
     control: Control | None = None
     matched_run: int | None = None
+    label_shifts: tuple[LabelShift, ...] = ()
     asks_unseen: bool = False
     trains_on: bool = False
 
@@ -132,6 +134,7 @@ def summarize(connection: sqlite3.Connection, run_id: int) -> RunSummary:
         change=change_of(connection, run_id),
         control=control_of(connection, run_id),
         matched_run=matched_run(connection, run_id),
+        label_shifts=label_shifts(connection, run_id, chosen_iteration(connection, run_id)),
         asks_unseen=asks_unseen(connection, run_id),
         trains_on=config.get("loop.fine_tune") == "continue",
     )

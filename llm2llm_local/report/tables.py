@@ -27,6 +27,8 @@ from .verification import verification_notes
 _NOT_YET = "…"
 _NO_SUCH_SPLIT = "–"
 _NO_FIGURE = "–"
+_LABEL_CHARACTERS = 40
+_MOST_SHIFTS = 5
 _GROWTH_HEADING = (
     "growth; at most: if as many examples as may be were failed each time and all new ones accepted, without doubtful "
     "ones that a person lets in"
@@ -195,6 +197,12 @@ def _notes(summary: RunSummary) -> Iterator[str]:
         if row.candidates and row.is_checked and row.accepted == 0:
             which = f"none of the teacher's {row.candidates:,} candidates" if row.candidates > 1 else "no candidate"
             yield f"iteration {row.iteration}: {which} was accepted"
+    if summary.label_shifts:
+        shares = ", ".join(
+            f"{shortened(one.label, _LABEL_CHARACTERS)} {one.of_training_set:.0%} ({one.of_seeds:.0%} of the seeds)"
+            for one in summary.label_shifts[:_MOST_SHIFTS]
+        )
+        yield f"the new examples shift the labels, and a student expects each as often as it is trained on it: {shares}"
     yield from _gain(summary)
 
 
