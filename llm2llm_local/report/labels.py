@@ -1,8 +1,8 @@
 """Whether new examples have made some labels more frequent than they are among the seeds, and others less.
 
-A student expects each label as often as it is trained on it. Measured on TREC: 74 new examples for the 19 seeds that
-students failed at, 31 of them of one label and 7 of another, cost 10 points of test accuracy; 34 of the same, 6 of each
-label but one, 5 points.
+A student expects each label as often as it is trained on it. Measured on TREC, one run each: with 74 new examples for
+the 19 seeds that students failed at, 31 of one label and 7 of another, 75.4% of the test rows are right; with 34 of
+these, 6 of each label but one, 81.0%; with none 85.6%.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-_FACTOR = 1.5
-"""By which a share must have grown or shrunk."""
+_FACTOR = 1.33
+"""By which a share must have grown or shrunk: by a third."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,11 +171,12 @@ def change_of(connection: sqlite3.Connection, run_id: int) -> Change | None:
 def control_of(connection: sqlite3.Connection, run_id: int) -> Control | None:
     """The newest that is finished, has had the same seeds and rng_seed, and was asked the same test rows."""
     controls = connection.execute(
-        "SELECT c.run_id FROM runs c JOIN runs r ON r.run_id = ?1 WHERE c.status = 'done' AND c.rng_seed = r.rng_seed "
-        "AND json_extract(c.fingerprint_fields, '$.\"loop.match_run\"') = r.run_id "
-        "AND json_extract(c.fingerprint_fields, '$.\"loop.matched_steps\"') = ?2 "
-        "AND json_extract(c.fingerprint_fields, '$.\"data.train_rows\"') = "
-        "json_extract(r.fingerprint_fields, '$.\"data.train_rows\"') ORDER BY c.run_id DESC",
+        "SELECT runs.run_id FROM runs JOIN runs r ON r.run_id = ?1 "
+        "WHERE runs.status = 'done' AND runs.rng_seed = r.rng_seed "
+        "AND json_extract(runs.fingerprint_fields, '$.\"loop.match_run\"') = r.run_id "
+        "AND json_extract(runs.fingerprint_fields, '$.\"loop.matched_steps\"') = ?2 "
+        "AND json_extract(runs.fingerprint_fields, '$.\"data.train_rows\"') = "
+        "json_extract(r.fingerprint_fields, '$.\"data.train_rows\"') ORDER BY runs.run_id DESC",
         [run_id, steps_of_result(connection, run_id)],
     ).fetchall()
     rows = _right_rows(connection, run_id)
