@@ -12,7 +12,9 @@ from endings import DONE, assert_refused
 from workspaces import Workspace, add_run, copied, make_workspace
 
 from llm2llm_local.loop.fingerprint import Fingerprint
+from llm2llm_local.records import ReviewDecision
 from llm2llm_local.store.fork import copy_stages, unchanged_stages
+from llm2llm_local.store.wishes import add_review
 from llm2llm_local.store.writer import Store
 
 if TYPE_CHECKING:
@@ -84,6 +86,33 @@ def test_a_fork_with_more_iterations_goes_on_where_the_run_ended(workspace: Work
             record.pop(name, None)
         record["trained_iterations"] = [n for n in record["trained_iterations"] if n < 3]
     assert one == other
+
+
+@pytest.mark.model
+def test_a_fork_after_a_review_trains_the_last_student_without_what_was_rejected(workspace: Workspace) -> None:
+    ((candidate, question),) = workspace.rows(
+        "SELECT candidate_id, question FROM examples WHERE run_id = 1 AND origin = 'augmented' ORDER BY id LIMIT 1"
+    )
+    add_review(workspace.folder, 1, candidate, ReviewDecision.REJECT)
+    ending = workspace.llm2llm("fork", "1")
+    assert ending.code == DONE, ending.err
+    assert "the last student is trained anew, with what you decided in the review since" in ending.err
+    trained = (
+        "SELECT count(*) FROM training_set_examples t JOIN examples e ON e.id = t.example_id "
+        "WHERE t.run_id = ? AND e.question = ? AND t.iteration = (SELECT max(iteration) FROM iterations)"
+    )
+    assert [workspace.rows(trained, run_id, question) for run_id in (1, 2)] == [[(1,)], [(0,)]]
+    assert adapter(workspace, 2, 1) == adapter(workspace, 1, 1)
+    assert adapter(workspace, 2, 2) != adapter(workspace, 1, 2)
+
+
+@pytest.mark.model
+def test_a_fork_with_fewer_iterations_ends_after_them(workspace: Workspace) -> None:
+    ending = workspace.llm2llm("fork", "1", "--set", "loop.iterations=1")
+    assert ending.code == DONE, ending.err
+    assert "run 2: done" in ending.out and "after 1 round" in ending.out
+    assert workspace.rows("SELECT DISTINCT iteration FROM stages WHERE run_id = 2 ORDER BY 1") == [(0,), (1,)]
+    assert adapter(workspace, 2, 1) == adapter(workspace, 1, 1)
 
 
 @pytest.mark.model
