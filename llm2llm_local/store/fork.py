@@ -61,9 +61,8 @@ def before_decisions(
     if not stages or not decisions:
         return stages
     status, last, fails = store.execute(
-        "SELECT status, (SELECT max(iteration) FROM stages s WHERE s.run_id = r.run_id) AS last, "
-        "EXISTS (SELECT 1 FROM failures f WHERE f.run_id = r.run_id AND f.iteration = "
-        "(SELECT max(iteration) FROM stages s WHERE s.run_id = r.run_id)) FROM runs r WHERE run_id = ?",
+        "SELECT status, last, EXISTS (SELECT 1 FROM failures WHERE run_id = ?1 AND iteration = last) "
+        "FROM runs, (SELECT max(iteration) AS last FROM stages WHERE run_id = ?1) WHERE run_id = ?1",
         [origin],
     ).fetchone()
     if status != Status.DONE or stages[-1]["iteration"] < last:
