@@ -16,8 +16,9 @@ from workspaces import Workspace
 
 from llm2llm_local.errors import DataError, UserInputError
 from llm2llm_local.reference.grading import ReferenceReport, reference_report
+from llm2llm_local.reference.json_rows import RESULTS_FIELDS, SEED_FIELDS
 from llm2llm_local.reference.old_grader import old_is_right
-from llm2llm_local.reference.output import csv_text, print_reference
+from llm2llm_local.reference.output import csv_text, print_reference, reference_document
 
 SUMS = [("How much is 2 + 3?", "2 + 3 = <<2+3=5>>5\n#### 5"), ("What is half of one?", "1 / 2\n#### 1/2")]
 PLACES = [(f"{what} {n}", where) for n in range(3) for what, where in (("Pan", "kitchen"), ("Tyre", "garage"))]
@@ -132,10 +133,15 @@ def test_where_the_published_report_grades_otherwise(sums: Path, evaluations: Pa
     assert (half.path.split("/")[-2:], half.answer, half.is_right) == (["step_1", "test_0.jsonl"], "0.5", True)
 
 
-def test_five_differences_are_kept_and_all_are_counted(sums: Path, tmp_path: Path) -> None:
+def test_five_differences_are_printed_and_json_has_all(sums: Path, tmp_path: Path) -> None:
     write_results(tmp_path / "eval" / "step_0" / "test_0.jsonl", solved("-5", "12") * 4)
     found = report(sums, tmp_path / "eval")
-    assert (found.files[0].n_differing, len(found.differences)) == (8, 5)
+    assert [one.line for one in found.differences] == list(range(1, 9))
+    assert len(reference_document(found)["differences"]) == 8
+    *_, heading, first, _, _, _, fifth, more = printed(found).splitlines()
+    assert heading == "the published report grades 8 rows otherwise:"
+    assert [line.partition("test_0.jsonl:")[2][0] for line in (first, fifth)] == ["1", "5"]
+    assert more == "  and 3 more: --json has all of them"
 
 
 def test_the_prompt_is_no_answer(tmp_path: Path) -> None:
@@ -164,7 +170,7 @@ def test_what_is_no_label_is_counted_and_shown(tmp_path: Path) -> None:
     found = report(write_seeds(tmp_path / "s.jsonl", PLACES), tmp_path / "e")
     (figures,) = found.files
     assert (figures.correct, figures.n_without_label, figures.no_label) == (1, 4, "kitchen.")
-    assert "4 texts of 5 that say what is no label, such as 'kitchen.'" in printed(found)
+    assert "4 texts of 5 with what is no label, such as 'kitchen.'" in printed(found)
 
 
 def test_an_evaluation_that_was_ended_and_rows_that_came_twice_are_told(tmp_path: Path) -> None:
@@ -179,7 +185,7 @@ def test_an_evaluation_that_was_ended_and_rows_that_came_twice_are_told(tmp_path
         "answers 2 of the 6 questions that another file does: its evaluation may have been ended; what it comes to "
         "can't be compared"
     ]
-    assert sum("repeat a question" in line for line in lines) == 1
+    assert sum("2 rows that repeat a question; they count again" in line for line in lines) == 1
 
 
 def test_a_free_answer_may_have_several_lines(tmp_path: Path) -> None:
@@ -215,6 +221,15 @@ def test_rows_whose_question_is_in_no_seed_are_counted_apart(sums: Path, tmp_pat
     assert figures.n_without_answer == 0
     (difference,) = found.differences  # nothing found in no seed: the published report calls that equal
     assert (difference.line, difference.gold, difference.is_right) == (4, None, False)
+    assert "2 of 4 rows ask what isn't in sums.jsonl; they don't count" in printed(found)
+
+
+def test_one_row_is_told_as_one(sums: Path, tmp_path: Path) -> None:
+    first, second = solved("5", "1/2")
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [first, first, second, ("Another?", "#### 5")])
+    lines = printed(report(sums, tmp_path / "e"))
+    assert "1 of 4 rows asks what isn't in sums.jsonl; it doesn't count" in lines
+    assert "1 row that repeats a question; it counts again" in lines
 
 
 def test_answers_to_another_rows_question_are_not_right(sums: Path, tmp_path: Path) -> None:
@@ -230,8 +245,21 @@ def test_of_seeds_with_the_same_question_the_rows_own_gold_answer_counts(tmp_pat
     seeds = write_seeds(tmp_path / "s.jsonl", [(question, "#### 4"), (question, "#### 5")])
     path = tmp_path / "e" / "step_0" / "test_0.jsonl"
     write_results(path, [(question, prompted(question, "#### 5"))], {question: "#### 5"})
-    (figures,) = report(seeds, tmp_path / "e").files
+    found = report(seeds, tmp_path / "e")
+    (figures,) = found.files
     assert (figures.correct, figures.old_correct) == (1, 0)
+    assert found.notes == (
+        f"s.jsonl: 1 question with different answers, as at {seeds}:1 and {seeds}:2; a row of results is graded by its "
+        'own "answer" if that is one of them, else by the first',
+    )
+    assert found.notes[0] in printed(found).splitlines()
+
+
+def test_the_same_answer_in_other_words_is_no_other_answer(tmp_path: Path) -> None:
+    question = SUMS[0][0]
+    seeds = write_seeds(tmp_path / "s.jsonl", [(question, "#### 5"), (question, "2 + 3 = 5\n#### 5.0")])
+    write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [(question, prompted(question, "#### 5"))])
+    assert report(seeds, tmp_path / "e").notes == ()
 
 
 def test_the_family_can_be_named(sums: Path, tmp_path: Path) -> None:
@@ -239,6 +267,8 @@ def test_the_family_can_be_named(sums: Path, tmp_path: Path) -> None:
     write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [("Pan", "kitchen")])
     with pytest.raises(DataError, match="3 rows with 3 different answers: what kind of task"):
         report(seeds, tmp_path / "e")
+    with pytest.raises(DataError, match="1 row with 1 different answer: what kind of task"):
+        report(write_seeds(tmp_path / "one.jsonl", [("Pan", "kitchen")]), tmp_path / "e")
     assert report(seeds, tmp_path / "e", family="classification").files[0].correct == 1
     with pytest.raises(UserInputError, match="no task family 'poetry'"):
         report(sums, tmp_path / "e", family="poetry")
@@ -301,11 +331,63 @@ def test_results_outside_any_step_are_read_too(sums: Path, tmp_path: Path) -> No
     assert (figures.step, figures.correct) == (None, 2)
 
 
+def test_what_looks_like_a_step_and_is_none_is_told(sums: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "e"
+    for name in ("step_0", "step_x", "Step_1"):
+        write_results(folder / name / "test_0.jsonl", solved("5", "1/2"))
+    found = report(sums, folder)
+    assert sorted((str(one.step), one.correct) for one in found.files) == [("0", 2), ("None", 2), ("None", 2)]
+    assert found.notes == (
+        f"{folder}: 2 files of no iteration, in no folder below it called step_ and a number; graded all the same: "
+        f"{folder}/Step_1/test_0.jsonl, {folder}/step_x/test_0.jsonl",
+    )
+    assert found.notes[0] in printed(found).splitlines()
+
+
+def test_of_many_files_outside_steps_a_few_are_named(sums: Path, tmp_path: Path) -> None:
+    for n in range(7):
+        write_results(tmp_path / "e" / f"round{n}" / "test_0.jsonl", solved("5", "1/2"))
+    (note,) = report(sums, tmp_path / "e").notes
+    assert "7 files of no iteration" in note
+    assert note.endswith("round4/test_0.jsonl, and 2 more")
+
+
 def test_a_step_without_a_row_is_told(sums: Path, tmp_path: Path) -> None:
     write_results(tmp_path / "e" / "step_0" / "test_0.jsonl", [])
+    write_results(tmp_path / "e" / "step_1" / "test_0.jsonl", solved("5", "1/2"))
     found = report(sums, tmp_path / "e")
     assert (found.files[0].n_rows, found.files[0].accuracy) == (0, None)
     assert csv_text(found).splitlines()[1].endswith("test_0.jsonl,0,0,")
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([[], []], "e: no rows in its 2 files test_0.jsonl.\nName another folder"),
+        ([[("Another?", "#### 5")], []], "e: of its 1 row in test_0.jsonl, none asks a question that is in"),
+    ],
+)
+def test_an_evaluation_with_nothing_to_grade_is_an_error(
+    sums: Path, tmp_path: Path, steps: list[list[Result]], message: str
+) -> None:
+    for n, results in enumerate(steps):
+        write_results(tmp_path / "e" / f"step_{n}" / "test_0.jsonl", results)
+    with pytest.raises(DataError) as caught:
+        report(sums, tmp_path / "e")
+    assert message in str(caught.value)
+
+
+def test_the_wrong_seed_file_is_an_error_that_names_it(evaluations: Path, tmp_path: Path) -> None:
+    (evaluations / "eval" / "step_3" / "test_0.jsonl").write_text(GOOD[:30])
+    seeds = write_seeds(tmp_path / "places.jsonl", PLACES)
+    with pytest.raises(DataError) as caught:
+        report(seeds, evaluations)
+    message, remedy = str(caught.value).splitlines()
+    assert message.startswith(
+        f"{evaluations}: of its 20 rows in test_0.jsonl, none asks a question that is in {seeds}; "
+    )
+    assert f"1 other file can't be read: {evaluations}/eval/step_3/test_0.jsonl:1: broken JSON" in message
+    assert remedy == "Name the seed file with the questions that were evaluated, or another folder."
 
 
 @pytest.mark.parametrize(
@@ -330,6 +412,12 @@ def test_a_folder_without_results_is_an_error(sums: Path, tmp_path: Path, made: 
 def test_a_file_is_no_folder(sums: Path) -> None:
     with pytest.raises(UserInputError, match="is a file"):
         report(sums, sums)
+
+
+def test_no_name_for_results_files_is_an_error(sums: Path, evaluations: Path) -> None:
+    with pytest.raises(UserInputError) as caught:
+        report(sums, evaluations, name="")
+    assert str(caught.value) == "--results-file-name is empty.\nName the files to read, such as test_0.jsonl."
 
 
 # --- files that can't be read ---------------------------------------------------------------------------------------
@@ -357,6 +445,53 @@ def test_an_unreadable_line_is_named(sums: Path, tmp_path: Path, content: str | 
     with pytest.raises(DataError) as caught:
         report(sums, tmp_path / "e")
     assert message in str(caught.value)
+    assert "other file" not in str(caught.value)
+
+
+def test_a_broken_file_takes_nothing_from_the_others(sums: Path, evaluations: Path) -> None:
+    """The first line of it is sound, and would be graded otherwise by the published report."""
+    path = evaluations / "eval" / "step_4" / "test_0.jsonl"
+    sound = json.dumps({"question": SUMS[0][0], "text": "#### -5"})
+    path.write_text(f"{sound}\n{json.dumps({'question': '?', 'text': 3})}")
+    found = report(sums, evaluations)
+    assert [one.step for one in found.files] == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+    assert {one.path for one in found.differences} == {str(found.files[n].path) for n in (0, 1)}
+    (broken,) = reference_document(found)["broken"]
+    assert (broken["path"], broken["step"]) == (str(path), 4)
+    assert broken["why"] == f"{path}:2: 'text' isn't text"
+    lines = printed(found).splitlines()
+    assert lines[5].split() == ["4", "–", "–", "–", "–", "–", str(path)]  # step 4 between 3 and 5
+    assert f"{path}:2: 'text' isn't text: this file has no figures. Write it as text in quotes." in lines
+    assert csv_text(found).splitlines()[4:7] == [
+        f"{evaluations}/eval/step_3/test_0.jsonl,2,2,100.00",
+        f"{path},,,",
+        f"{evaluations}/eval/step_5/test_0.jsonl,2,2,100.00",
+    ]
+
+
+def test_files_that_are_all_broken_are_an_error(sums: Path, tmp_path: Path) -> None:
+    for n in range(3):
+        write_results(tmp_path / "e" / f"step_{n}" / "test_0.jsonl", solved("5", "1/2"))
+        path = tmp_path / "e" / f"step_{n}" / "test_0.jsonl"
+        path.write_text(path.read_text()[:-20])
+    with pytest.raises(DataError) as caught:
+        report(sums, tmp_path / "e")
+    message, remedy = str(caught.value).splitlines()
+    assert message.startswith(f"{tmp_path}/e/step_0/test_0.jsonl:2: broken JSON")
+    assert "; nor can 2 other files be read" in message
+    assert "have the file written anew" in remedy
+
+
+def test_the_error_for_a_missing_field_says_which_are_expected(sums: Path, tmp_path: Path) -> None:
+    path = tmp_path / "e" / "step_0" / "test_0.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"question": "?"}')
+    with pytest.raises(DataError, match='A row of results needs "question" and "text": what the student wrote'):
+        report(sums, tmp_path / "e")
+    seeds = tmp_path / "s.json"
+    seeds.write_text('[{"question": "?"}]')
+    with pytest.raises(DataError, match='A seed needs "question" and "answer", or "instruction" and "output"'):
+        report(seeds, tmp_path / "e")
 
 
 @pytest.mark.parametrize(
@@ -433,11 +568,59 @@ def test_the_report_is_also_json_and_csv(sums: Path, evaluations: Path) -> None:
     ]
 
 
+def test_the_csv_can_go_into_a_pipe(sums: Path, evaluations: Path) -> None:
+    ending = Workspace(sums.parent).llm2llm(
+        "report", "--reference", sums.name, evaluations, "--results-file-name", "file_0.jsonl", "--csv", "/dev/stdout"
+    )
+    assert (ending.code, ending.out.partition("\n")[0]) == (0, "path,correct,matched,accuracy"), ending.err
+
+
 def test_a_path_that_is_not_utf8_is_in_the_csv_as_it_is_on_disk(sums: Path, tmp_path: Path) -> None:
     folder = os.fsdecode(b"e\xff")
     write_results(tmp_path / folder / "step_0" / "test_0.jsonl", solved("5", "5"))
     assert Workspace(tmp_path).llm2llm("report", "--reference", "sums.jsonl", folder, "--csv", "out.csv").code == 0
     assert b"\ne\xff/step_0/test_0.jsonl,1,2,50.00" in (tmp_path / "out.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["sums.jsonl", "experiment/eval/step_2/test_0.jsonl", "lost.csv", "experiment"])
+def test_what_is_there_is_never_overwritten(sums: Path, evaluations: Path, name: str) -> None:
+    """Above all not what is to be read; lost.csv is a link to nothing."""
+    workspace, out = Workspace(sums.parent), sums.parent / name
+    (sums.parent / "lost.csv").symlink_to("nowhere.csv")
+    before = out.read_bytes() if out.is_file() else None
+    # There is nothing to read in nowhere, so this is found before anything is read.
+    for folder in ("experiment", "nowhere"):
+        ending = workspace.llm2llm("report", "--reference", "sums.jsonl", folder, "--csv", name)
+        assert (ending.code, ending.out) == (2, "")
+        if out.is_dir():
+            assert "is a directory" in ending.err
+        else:
+            assert f"--csv {name}: is there already" in ending.err
+            assert "Name another file, or delete this one first; nothing was written." in ending.err
+    assert (out.read_bytes() if out.is_file() else None) == before
+    assert not (sums.parent / "nowhere.csv").exists()
+
+
+def test_a_step_that_was_cut_off_leaves_the_others_in_json_and_csv(sums: Path, evaluations: Path) -> None:
+    """As a killed evaluation leaves its last file."""
+    path = evaluations / "eval" / "step_10" / "test_0.jsonl"
+    path.write_text(path.read_text()[:-20])
+    workspace = Workspace(sums.parent)
+    ending = workspace.llm2llm("report", "--reference", "sums.jsonl", "experiment", "--json", "--csv", "out.csv")
+    assert (ending.code, ending.err) == (0, "")
+    document = ending.json()
+    assert len(document["files"]) == 10
+    (broken,) = document["broken"]
+    assert broken["why"].startswith("experiment/eval/step_10/test_0.jsonl:2: broken JSON: Unterminated string")
+    assert (sums.parent / "out.csv").read_text().splitlines()[-1] == "experiment/eval/step_10/test_0.jsonl,,,"
+    ending = workspace.llm2llm("report", "--reference", "sums.jsonl", "experiment")
+    assert "experiment/eval/step_10/test_0.jsonl:2: broken JSON: Unterminated string" in ending.out
+
+
+def test_help_says_which_fields_are_read(tmp_path: Path) -> None:
+    text = " ".join(Workspace(tmp_path).llm2llm("report", "--help").out.split())
+    assert RESULTS_FIELDS in text
+    assert SEED_FIELDS in text
 
 
 def test_what_the_texts_hold_can_not_steer_the_terminal(sums: Path, tmp_path: Path) -> None:
@@ -457,6 +640,8 @@ def test_what_the_texts_hold_can_not_steer_the_terminal(sums: Path, tmp_path: Pa
         (("--results-file-name", "test_0.jsonl"), "--results-file-name goes with --reference only"),
         (("--family", "math"), "--family goes with --reference only"),
         (("--reference", "sums.jsonl", "experiment", "--csv", "nowhere/x.csv"), "nowhere/x.csv: can't be written"),
+        (("--reference", "sums.jsonl", "experiment", "--csv", ""), "--csv .: is a folder"),
+        (("--reference", "sums.jsonl", "experiment", "--results-file-name", ""), "--results-file-name is empty"),
         (("--reference", "sums.jsonl", "nowhere"), "nowhere: no such folder"),
         (("--reference", "experiment", "experiment"), "the name of a seed file ends in .json or .jsonl"),
         (("--reference", "sums.jsonl", "experiment", "--family", "x"), "there is no task family 'x'"),

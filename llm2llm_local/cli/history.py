@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os.path
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.core import ParameterSource
 
 from .. import terminal
 from ..errors import UserInputError
+from ..reference.json_rows import RESULTS_FIELDS, SEED_FIELDS
 from .arguments import ID, JSON, RUN, whole_number
 from .printing import print_report, printed_json, wide_console, writable_json
 
@@ -46,7 +48,7 @@ def status(workspace: Path, run: int | None, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     metavar="SEED_FILE EVAL_DIR",
     help="Instead of a run: results of LLM2LLM's published code, in EVAL_DIR/step_*, with the questions and gold "
-    "answers of SEED_FILE (.json or .jsonl), graded anew.",
+    f"answers of SEED_FILE (.json or .jsonl), graded anew. {RESULTS_FIELDS} {SEED_FIELDS}",
 )
 @click.option(
     "--results-file-name",
@@ -61,7 +63,7 @@ def status(workspace: Path, run: int | None, as_json: bool) -> None:
     "csv_file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="OUT",
-    help="Of --reference: also write path, correct, matched and accuracy to this file.",
+    help="Of --reference: also write path, correct, matched and accuracy to this new file.",
 )
 @click.pass_context
 def report(
@@ -93,19 +95,40 @@ def report(
 def _report_reference(
     seed_file: Path, folder: Path, name: str, family: str | None, csv_file: Path | None, *, as_json: bool
 ) -> None:
+    if (
+        csv_file is not None and os.path.lexists(csv_file) and not _is_stream(csv_file)
+    ):  # it may be one of the files that are to be read
+        raise _taken(csv_file)
     from ..reference.grading import reference_report
     from ..reference.output import csv_text, print_reference, reference_document
 
     found = reference_report(seed_file, folder, name, family)
     if csv_file is not None:
         try:
-            csv_file.write_text(csv_text(found), encoding="utf-8", errors="surrogateescape")  # names as on disk
+            mode = "w" if _is_stream(csv_file) else "x"
+            with csv_file.open(mode, encoding="utf-8", errors="surrogateescape") as out:  # names as on disk
+                out.write(csv_text(found))
+        except FileExistsError:
+            raise _taken(csv_file) from None
         except OSError as error:
             raise UserInputError(f"{csv_file}: can't be written: {error.strerror}", "Name another file.") from None
     if as_json:
         click.echo(printed_json(reference_document(found)))
     else:
         print_reference(found, wide_console())
+
+
+def _is_stream(path: Path) -> bool:
+    """A pipe or a terminal, such as /dev/stdout: nothing in it is lost."""
+    return path.is_fifo() or path.is_char_device()
+
+
+def _taken(path: Path) -> UserInputError:
+    if path.is_dir():
+        return UserInputError(f"--csv {path}: is a folder", "Name a file in it; nothing was written.")
+    return UserInputError(
+        f"--csv {path}: is there already", "Name another file, or delete this one first; nothing was written."
+    )
 
 
 @click.command()

@@ -31,6 +31,8 @@ class ResultsFile:
 
 def results_files(folder: Path, name: str) -> list[ResultsFile]:
     """The files of that name below `folder`, in the order of their folders; at least one. Raises UserInputError."""
+    if not name:
+        raise UserInputError("--results-file-name is empty", "Name the files to read, such as test_0.jsonl.")
     if not folder.exists():
         raise UserInputError(f"{folder}: no such folder", "Check the path.")
     if not folder.is_dir():
@@ -49,7 +51,26 @@ def results_files(folder: Path, name: str) -> list[ResultsFile]:
         nothing = "It has no .jsonl file at all: name another folder."
         raise UserInputError(f"{folder}: no {name} in it or below it", there if others else nothing)
     files = [ResultsFile(path, _step_of(path.relative_to(folder))) for path in found]
-    return sorted(files, key=lambda one: _natural(one.path))
+    return sorted(files, key=lambda one: natural(one.path))
+
+
+def natural(path: Path) -> list[list[tuple[str, int]]]:
+    """To sort paths by: runs of digits count as numbers."""
+    parts = (re.findall(r"([^0-9]*)([0-9]*)", part) for part in path.parts)
+    return [[(text, int(digits or 0)) for text, digits in runs] for runs in parts]
+
+
+def outside_steps(folder: Path, files: Sequence[ResultsFile]) -> list[str]:
+    """A line on the files below `folder` that lie in no step's folder, if there are any: Step_1 or step_x is none."""
+    outside = [str(file.path) for file in files if file.step is None]
+    if not outside:
+        return []
+    n_more = len(outside) - _MOST_NAMED
+    more = f", and {n_more:,} more" if n_more > 0 else ""
+    return [
+        f"{folder}: {counted(len(outside), 'file')} of no iteration, in no folder below it called step_ and a number; "
+        f"graded all the same: {', '.join(outside[:_MOST_NAMED])}{more}"
+    ]
 
 
 def missing_steps(files: Sequence[ResultsFile]) -> list[str]:
@@ -93,9 +114,3 @@ def _stop(error: OSError) -> None:
 def _step_of(path: Path) -> int | None:
     matches = [match for part in path.parts[:-1] if (match := _STEP.fullmatch(part))]
     return int(matches[-1][1]) if matches else None
-
-
-def _natural(path: Path) -> list[list[tuple[str, int]]]:
-    """Runs of digits count as numbers."""
-    parts = (re.findall(r"([^0-9]*)([0-9]*)", part) for part in path.parts)
-    return [[(text, int(digits or 0)) for text, digits in runs] for runs in parts]

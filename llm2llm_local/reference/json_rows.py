@@ -11,14 +11,23 @@ from typing import Any
 from ..encoding import REMEDY, UTF16_REMEDY, is_utf16
 from ..errors import DataError, UserInputError
 
+RESULTS_FIELDS = (
+    'A row of results needs "question" and "text": what the student wrote, with the prompt still before it or not.'
+)
+SEED_FIELDS = 'A seed needs "question" and "answer", or "instruction" and "output".'
+
 
 @dataclass(frozen=True, slots=True)
 class JsonRow:
-    """An object and where it stands: `number` in `place` ("test.jsonl", "seeds.json entry"), counted from 1."""
+    """An object and where it stands: `number` in `place` ("test.jsonl", "seeds.json entry"), counted from 1.
+
+    `needs`: a sentence on the fields that are expected, for whoever has given the wrong file.
+    """
 
     place: str
     number: int
     fields: Mapping[str, Any]
+    needs: str
 
     @property
     def where(self) -> str:
@@ -28,27 +37,27 @@ class JsonRow:
         """Raises DataError when there is no such field, or it isn't text."""
         if name not in self.fields:
             there = ", ".join(sorted(self.fields)[:10]) or "nothing"
-            raise DataError(f"{self.where}: has no {name!r}, only {there}", "Is this the file that you mean?")
+            raise DataError(f"{self.where}: has no {name!r}, only {there}", self.needs)
         value = self.fields[name]
         if not isinstance(value, str):
             raise DataError(f"{self.where}: {name!r} isn't text", "Write it as text in quotes.")
         return value
 
 
-def rows_of_lines(path: Path) -> Iterator[JsonRow]:
-    """Of a .jsonl file; blank lines are skipped."""
+def rows_of_lines(path: Path, needs: str) -> Iterator[JsonRow]:
+    """Of a .jsonl file; blank lines are skipped. `needs`: see JsonRow."""
     for number, line in enumerate(_text_of(path).split("\n"), start=1):
         if line.strip():
-            yield _row(str(path), number, _decoded(line, f"{path}:{number}"))
+            yield _row(str(path), number, _decoded(line, f"{path}:{number}"), needs)
 
 
-def rows_of_list(path: Path) -> Iterator[JsonRow]:
-    """Of a .json file, which may be a single line: its entries are counted."""
+def rows_of_list(path: Path, needs: str) -> Iterator[JsonRow]:
+    """Of a .json file, which may be a single line: its entries are counted. `needs`: see JsonRow."""
     entries = _decoded(_text_of(path), str(path))
     if not isinstance(entries, list):
         raise DataError(f"{path}: isn't a list of JSON objects", "Is this the file that you mean?")
     for number, entry in enumerate(entries, start=1):
-        yield _row(f"{path} entry", number, entry)
+        yield _row(f"{path} entry", number, entry, needs)
 
 
 def _text_of(path: Path) -> str:
@@ -76,13 +85,13 @@ def _decoded(text: str, where: str) -> Any:
         at = f"line {error.lineno}, column {error.colno}" if "\n" in text else f"column {error.colno}"
         raise DataError(
             f"{where}: broken JSON: {error.msg} ({at})",
-            "What was being written when a program was ended is cut off: delete it, or write the file anew.",
+            "What was being written when a program was ended is cut off: have the file written anew.",
         ) from None
     except (RecursionError, ValueError):  # nested too deeply; a number of more digits than Python reads
         raise DataError(f"{where}: not JSON that can be read", "Is this the file that you mean?") from None
 
 
-def _row(place: str, number: int, value: Any) -> JsonRow:
+def _row(place: str, number: int, value: Any, needs: str) -> JsonRow:
     if not isinstance(value, dict):
-        raise DataError(f"{place}:{number}: not a JSON object", "Is this the file that you mean?")
-    return JsonRow(place, number, value)
+        raise DataError(f"{place}:{number}: not a JSON object", needs)
+    return JsonRow(place, number, value, needs)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,9 +16,13 @@ from ..counted import counted
 from ..report.columns import column_tables
 from ..report.plain import conclusion, plain, shortened
 from ..wilson import wilson, with_interval
-from .grading import Difference, FileFigures, ReferenceReport
+from .folders import natural
+from .grading import BrokenFile, Difference, FileFigures, ReferenceReport
 
 _NONE = "–"
+_HEADINGS = ("iter", "correct", "matched", "accuracy (95% interval)", "old grader", "differs", "path")
+_MOST_SHOWN = 5
+"""Of the rows that are graded otherwise; there may be thousands."""
 
 
 def print_reference(report: ReferenceReport, console: Console) -> None:
@@ -35,26 +40,34 @@ def reference_document(report: ReferenceReport) -> dict[str, Any]:
 
 
 def csv_text(report: ReferenceReport) -> str:
-    """The columns of the published report; an accuracy of nothing is empty."""
+    """The columns of the published report; an accuracy of nothing is empty, and so is all of what can't be read."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(["path", "correct", "matched", "accuracy"])
-    for one in report.files:
-        rows.writerow([one.path, one.correct, one.matched, "" if one.accuracy is None else f"{one.accuracy:.2f}"])
+    for one in _in_order(report):
+        if isinstance(one, BrokenFile):
+            rows.writerow([one.path, "", "", ""])
+        else:
+            rows.writerow([one.path, one.correct, one.matched, "" if one.accuracy is None else f"{one.accuracy:.2f}"])
     return out.getvalue()
 
 
+def _in_order(report: ReferenceReport) -> list[FileFigures | BrokenFile]:
+    """Those that can't be read stand where they would with figures."""
+    return sorted([*report.files, *report.broken], key=lambda one: natural(Path(one.path)))
+
+
 def _columns(report: ReferenceReport) -> list[list[str]]:
-    files = report.files
-    return [
-        ["iter", *(_NONE if one.step is None else str(one.step) for one in files)],
-        ["correct", *(f"{one.correct:,}" for one in files)],
-        ["matched", *(f"{one.matched:,}" for one in files)],
-        ["accuracy (95% interval)", *(_accuracy(one) for one in files)],
-        ["old grader", *(_NONE if one.old_correct is None else f"{one.old_correct:,}" for one in files)],
-        ["differs", *(_NONE if one.old_correct is None else f"{one.n_differing:,}" for one in files)],
-        ["path", *(plain(one.path) for one in files)],
-    ]
+    rows = [_cells(one) for one in _in_order(report)]
+    return [list(column) for column in zip(_HEADINGS, *rows, strict=True)]
+
+
+def _cells(one: FileFigures | BrokenFile) -> list[str]:
+    step = _NONE if one.step is None else str(one.step)
+    if isinstance(one, BrokenFile):
+        return [step, *[_NONE] * (len(_HEADINGS) - 2), plain(one.path)]
+    by_old = (_NONE, _NONE) if one.old_correct is None else (f"{one.old_correct:,}", f"{one.n_differing:,}")
+    return [step, f"{one.correct:,}", f"{one.matched:,}", _accuracy(one), *by_old, plain(one.path)]
 
 
 def _accuracy(one: FileFigures) -> str:
@@ -63,7 +76,9 @@ def _accuracy(one: FileFigures) -> str:
 
 def _notes(report: ReferenceReport) -> Iterator[str]:
     yield f"graded as {report.family}, with the answers of {plain(report.seed_file)}"
-    yield from map(plain, report.gaps)
+    for broken in report.broken:
+        yield f"{plain(broken.why)}: this file has no figures. {broken.remedy}"
+    yield from map(plain, (*report.gaps, *report.notes))
     most = max((one.n_questions for one in report.files), default=0)
     for one in report.files:
         yield from _notes_of_file(one, report.seed_file)
@@ -74,11 +89,12 @@ def _notes(report: ReferenceReport) -> Iterator[str]:
             )
     n = sum(one.n_differing for one in report.files)
     if n:
-        shown = "" if n == len(report.differences) else f", the first {len(report.differences)} of them"
-        yield f"the published report grades {counted(n, 'row')} otherwise{shown}:"
+        yield f"the published report grades {counted(n, 'row')} otherwise:"
         if report.has_whole_rationales:
             yield "  (of seeds with instruction and output, it takes the whole output for the right answer)"
-        yield from (_difference(one) for one in report.differences)
+        yield from (_difference(one) for one in report.differences[:_MOST_SHOWN])
+        if n > _MOST_SHOWN:
+            yield f"  and {n - _MOST_SHOWN:,} more: --json has all of them"
 
 
 def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
@@ -86,12 +102,14 @@ def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
     if not one.n_rows:
         yield f"{path}: has no rows"
     if one.matched < one.n_rows:
-        yield (
-            f"{path}: {one.n_rows - one.matched:,} of {counted(one.n_rows, 'row')} ask what isn't in "
-            f"{plain(seed_file)}; they don't count"
-        )
+        n = one.n_rows - one.matched
+        asks, counts = ("asks", "it doesn't count") if n == 1 else ("ask", "they don't count")
+        yield f"{path}: {n:,} of {counted(one.n_rows, 'row')} {asks} what isn't in {plain(seed_file)}; {counts}"
     if one.n_repeated:
-        yield f"{path}: {counted(one.n_repeated, 'row')} that repeat a question; they count again"
+        repeated = counted(
+            one.n_repeated, "row that repeats a question; it counts", "rows that repeat a question; they count"
+        )
+        yield f"{path}: {repeated} again"
     if one.n_to_other_questions:
         yield (
             f"{path}: {counted(one.n_to_other_questions, 'text')} with the answer to another row's question, as after "
@@ -104,7 +122,7 @@ def _notes_of_file(one: FileFigures, seed_file: str) -> Iterator[str]:
         )
     if one.no_label is not None:
         yield (
-            f"{path}: {counted(one.n_without_label, 'text')} of {one.matched:,} that say what is no label, such as "
+            f"{path}: {counted(one.n_without_label, 'text')} of {one.matched:,} with what is no label, such as "
             f"{shortened(one.no_label, 40)!r}; not right"
         )
     if one.old_correct is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import DataError, UserInputError
 from ..records import DataRow
-from .json_rows import JsonRow, rows_of_lines, rows_of_list
+from .json_rows import SEED_FIELDS, JsonRow, rows_of_lines, rows_of_list
 
 _READERS = {".jsonl": rows_of_lines, ".json": rows_of_list}
 
@@ -51,7 +51,7 @@ def read_seeds(path: Path) -> Seeds:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserInputError(f"{path}: the name of a seed file ends in .json or .jsonl", "Rename it, or name another.")
-    seeds = tuple(_seed(row) for row in reader(path))
+    seeds = tuple(_seed(row) for row in reader(path, SEED_FIELDS))
     if not seeds:
         raise DataError(f"{path}: has no rows", "Name the file with the questions that were evaluated.")
     by_question: dict[str, tuple[Seed, ...]] = {}
