@@ -215,9 +215,6 @@ def _data(inputs: Inputs) -> Iterator[Finding]:
         yield Finding(
             "ok", "seeds by label: " + ", ".join(f"{_short(label)} {seeds[label]}" for label in inputs.labels)
         )
-        without = [_short(label) for label in inputs.labels if not seeds[label]]
-        if without:
-            yield Finding("warning", f"no seeds for {', '.join(without)}: the student can hardly learn them")
     n_test = len(inputs.data.rows[Split.TEST])
     if not n_test:
         yield Finding("warning", "no test file: there will be no figure to believe; set data.test")

@@ -35,3 +35,14 @@ def is_utf16(start: bytes) -> bool:
     """Whether a file that begins so is UTF-16: by its byte-order mark, or by every other byte of ASCII being NUL."""
     first = start[:2]
     return first in (b"\xff\xfe", b"\xfe\xff") or (len(first) == 2 and first.count(0) == 1)
+
+
+def wide_encoding(start: bytes) -> str | None:
+    """The name of the encoding with 2 or 4 bytes a character of a file that begins so; None for any other file.
+
+    UTF-32 is known by its byte-order mark, which begins like UTF-16's, or by three of four bytes of ASCII being NUL.
+    """
+    first = start[:4]
+    if first in (b"\xff\xfe\0\0", b"\0\0\xfe\xff") or (len(first) == 4 and first.count(0) == 3):
+        return "UTF-32"
+    return "UTF-16" if is_utf16(start) else None

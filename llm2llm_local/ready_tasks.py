@@ -30,6 +30,9 @@ from .tasks.families import make_task
 _MOST_SEEDS = 1_000
 """The method is for fewer; where there are more rows and nobody said how many to take, the first preset is taken."""
 
+LEAST_SEEDS = 4
+"""What verification is worth can't be told of fewer, so that a run refuses them: see `loop.inputs`."""
+
 _MOST_REASONS = 5
 _ABOUT_TASK = ("description", "presets")
 
@@ -136,6 +139,7 @@ def convert(name: str, folder: Path, wanted: Wanted) -> Conversion:
     lines += [f"kept: {finding}" for finding in describe_repeats(rows, "training row")]
     n_seeds = seeds_to_take(ready, wanted, len(rows[Split.TRAIN]))
     lines.append(_seeds_line(ready, wanted, n_seeds, len(rows[Split.TRAIN])))
+    lines += _too_few_seeds(ready, n_seeds, rows[Split.TRAIN])
     return Conversion(_template(ready, rows, n_seeds), tuple(lines))
 
 
@@ -204,6 +208,24 @@ def _seeds_line(ready: ReadyTask, wanted: Wanted, n_seeds: int, n_rows: int) -> 
         return line
     preset = next(one for one in ready.presets if one.is_named_by(wanted.fraction))
     return f"{line}; {preset.share} stands for the {preset.n} of the published data"
+
+
+def _too_few_seeds(ready: ReadyTask, n_seeds: int, rows: Sequence[DataRow]) -> list[str]:
+    """Warnings of what so few seeds can't do. They are drawn evenly, so each label has one where there are enough."""
+    remedy = "take more with --seeds, or change data.sample"
+    lines = []
+    if n_seeds < LEAST_SEEDS:
+        lines.append(
+            f"warning: {counted(n_seeds, 'seed')}: verification needs {LEAST_SEEDS} or more, or a run won't start; "
+            f'{remedy}, or set checks.verify = "off"'
+        )
+    n_labels = len({row.answer for row in rows})
+    if ready.values["task.family"] == "classification" and n_seeds < n_labels:
+        lines.append(
+            f"warning: {counted(n_seeds, 'seed')} for {n_labels} labels: {n_labels - n_seeds} of them have none, and a "
+            f"student can't learn what it never sees; {remedy}"
+        )
+    return lines
 
 
 def _template(ready: ReadyTask, rows: Mapping[Split, Sequence[DataRow]], n_seeds: int) -> Template:

@@ -32,6 +32,8 @@ def jsonl(rows: Iterable[tuple[str, str]]) -> str:
     return "".join(json.dumps({"question": q, "answer": a}, ensure_ascii=False) + "\n" for q, a in rows)
 
 
+_ABOUT_FIELDS = "# Every field is here; a commented one has its default value, and … stands for none."
+
 _ALL_SEEDS_ONCE = {
     "loop.failure_signal": '"confidence"',
     "loop.least_confident": "1.0",
@@ -272,12 +274,16 @@ def write_template(folder: Path, template: Template, models: Path) -> list[Path]
             (folder / name).touch(mode=0o600, exist_ok=False)
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
-        raise UserInputError(f"{folder}: can't be written to: {error.strerror}") from None
+        raise UserInputError(
+            f"{folder}: can't be written to: {error.strerror}", "Name a folder that you may make or write to."
+        ) from None
     return [folder / name for name in contents]
 
 
 def check_free(folder: Path, names: Iterable[str]) -> None:
-    """Raise UserInputError when one of these files is in `folder` already."""
+    """Raise UserInputError when one of these files is in `folder` already, or that is no folder."""
+    if folder.exists() and not folder.is_dir():
+        raise UserInputError(f"{folder}: is a file, not a folder", "Name a folder; it is made where there is none.")
     existing = [name for name in names if (folder / name).exists()]
     if existing:
         raise UserInputError(f"{folder / existing[0]}: is there already", "Choose another folder; nothing was written.")
@@ -290,7 +296,7 @@ def render_config(template: Template, models: Path) -> str:
         "student.model": json.dumps(str(models / "SmolLM2-135M-Instruct"), ensure_ascii=False),
         **template.values,
     }
-    lines = [f"# {template.description}", "# Every field is here; a commented one has its default value."]
+    lines = [f"# {template.description}", _ABOUT_FIELDS]
     section = ""
     for doc in field_docs():
         name, key = doc.name.split(".")

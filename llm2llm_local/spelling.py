@@ -18,6 +18,7 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_WORD = re.compile(r"\w+")
 REMEMBERED = 8192
 """Texts whose meaning is kept at hand, where each ballot asks it of all seeds again."""
 
@@ -36,6 +37,21 @@ def look(text: str) -> str:
 def same_question(text: str) -> str:
     """The same for all texts that ask the same, letter for letter: their look, letter case aside."""
     return look(text).casefold()
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words; a text without any (punctuation, emoji) is compared by its characters.
+
+    Texts that look alike have the same words.
+    """
+    seen = look(text)
+    return _WORD.findall(seen.lower()) or list(seen)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def same_words(text: str) -> str:
+    """The same for all texts of the same words in the same order: who has seen one has seen the others."""
+    return " ".join(words(text))
 
 
 def alike(texts: Iterable[str]) -> tuple[str, str] | None:

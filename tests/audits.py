@@ -21,6 +21,6 @@ def audit_row(verifier: str = TOGETHER, **changes: Any) -> AuditRow:
         "false_accepts": HALF,
         "mistake_accepts": None,
         "preference": HALF,
-        "calibration": {"intercept": 0.0, "weights": {verifier: 1.0}, "biases": {verifier: {}}},
+        "calibration": {"intercept": 0.0, "weights": {verifier: 1.0}, "biases": {verifier: [{}]}},
     }
     return AuditRow(verifier, **fields | changes)

@@ -14,8 +14,8 @@ from llm2llm_local.checks.audit import (
     audit,
     bias_on,
     calibrate,
-    choice_bias,
     gives_answers,
+    leaning_of,
     own_answers_right,
 )
 from llm2llm_local.checks.verification import Thresholds, evidence_of, is_for
@@ -47,22 +47,22 @@ def seeds_of(n: int, informed: float, rng_seed: int = 0, n_wrong: int = 2) -> li
 
 def test_a_verifier_that_always_says_the_same_has_no_evidence_once_its_bias_is_known() -> None:
     votes = [scored(intended, a=0.98, b=0.01, c=0.01) for intended in ("a", "b", "c")]
-    bias = choice_bias(votes)
-    assert [evidence_of([vote], bias) for vote in votes] == pytest.approx([math.log(0.5)] * 3)
+    bias = leaning_of(votes)
+    assert [evidence_of([vote], [bias]) for vote in votes] == pytest.approx([math.log(0.5)] * 3)
 
 
 def test_a_frequent_answer_is_no_bias() -> None:
     """Nine seeds of "a" and one of "b", each told apart: a's mean would be high only since there are so many."""
     votes = [scored("a", a=0.9, b=0.1)] * 9 + [scored("b", a=0.1, b=0.9)]
-    bias = choice_bias(votes)
+    bias = leaning_of(votes)
     assert bias["a"] == pytest.approx(bias["b"])
 
 
 def test_a_judge_of_yes_and_no_keeps_its_word() -> None:
     votes = [scored("yes", yes=0.9, no=0.1), scored("yes", yes=0.8, no=0.2), scored("yes", yes=0.3, no=0.7)]
-    bias = choice_bias(votes)
+    bias = leaning_of(votes)
     assert bias == {"yes": 0.0, "no": 0.0}
-    assert [is_for([vote], bias) for vote in votes] == [True, True, False]
+    assert [is_for([vote], [bias]) for vote in votes] == [True, True, False]
 
 
 def test_a_judge_of_yes_and_no_gives_no_answer_of_its_own() -> None:
@@ -75,9 +75,9 @@ def test_a_judge_of_yes_and_no_gives_no_answer_of_its_own() -> None:
 
 def test_a_judge_that_says_a_whatever_it_is_asked_is_seen_through_though_all_seeds_are_a() -> None:
     right = [scored("a", a=0.9, b=0.1)] * 4
-    bias = choice_bias(right, [scored("b", a=0.9, b=0.1)] * 4)
-    assert evidence_of([scored("a", a=0.9, b=0.1)], bias) == pytest.approx(0.0)
-    assert evidence_of([scored("b", a=0.9, b=0.1)], bias) == pytest.approx(0.0)
+    bias = leaning_of(right, [scored("b", a=0.9, b=0.1)] * 4)
+    assert evidence_of([scored("a", a=0.9, b=0.1)], [bias]) == pytest.approx(0.0)
+    assert evidence_of([scored("b", a=0.9, b=0.1)], [bias]) == pytest.approx(0.0)
 
 
 def test_calibrated_probabilities_are_true() -> None:

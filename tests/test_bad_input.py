@@ -181,8 +181,8 @@ def test_a_control_character_in_a_message_is_shown_as_a_code(workspace: Workspac
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("loop.iterations=0", ["loop.iterations = 0: ", "greater than or equal to 1"]),
-        ("loop.iteration=3", ["loop.iteration: unknown key; did you mean loop.iterations?"]),
+        ("loop.iterations=0", ["--set loop.iterations = 0: ", "greater than or equal to 1"]),
+        ("loop.iteration=3", ["--set loop.iteration: unknown key; did you mean loop.iterations?"]),
         ("teacher.max_new_tokens=512", ["teacher.max_new_tokens = 512: leaves no room"]),
         ("teacher.context_length=4097", ["teacher.context_length = 4097: tiny.gguf was made for 4096 tokens"]),
         ("teacher.grammar=nowhere.gbnf", ["teacher.grammar: ", "nowhere.gbnf: no such file", "Check the path"]),
@@ -211,7 +211,7 @@ def test_the_least_confident_need_answers_that_are_scored(workspace: Workspace) 
 @pytest.mark.parametrize(
     ("n_seeds", "override", "words"),
     [
-        (1, 'loop.failure_signal="kfold"', ["train.jsonl: has one row", "Give it more seeds"]),
+        (1, 'loop.failure_signal="kfold"', ["train.jsonl: has one question only", "Give it other seeds"]),
         (3, 'checks.verify="on"', ["train.jsonl: 3 seeds: too few to tell", "Give it 4 or more, or,"]),
     ],
 )
@@ -286,7 +286,10 @@ def to_pickle(student: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda folder: (folder / "own.gguf").unlink(), ["own.gguf"]),
+        (
+            lambda folder: (folder / "own.gguf").unlink(),
+            ["own.gguf: no such file", "Set teacher.model", "llm2llm models FOLDER"],
+        ),
         (lambda folder: (folder / "own.gguf").write_bytes(b""), ["own.gguf: the file is empty"]),
         (lambda folder: cut(folder / "own.gguf", 5000), ["own.gguf: incomplete or damaged", "Copy the file again"]),
         (lambda folder: cut(folder / "own.gguf", 100_000), ["own.gguf: incomplete or damaged"]),
@@ -301,7 +304,7 @@ def to_pickle(student: Path) -> None:
         (lambda folder: (folder / "own" / "model.safetensors").unlink(), ["own: no weights"]),
         (lambda folder: (folder / "own" / "config.json").unlink(), ["own: no config.json"]),
         (lambda folder: (folder / "own" / "config.json").write_text("{"), ["config.json: not valid JSON"]),
-        (lambda folder: shutil.rmtree(folder / "own"), ["own: no such folder"]),
+        (lambda folder: shutil.rmtree(folder / "own"), ["own: no such folder", "Set student.model"]),
     ],
 )
 def test_a_model_that_can_not_be_used_is_named(workspace: Workspace, spoil: Spoil, words: list[str]) -> None:
@@ -371,7 +374,7 @@ def test_a_folder_that_can_not_be_written_is_named(workspace: Workspace) -> None
 
 def test_a_file_where_the_runs_folder_is_to_be_is_named_and_leaves_no_run(workspace: Workspace) -> None:
     (workspace.folder / "runs").touch()
-    assert_refused(workspace, workspace.llm2llm("run"), "runs/1: can't be made: Not a directory")
+    assert_refused(workspace, workspace.llm2llm("run"), "runs/1: can't be made: Not a directory", "may write to")
     assert workspace.llm2llm("status").out == "no runs yet\n"
 
 
@@ -383,6 +386,10 @@ def test_a_folder_where_the_store_is_to_be_is_named(workspace: Workspace) -> Non
     ending = workspace.llm2llm("doctor")
     assert f"error   {workspace.store}: is no file" in ending.out
     assert ending.code == USER_INPUT
+    for command in ("status", "resume"):
+        ending = workspace.llm2llm(command)
+        assert (ending.code, ending.out) == (USER_INPUT, "")
+        assert "llm2llm.db: is a folder" in ending.err and "Move it away" in ending.err
 
 
 def test_a_store_that_has_nothing_yet_is_no_error_to_the_doctor(workspace: Workspace) -> None:
@@ -399,7 +406,7 @@ def test_a_store_that_can_not_be_written_is_named(workspace: Workspace) -> None:
     ending = workspace.llm2llm("run", before_exec=without_rights_over_files)
     if ending.code == 77:
         pytest.skip("rights can't be taken from this process")
-    assert_refused(workspace, ending, "llm2llm.db: can't be written to: Permission denied")
+    assert_refused(workspace, ending, "llm2llm.db: can't be written to: Permission denied", "may write to")
 
 
 def test_a_doctor_names_a_folder_that_can_not_be_written(workspace: Workspace) -> None:
@@ -441,6 +448,7 @@ def test_a_file_that_is_no_database_is_refused_untouched(workspace: Workspace, c
     assert "Traceback" not in ending.err
     assert ending.code == USER_INPUT
     assert "llm2llm.db: " in ending.err
+    assert "It is damaged, or not a store of llm2llm: move it away" in " ".join(ending.err.split())
     assert workspace.store.read_text() == "no database. " * 100
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
+
 import pytest
 
 from llm2llm_local.errors import DataError
@@ -153,6 +156,16 @@ def test_the_students_answer_is_shown_when_wanted(style: str) -> None:
         )
         texts.append(prompt.completion + "".join(message.content for message in prompt.messages))
     assert ["mistaken for rent" in text for text in texts] == [False, True]
+
+
+def test_a_label_in_a_ballot_is_told_from_one_that_goes_on() -> None:
+    """With what stands after a label between examples: "loan" is no beginning of "loan application" then."""
+    task = dataclasses.replace(TASK, labels=("loan", "loan application"))
+    seed = dataclasses.replace(FAILING, answer="loan application")
+    ballot = task.ballot(NewExample("when is it due", "loan"), [seed], "completion", random.Random(0))
+    assert ballot.choices == (" loan\n\n", " loan application\n\n") and ballot.intended == " loan\n\n"
+    assert ballot.answers == (" loan", " loan application")
+    assert f"Queue:{ballot.choices[1]}Message: when is it due\nQueue:" in ballot.prompt.completion
 
 
 @pytest.mark.parametrize(

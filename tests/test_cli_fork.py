@@ -180,5 +180,6 @@ def test_a_fork_of_another_workspaces_configuration_is_refused(
     workspace: Workspace, tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     other = make_workspace(tmp_path / "other", tiny_models)
-    assert_refused(workspace.llm2llm("fork", "1", other.config), "lies in another workspace than run 1")
+    ending = workspace.llm2llm("fork", "1", other.config)
+    assert_refused(ending, "lies in another workspace than run 1", "beside the store, or none")
     assert workspace.n_runs() == 1

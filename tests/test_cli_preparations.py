@@ -37,11 +37,52 @@ def test_init_leads_to_a_workspace_that_only_lacks_models(tmp_path: Path) -> Non
     assert "Traceback" not in found.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("file",), ("file: is a file, not a folder", "Name a folder")),
+        (("file/below",), ("file/below: can't be written to: ", "may make or write to")),
+        (("",), ("it is empty", ". for the current one")),
+        (("new", "--models", ""), ("it is empty",)),
+        (("new", "--task", "trec", "--data", ""), ("it is empty",)),
+        (("~/new",), ("~ isn't your home folder here", "in full")),
+        (("new", "--models=~/models"), ("~ isn't your home folder here", "in full")),
+    ],
+)
+def test_init_writes_only_where_it_is_really_told_to(
+    tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    ending = Workspace(tmp_path).llm2llm("init", *arguments)
+    assert (ending.code, ending.out) == (USER_INPUT, "")
+    for word in words:
+        assert word in ending.err, ending.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_models_that_are_a_file_are_no_missing_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").touch()
+    made = Workspace(tmp_path).llm2llm("init", "new", "--models", "notes.md")
+    assert made.out.endswith(
+        "notes.md is a file, not a folder: set teacher.model and student.model to where your models are.\n"
+    )
+
+
 # --- models ---
 
 
 def test_a_missing_models_folder_is_refused(tmp_path: Path) -> None:
     assert_refused(Workspace(tmp_path).llm2llm("models"), "models: no such folder")
+    (tmp_path / "file").touch()
+    assert_refused(Workspace(tmp_path).llm2llm("models", "file"), "file: is a file, not a folder", "it lies in")
+
+
+def test_a_folder_without_models_says_what_would_be_one(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    shown = Workspace(tmp_path).llm2llm("models", "empty")
+    assert shown.code == DONE
+    assert shown.out.startswith("empty: no models there: put GGUF files (teachers) and folders with config.json")
+    assert Workspace(tmp_path).llm2llm("models", "empty", "--json").json() == []
 
 
 @pytest.mark.model

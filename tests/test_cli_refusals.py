@@ -97,6 +97,14 @@ def test_wrong_usage_is_a_users_mistake(history: Workspace, arguments: list[str]
     assert "Traceback" not in ending.err
 
 
+@pytest.mark.parametrize("arguments", [["status", "-C", "demo"], ["status", "-Cdemo"], ["run", "x.toml", "-C", "demo"]])
+def test_the_folder_is_to_be_named_before_the_command(tmp_path: Path, arguments: list[str]) -> None:
+    ending = Workspace(tmp_path).llm2llm(*arguments)
+    assert ending.code == USER_INPUT
+    assert f"It goes before the command: llm2llm -C FOLDER {arguments[0]}" in ending.err
+    assert "before the command" not in Workspace(tmp_path).llm2llm("status", "-X").err
+
+
 @pytest.mark.model
 def test_a_finished_run_can_not_be_resumed(finished_run: Workspace) -> None:
     assert_refused(finished_run.llm2llm("resume"), "no run is unfinished", "llm2llm run")

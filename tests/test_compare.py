@@ -159,7 +159,10 @@ def test_what_a_run_took(tmp_path: Path) -> None:
         assert run_cost(connection, 1) == RunCost(60, 12, 0, 0, 0, {"train": 120.0, "grade": 0.0})
 
 
-def test_a_control_is_the_newest_of_the_same_seeds_test_rows_and_steps(tmp_path: Path) -> None:
+OF_STUDENT = {"data.train_rows": "these", "student.learning_rate": 1e-3, "version.student": "torch"}
+
+
+def test_a_control_is_the_newest_of_the_same_seeds_student_test_rows_and_steps(tmp_path: Path) -> None:
     others = {**ROWS, Split.TEST: TEST[:5]}
     with Store(tmp_path) as store:
         add_answering_run(store, ROWS, [{}, wrong_on(0)], [[("new", "a")]])
@@ -167,19 +170,21 @@ def test_a_control_is_the_newest_of_the_same_seeds_test_rows_and_steps(tmp_path:
             (ROWS, 0, Status.DONE, {}),
             (ROWS, 0, Status.DONE, {"loop.matched_steps": 4}),  # it has been forked for other decisions since
             (ROWS, 0, Status.DONE, {"data.train_rows": "others"}),
+            (ROWS, 0, Status.DONE, {"student.learning_rate": 1e-5}),
+            (ROWS, 0, Status.DONE, {"version.student": "another torch"}),
             (ROWS, 7, Status.DONE, {}),
             (ROWS, 0, Status.FAILED, {}),
             (others, 0, Status.DONE, {}),
         ):
             add_answering_run(store, rows, [wrong_on(0, 1, 2)], rng_seed=rng_seed, status=status)
-            known = {"loop.match_run": 1, "loop.matched_steps": 5, "data.train_rows": "these", **fields}
+            known = {"loop.match_run": 1, "loop.matched_steps": 5, "teacher.temperature": 2.0, **OF_STUDENT, **fields}
             with store.transaction():
                 store.execute(
                     "UPDATE runs SET fingerprint_fields = ? WHERE run_id = (SELECT max(run_id) FROM runs)",
                     [json.dumps(known)],
                 )
         with store.transaction():
-            own = json.dumps({"data.train_rows": "these"})
+            own = json.dumps(OF_STUDENT)
             store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = 1", [own])
     with open_reader(tmp_path) as connection:
         control = control_of(connection, 1)

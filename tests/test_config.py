@@ -93,6 +93,25 @@ def test_a_misspelt_section_is_refused_with_the_nearest_one(section: str) -> Non
         parse(**{misspelt: {"x": 1}})
 
 
+@pytest.mark.parametrize(
+    ("document", "meant"),
+    [
+        ({"student": {"iterations": 3}}, "student.iterations: unknown key; did you mean loop.iterations?"),
+        ({"iterations": 3}, "iterations: unknown key; did you mean loop.iterations?"),
+        ({"iteration": 3}, "iteration: unknown key; did you mean loop.iterations?"),
+        ({"loop": {"model": "x"}}, "loop.model: unknown key; did you mean teacher.model or student.model?"),
+        ({"teacher": {"epoch": 3}}, "teacher.epoch: unknown key; did you mean student.epochs?"),
+        ({"student": {"qqq": 3}}, "student.qqq: unknown key"),
+        ({"qqq": 3}, "qqq: unknown key"),
+    ],
+)
+def test_an_unknown_key_says_what_may_be_meant_only_where_something_may(document: dict[str, Any], meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**tomllib.loads("task.family = 'math'"), **document}, "config", Path("/w"))
+    assert f"config: {meant}" in caught.value.message.splitlines()
+    assert caught.value.remedy == "All fields: llm2llm config --help"
+
+
 def test_a_misspelt_key_of_a_table_is_refused_with_the_nearest_one() -> None:
     assert refusal("data.sample", {"n": 3, "rng_sed": 1}).endswith(
         "data.sample.rng_sed: unknown key; did you mean data.sample.rng_seed?"
@@ -124,6 +143,53 @@ def test_a_value_of_another_type_is_refused(name: str) -> None:
         assert "\n" not in message or isinstance(value, list | dict)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("data.train", 5, "data.train = 5: must be a text in quotes"),
+        ("task.instruction", 5, "task.instruction = 5: must be a text in quotes"),
+        ("task.instruction", True, "task.instruction = true: must be a text in quotes"),
+        ("task.question_name", "", 'task.question_name = "": must not be empty'),
+        ("teacher.show_student_answer", 1, "teacher.show_student_answer = 1: must be true or false"),
+        ("loop.iterations", 1.5, "loop.iterations = 1.5: must be a whole number"),
+        ("teacher.temperature", "hot", 'teacher.temperature = "hot": must be a number'),
+        ("task.labels", "a", 'task.labels = "a": must be a list'),
+        ("task.labels", ["a", 2], "task.labels, label 2 = 2: must be a text in quotes"),
+        ("student.quantization", "int8", "student.quantization = \"int8\": must be 'nf4' or 'none'"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_in_the_files_words(name: str, value: Any, reason: str) -> None:
+    assert refusal(name, value) == f"config: {reason}"
+
+
+def test_too_many_labels_are_counted() -> None:
+    message = refusal("task.labels", [f"label {number}" for number in range(201)])
+    assert message.endswith(": has 201 entries; at most 200 are allowed")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem", "remedy"),
+    [
+        ("", "is empty", "Name a file or folder"),
+        (" ", "is empty", "Name a file or folder"),
+        ("~/mine", "~ isn't your home folder here", "in full"),
+        ("~", "~ isn't your home folder here", "in full"),
+        ("a\0b", "can't hold a NUL character", "Delete it"),
+    ],
+)
+@pytest.mark.parametrize("name", sorted(name for name, doc in DOCS.items() if doc.type == "path"))
+def test_a_path_names_something(name: str, value: str, problem: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_field(name, value)
+    assert caught.value.message.startswith(f'config: {name} = "{value}": ')
+    assert problem in caught.value.message and remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("value", [".", "./a", "~a/b", "a/~", "/"])
+def test_any_other_path_is_taken(value: str) -> None:
+    assert parse_field("data.train", value) == Path("/w") / value
+
+
 @pytest.mark.parametrize("name", ["task", "data", "loop", "data.sample"])
 def test_a_section_that_is_no_table_is_refused_in_the_files_words(smallest: Path, name: str) -> None:
     text = "".join(f"{key} = {value}\n" for key, value in SMALLEST.items() if not key.startswith(f"{name}."))
@@ -139,7 +205,7 @@ def test_a_section_that_is_no_table_is_refused_in_the_files_words(smallest: Path
 def test_what_is_planned_unless_set_by_hand_is_auto(name: str) -> None:
     assert DOCS[name].default == '"auto"'
     assert parse_field(name, "auto") == "auto"
-    assert refusal(name, "Auto").startswith(f'config: {name} = "Auto": input should be "auto" or an integer from ')
+    assert refusal(name, "Auto").startswith(f'config: {name} = "Auto": must be "auto" or an integer from ')
 
 
 def test_a_quantized_cache_needs_flash_attention() -> None:
@@ -171,7 +237,7 @@ def test_the_shown_range_is_what_is_accepted(name: str) -> None:
             assert parse_field(name, value) == value
         for value in outside:
             wrong = int(value) if is_integer else value
-            assert refusal(name, wrong).startswith(f"config: {name} = {wrong}: input should be ")
+            assert refusal(name, wrong).startswith(f"config: {name} = {wrong}: must be ")
 
 
 @settings(deadline=None)
@@ -240,7 +306,7 @@ def test_several_mistakes_are_reported_together(smallest: Path) -> None:
         load_config(smallest, overrides)
     lines = caught.value.message.splitlines()
     assert len(lines) == 3
-    assert all(line.startswith(f"{smallest}: ") for line in lines)
+    assert all(line.startswith("--set ") for line in lines)
     for expected in ("loop.iterations = 0: ", "student.epoch: ", 'teacher.temperature = "hot": '):
         assert any(expected in line for line in lines), lines
     assert caught.value.remedy == "All fields: llm2llm config --help"
@@ -289,12 +355,50 @@ def test_invalid_utf8_is_named_with_its_line(smallest: Path) -> None:
             load_config(smallest)
 
 
+def test_a_file_that_may_not_be_read_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / CONFIG_NAME).symlink_to(tmp_path / CONFIG_NAME)  # unreadable even to root
+    with pytest.raises(ConfigError, match="can't be read: ") as caught:
+        load_config(tmp_path / CONFIG_NAME)
+    assert caught.value.remedy == "Check the path and its permissions."
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be"])
+def test_utf32_is_told_by_its_name(smallest: Path, encoding: str) -> None:
+    smallest.write_bytes(smallest.read_text().encode(encoding))
+    with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}: is UTF-32, not UTF-8") as caught:
+        load_config(smallest)
+    assert caught.value.remedy.startswith("Save the file as UTF-8")
+
+
 @pytest.mark.parametrize("broken", ["a = " + "[" * 5000 + "]" * 5000, f"a = {'9' * 5000}"], ids=["deep", "long"])
 def test_what_python_can_not_take_in_is_no_valid_toml(smallest: Path, broken: str) -> None:
     smallest.write_text(broken)
     with pytest.raises(ConfigError, match=rf"{CONFIG_NAME}: not valid TOML: ") as caught:
         load_config(smallest)
     assert len(caught.value.message) < len(str(smallest)) + 200
+    assert "sys." not in caught.value.message and caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("show_student_answer = True", ["Invalid value (at line 2, ", "true and false are in lower case"]),
+        ('instruction = "Sort them', ["a quote is opened and not closed (at line 2, ", "on one line"]),
+        ("instruction = \u201cSort them\u201d", ["Invalid value (at line 2, ", "straight quotes"]),
+        ("family = classification", ["Invalid value (at line 2, ", "straight quotes"]),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_broken_line_is_shown_with_how_values_are_written(
+    tmp_path: Path, broken: str, words: list[str], end: str
+) -> None:
+    (tmp_path / CONFIG_NAME).write_text(f"[teacher]{end}  {broken}{end}model = 'x'{end}", encoding="utf-8", newline="")
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / CONFIG_NAME)
+    assert caught.value.message.endswith(f"): {broken}")
+    assert "\n" not in caught.value.message
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused_with_what_to_do(smallest: Path) -> None:
@@ -367,7 +471,7 @@ def test_an_override_below_a_value_is_refused(smallest: Path) -> None:
 
 @pytest.mark.parametrize("override", ["loop.iteration=5", "lop.iterations=5", "loop.iterations=", "loop.iterations=x"])
 def test_an_override_is_checked_like_the_file(smallest: Path, override: str) -> None:
-    with pytest.raises(ConfigError, match=r"did you mean loop|valid integer"):
+    with pytest.raises(ConfigError, match=r"--set l\w+.*(did you mean loop|whole number)"):
         load_config(smallest, (override,))
 
 
@@ -406,7 +510,7 @@ def test_what_is_no_text_is_refused(smallest: Path, override: str, problem: str)
     """Surrogates stand for bytes that aren't UTF-8: the store can't take them, nor can a model."""
     with pytest.raises(ConfigError) as caught:
         load_config(smallest, (override,))
-    assert caught.value.message == f"{smallest}: {problem}"
+    assert caught.value.message == f"--set {problem}"
     assert caught.value.remedy
 
 
@@ -416,8 +520,34 @@ def test_text_may_have_lines_tabs_and_any_script(smallest: Path) -> None:
 
 
 def test_a_value_is_told_to_be_a_list_in_the_files_word(smallest: Path) -> None:
-    with pytest.raises(ConfigError, match="input should be a list"):
+    with pytest.raises(ConfigError, match="must be a list"):
         load_config(smallest, ("task.labels=[",))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["loop.iterations=0"], "--set loop.iterations = 0: "),
+        (["data.sample.n=0"], "--set data.sample.n = 0: "),
+        (["data.sample={n=0}"], "--set data.sample.n = 0: "),
+        (["lop.iterations=3"], "--set lop: unknown key"),
+        (["task.labels=['a', 'a']"], "--set task.labels: 'a' is there more than once"),
+        (["task.question_name='Answer'"], "--set task.question_name and task.answer_name are the same"),
+        (["data.answer_column=question"], "--set data.question_column and data.answer_column are the same"),
+        (["data.sample={n=3, draw='balanced'}"], "--set data.sample: draw = "),
+        (["loop.recipe=fine_tune_matched"], "--set loop.recipe = "),
+        (["loop.select=best_dev"], "--set loop.select = "),
+        (["teacher.flash_attention=off", "teacher.kv_cache=q8_0"], "--set teacher.kv_cache = "),
+        (["teacher.model="], '--set teacher.model = "": is empty'),
+        (["loop.iterations=3"], "{file}: student.epochs = 0: "),
+    ],
+)
+def test_a_value_is_blamed_on_where_it_is_from(smallest: Path, overrides: list[str], problem: str) -> None:
+    smallest.write_text(smallest.read_text() + "student.epochs = 0\n" * ("epochs" in problem), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(smallest, overrides)
+    assert caught.value.message.startswith(problem.format(file=smallest) if "{file}" in problem else problem)
+    assert caught.value.remedy
 
 
 # --- what people are told -------------------------------------------------------------------------------------------

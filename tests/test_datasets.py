@@ -202,6 +202,13 @@ def row_of(question: str = '"q"', answer: str = '"a"') -> bytes:
             for encoding in ("utf-16-le", "utf-16-be")
             for mark in ("", "\ufeff")
         ),
+        *(
+            ("d.jsonl", (mark + GOOD.decode()).encode(encoding), "", "is UTF-32, not UTF-8")
+            for encoding in ("utf-32-le", "utf-32-be")
+            for mark in ("", "\ufeff")
+        ),
+        ("d.csv", b"PK\x03\x04\x14\0\6\0", "", "is an Excel or zip file, not text"),
+        ("d.csv", b"\xd0\xcf\x11\xe0\xa1\xb1", "", "is an Excel or zip file, not text"),
         ("d.jsonl", GOOD + MARK + GOOD, ":2", "begins with a byte-order mark"),
         ("d.jsonl", MARK + MARK + GOOD, ":1", "begins with a byte-order mark"),
         ("d.csv", b"question,answer\nq,a\n" + MARK + b"question,answer\n", ":3", "begins with a byte-order mark"),
@@ -219,6 +226,13 @@ def row_of(question: str = '"q"', answer: str = '"a"') -> bytes:
             "d.jsonl",
             GOOD + b'{"question": "q", "label": 1, "answers": 2}',
             ":2",
+            "this row has no 'answer', as those before it have; it has 'question', 'label', 'answers'",
+        ),
+        ("d.jsonl", GOOD + b"{}", ":2", "this row has no 'question', as those before it have; it has nothing"),
+        (
+            "d.jsonl",
+            b'{"question": "q", "label": 1, "answers": 2}',
+            ":1",
             "no column 'answer' among 'question', 'label', 'answers'; the nearest is 'answers'",
         ),
         # values
@@ -242,7 +256,27 @@ def row_of(question: str = '"q"', answer: str = '"a"') -> bytes:
         ("d.csv", b"question,answer\nq,a\x00\n", ":2", "'answer' has the character U+0000 at position 2"),
         # tables
         ("d.csv", b"\nquestions,label\n", ":2", "no column 'question' among 'questions', 'label'; the nearest is"),
-        ("d.csv", b"question;answer\nq;a\n", ":1", "only one column, 'question;answer'"),
+        ("d.csv", b"words\nq\n", ":1", "only one column, 'words'"),
+        (
+            "d.csv",
+            b"question;answer\nq;a\n",
+            ":1",
+            "only one column, 'question;answer': semicolons seem to separate them, not commas",
+        ),
+        (
+            "d.csv",
+            b"question\tanswer\nq\ta\n",
+            ":1",
+            r"only one column, 'question\tanswer': tabs seem to separate them, not commas",
+        ),
+        (
+            "d.tsv",
+            b"question,answer\nq,a\n",
+            ":1",
+            "only one column, 'question,answer': commas seem to separate them, not tabs",
+        ),
+        ("d.csv", b"sep=;\nquestion;answer\n", ":1", "begins with a line for Excel, 'sep=;'"),
+        ("d.csv", b"sep=,\nquestion,answer\n", ":1", "begins with a line for Excel, 'sep='"),
         ("d.csv", b"question,answer,answer\n", ":1", "the column 'answer' is there more than once"),
         ("d.csv", b'question,answer\n"q\nq",a\nq,a,b\n', ":4", "the header names 2 columns, this row has 3"),
         ("d.tsv", b"question\tanswer\nq\n", ":2", "the header names 2 columns, this row has 1"),
@@ -263,6 +297,29 @@ def test_bad_input_is_refused_with_its_place(write: Write, name: str, content: b
     assert len(caught.value.message) < len(f"{path}{place}: ") + 100
     assert caught.value.message.isprintable()
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("d.csv", b"question;answer\n", "Save it anew with commas between the columns."),
+        ("d.csv", b"question\tanswer\n", "Or let its name end in .tsv."),
+        ("d.tsv", b"question,answer\n", "Or let its name end in .csv."),
+        ("d.csv", b'"question,answer"\n', "The first row must name the columns"),
+        ("d.csv", b"PK\x03\x04", "export it as CSV"),
+        ("d.jsonl", GOOD + b'{"question": "q"}\n', "Fill it in under that name, or delete the row."),
+        ("d.jsonl", b'{"question": "q"}\n' + GOOD, "If this row alone lacks it, fill it in."),
+    ],
+)
+def test_what_to_do_fits_what_is_wrong(write: Write, name: str, content: bytes, remedy: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(write(name, content))
+    assert remedy in caught.value.remedy
+
+
+def test_a_column_that_is_there_is_not_proposed_for_another(write: Write) -> None:
+    with pytest.raises(DataError, match=r"no column 'answer' among 'question'\.\n"):
+        read(write("d.jsonl", b'{"question": "q"}\n'))
 
 
 def test_unknown_names_are_shown_short_and_without_control_characters(write: Write) -> None:

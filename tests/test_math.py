@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -381,6 +382,15 @@ class TestWrongAnnotations:
 
     def test_a_text_without_annotations_has_no_wrong_ones(self) -> None:
         assert wrong_annotations("2*2 = 5, <<2*2=5\n#### 5") == []
+
+
+@pytest.mark.parametrize("gold", ["5 million", "$5,000,000", "5000000"])
+def test_no_planted_number_is_right_in_another_spelling(gold: str) -> None:
+    seeds = [
+        Example(n, f"train/{n}", Split.TRAIN, Origin.SEED, f"How many? {n}", f"#### {number}")
+        for n, number in enumerate((gold, "5 million", "5,000,000", "7"))
+    ]
+    assert {TASK.wrong_answers(seeds[0], seeds, random.Random(n))[0] for n in range(20)} == {"#### 7"}
 
 
 def test_changed_words_are_none_that_numbers_stand_in() -> None:

@@ -174,8 +174,29 @@ def patch_after(whole: bytes, name: bytes, patch: bytes) -> bytes:
 def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"absent\.gguf: no such file or folder"):
         inspect_model(tmp_path / "absent.gguf")
-    with pytest.raises(ModelError, match=r"absent\.gguf: can't be read: No such file"):
+    with pytest.raises(ModelError, match=r"absent\.gguf: no such file\.\n") as caught:
         inspect_gguf(tmp_path / "absent.gguf")
+    assert caught.value.remedy == (
+        "Set teacher.model to a GGUF file that is there: llm2llm models FOLDER lists what there is."
+    )
+    with pytest.raises(ModelError, match=r"absent: no such folder") as caught:
+        inspect_folder(tmp_path / "absent")
+    assert caught.value.remedy.startswith("Set student.model to a folder with config.json, ")
+
+
+@pytest.mark.parametrize(
+    ("content", "start"),
+    [
+        (b'{"question": "q"}', 'it starts with "{"qu"'),
+        (b"PK\x03\x04zipped", "it starts with the bytes 50 4B 03 04"),
+        ("é".encode() * 3, "it starts with the bytes C3 A9 C3 A9"),
+    ],
+)
+def test_what_is_no_gguf_is_shown_without_pythons_marks(tmp_path: Path, content: bytes, start: str) -> None:
+    (tmp_path / "other.gguf").write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        inspect_gguf(tmp_path / "other.gguf")
+    assert caught.value.message.endswith(f": not a GGUF file ({start})")
 
 
 # --- Folders --------------------------------------------------------------------------------------------------------
@@ -318,17 +339,18 @@ def test_a_pickle_beside_safetensors_does_no_harm(student: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "remedy"),
     [
-        (["one.gguf"], "It holds one.gguf: name that file"),
-        (["a.gguf", "b.gguf"], r"name one of them instead of the folder \(a.gguf, b.gguf\)"),
+        (["one.gguf"], "It holds one.gguf, and GGUF is for teachers: a student is a folder with config.json"),
+        (["a.gguf", "b.gguf"], r"It holds a.gguf, b.gguf, and GGUF is for teachers"),
         (["adapter_config.json"], "It holds an adapter"),
-        (["notes.txt"], "Name a GGUF file, or a folder with config.json"),
+        (["notes.txt"], "Set student.model to a folder with config.json"),
     ],
 )
 def test_a_folder_that_is_no_model_says_what_to_name_instead(tmp_path: Path, names: list[str], remedy: str) -> None:
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(ModelError, match=remedy):
-        inspect_model(tmp_path)
+    with pytest.raises(ModelError, match=remedy) as caught:
+        inspect_folder(tmp_path)
+    assert "Name a GGUF" not in caught.value.remedy  # which would be refused in its turn
 
 
 def test_files_and_folders_are_not_taken_for_each_other(tiny_models: TinyModels) -> None:
@@ -372,6 +394,9 @@ def test_a_missing_models_folder_is_an_error_and_an_empty_one_is_not(tmp_path: P
     assert list_models(tmp_path) == []
     with pytest.raises(ModelError, match="no such folder"):
         list_models(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="is a file, not a folder"):
+        list_models(tmp_path / "file")
 
 
 def test_the_hash_of_a_gguf_is_that_of_its_bytes(tiny_models: TinyModels) -> None:
@@ -400,8 +425,9 @@ def test_the_hash_of_a_folder_covers_which_file_is_which(tiny_models: TinyModels
 
 
 def test_the_hash_of_a_missing_model_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"absent: can't be read"):
+    with pytest.raises(ModelError, match=r"absent: no such file") as caught:
         content_hash(tmp_path / "absent")
+    assert "llm2llm models FOLDER" in caught.value.remedy
     with pytest.raises(ModelError, match="no model in this folder"):
         content_hash(tmp_path)
 

@@ -7,7 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
+from votes import scored
 
+from llm2llm_local.checks.audit import AuditedSeed, audit
+from llm2llm_local.checks.verification import Thresholds
 from llm2llm_local.config import TaskConfig
 from llm2llm_local.errors import DataError
 from llm2llm_local.records import (
@@ -21,6 +24,7 @@ from llm2llm_local.records import (
     Reply,
     Split,
     Unparsed,
+    Vote,
 )
 from llm2llm_local.tasks.base import PromptBuilder, PromptStyle
 from llm2llm_local.tasks.families import make_task
@@ -244,6 +248,28 @@ def test_a_ballots_prompt_is_the_same_whichever_answer_is_voted_on() -> None:
     ballots = [TASK.ballot(NewExample(NEW, letter), [OTHER], "chat", random.Random(1)) for letter in "ABC"]
     assert len({ballot.prompt for ballot in ballots}) == 1
     assert {ballot.intended for ballot in ballots} == {"A", "B", "C"}
+
+
+@pytest.mark.parametrize("n_votes", [1, 3])
+@pytest.mark.parametrize("often", "ABC")
+def test_a_teacher_that_likes_a_position_is_seen_through_though_one_letter_is_frequent(
+    n_votes: int, often: str
+) -> None:
+    """Each ballot has its own order, so that its liking falls on another letter each time."""
+
+    def votes_on(answer: str) -> dict[str, list[Vote]]:
+        votes = []
+        for number in range(n_votes):
+            ballot = TASK.ballot(NewExample(NEW, answer), [], "completion", random.Random(number))
+            shares = dict(zip(ballot.answers, (0.9, 0.05, 0.05), strict=True))
+            votes.append(scored(answer, **shares))
+        return {"teacher": votes}
+
+    seeds = [
+        AuditedSeed(answer, votes_on(answer), tuple(votes_on(wrong) for wrong in "ABC" if wrong != answer))
+        for answer in [*often * 40, *"ABC" * 5]
+    ]
+    assert audit(seeds, ["teacher"], Thresholds(0.9, 0.5)).preference.share == 0.5
 
 
 def test_planted_answers_are_wrong() -> None:

@@ -69,8 +69,9 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
 def test_what_can_not_be_read_is_an_error_with_the_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.label: can't be read"):
         read_trec(tmp_path / "gone.label")
-    with pytest.raises(DataError, match=r"x\.label: is UTF-16"):
-        read_trec(written(tmp_path / "x.label", "NUM:date When ?".encode("utf-16")))
+    for width in ("16", "32"):
+        with pytest.raises(DataError, match=rf"x\.label: is UTF-{width}"):
+            read_trec(written(tmp_path / "x.label", "NUM:date When ?".encode(f"utf-{width}")))
 
 
 # --- TREC -----------------------------------------------------------------------------------------------------------
@@ -390,3 +391,48 @@ def test_a_folder_without_the_data_set_says_which_files_it_has(tmp_path: Path, d
     assert "\n".join(expected_files(data_set)) in caught.value.message
     with pytest.raises(UserInputError, match="no such folder"):
         find_distribution(data_set, tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ((), "it is empty"),
+        (("tsv/dev.tsv", "notes.txt", ".hidden"), "it has notes.txt, tsv/"),
+        (tuple(f"file{n}.txt" for n in range(8)), "it has file0.txt, file1.txt, file2.txt, file3.txt, file4.txt, "),
+    ],
+)
+def test_a_folder_without_the_data_set_says_what_it_has(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+    for name in names:
+        written(tmp_path / name, "")
+    with pytest.raises(UserInputError) as caught:
+        find_distribution("sst2", tmp_path)
+    assert f"has no training file of sst2 that is known; {told}" in caught.value.message.splitlines()[0]
+    assert caught.value.message.splitlines()[0].endswith(" and 2 more") == (len(names) == 8)
+    assert caught.value.remedy == "Name the folder that has them with --data."
+
+
+def test_a_data_set_a_level_deeper_is_pointed_at(tmp_path: Path) -> None:
+    written(tmp_path / "my data" / "train.tsv", "good\t1\n")
+    written(tmp_path / "senteval" / "sentiment-dev", "good\t1\n")
+    with pytest.raises(UserInputError) as caught:
+        find_distribution("sst2", tmp_path)
+    assert "it has my data/, senteval/" in caught.value.message
+    assert caught.value.remedy == f"There is my data/train.tsv: --data '{tmp_path}/my data'"
+
+
+def test_another_complete_data_set_beside_the_one_that_is_taken_is_told(tmp_path: Path) -> None:
+    taken = written(tmp_path / "snipsco" / "train_PlayMusic_full.json", "{}")
+    for name in ("slotgated/train/seq.in", "slotgated/test/seq.in", "only-tests/test/seq.in"):
+        written(tmp_path / name, "play it\n")
+    found = find_distribution("snips", tmp_path)
+    assert found.files[Split.TRAIN] == (taken,)
+    assert found.unused == (tmp_path / "slotgated",)
+
+
+def test_a_file_is_no_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserInputError, match=r"x\.txt: is a file, not a folder"):
+        find_distribution("sst2", written(tmp_path / "x.txt", ""))
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)  # unreadable even to root
+    with pytest.raises(UserInputError, match="circle: can't be read: "):
+        find_distribution("sst2", circle)

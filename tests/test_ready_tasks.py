@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import stat
 import tomllib
@@ -16,10 +17,11 @@ from llm2llm_local.config_file import load_config, parse_config
 from llm2llm_local.datasets.distributions import FORMS
 from llm2llm_local.datasets.reader import load_splits
 from llm2llm_local.errors import UserInputError
-from llm2llm_local.ready_tasks import Wanted, ready_task, seeds_to_take
+from llm2llm_local.ready_tasks import LEAST_SEEDS, Wanted, ready_task, seeds_to_take
 from llm2llm_local.records import Split
 from llm2llm_local.scaffold import CONFIG_NAME
 from llm2llm_local.tasks.families import make_task
+from llm2llm_local.wilson import interval
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 GENUINE = {
@@ -203,6 +205,35 @@ def test_a_whole_casehold_is_divided_as_lexglue_does(tmp_path: Path) -> None:
     assert first == {"question": "Text 45000 (<HOLDING>)\n\n(A) a\n(B) b\n(C) c\n(D) d\n(E) e", "answer": "A"}
 
 
+@pytest.mark.parametrize(
+    ("option", "n", "n_without"),
+    [(("--seeds", "3"), 3, 3), (("--fraction", "0.00001%"), 1, 5), (("--seeds", "4"), 4, 2), (("--seeds", "6"), 6, 0)],
+)
+def test_seeds_that_are_too_few_are_told(
+    tmp_path: Path, trec: Path, option: tuple[str, str], n: int, n_without: int
+) -> None:
+    shown = init(tmp_path / "new", "--task", "trec", "--data", trec, *option)
+    assert shown.exit_code == 0, shown.output
+    verification = f"warning: {n} seed{'s' * (n > 1)}: verification needs 4 or more"
+    assert (verification in shown.output) == (n < 4)
+    labels = f"warning: {n} seed{'s' * (n > 1)} for 6 labels: {n_without} of them have none"
+    assert (labels in shown.output) == (n_without > 0)
+    rows = load_splits(load_config(tmp_path / "new" / CONFIG_NAME).data).rows[Split.TRAIN]
+    assert 6 - len({row.answer for row in rows}) == n_without
+
+
+def test_the_least_seeds_are_those_that_a_run_asks_for() -> None:
+    assert next(n for n in itertools.count(1) if interval(1.0, n)[0] > 0.5) == LEAST_SEEDS
+
+
+def test_options_of_a_letter_are_no_labels_to_have_seeds_of(tmp_path: Path) -> None:
+    rows = [{"question": f"He sued {n}\n\n(A) a\n(B) b\n(C) c\n(D) d\n(E) e", "answer": "ABCDE"[n]} for n in range(5)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    shown = init(tmp_path / "new", "--task", "casehold", "--data", tmp_path, "--seeds", "4")
+    assert "seeds: 4 of 5 training rows" in shown.output
+    assert "warning" not in shown.output
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +250,7 @@ def test_without_data_it_says_which_files_are_expected(tmp_path: Path, name: str
     ("arguments", "problem"),
     [
         (("--task", "math", "--seeds", "3"), "go with a published data set, not with --task math"),
+        (("--data", "{trec}"), "go with a published data set; name it with --task"),
         (("--task", "trec", "--data", "{trec}", "--seeds", "3", "--fraction", "1%"), "both say how many seeds"),
         (("--task", "trec", "--data", "{trec}/gone"), "gone: no such folder"),
         (("--task", "sst2", "--data", "{trec}"), "has no training file of sst2 that is known"),
@@ -226,7 +258,9 @@ def test_without_data_it_says_which_files_are_expected(tmp_path: Path, name: str
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, trec: Path, arguments: tuple[str, ...], problem: str) -> None:
     filled = [argument.format(trec=trec) for argument in arguments]
-    assert problem in refusal(init(tmp_path / "new", *filled))
+    message = refusal(init(tmp_path / "new", *filled))
+    assert problem in message
+    assert "classification" not in message  # which nobody has named
     assert not (tmp_path / "new").exists()
 
 
@@ -269,3 +303,11 @@ def test_genuine_data_becomes_a_workspace_of_its_task(tmp_path: Path, name: str)
     for split in Split:
         for row in rows[split]:
             task.validate(row)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the data sets in shared/data are not there")
+def test_where_genuine_data_lies_otherwise_it_is_pointed_at(tmp_path: Path) -> None:
+    shown = init(tmp_path / "new", "--task", "snips", "--data", SHARED / "snips" / "raw")
+    assert f"not used: {SHARED / 'snips' / 'raw' / 'slotgated'}\n" in shown.output
+    message = refusal(init(tmp_path / "newer", "--task", "sst2", "--data", SHARED / "sst2" / "raw"))
+    assert message.endswith(f"There is tsv/train.tsv: --data {SHARED / 'sst2' / 'raw' / 'tsv'}")

@@ -34,6 +34,8 @@ def workspace(tmp_path: Path, tiny_models: TinyModels) -> Workspace:
         (["checks.votes=9", VERIFIED], []),
         (["checks.votes=9", VERIFIED, "checks.verifier=student"], ["checks.votes = 9"]),
         (["checks.votes=9", "loop.folds=3", "loop.recipe=eda"], []),
+        (["checks.doubt=keep", "checks.verifier=teacher"], ["checks.verifier = teacher", "checks.doubt = keep"]),
+        (["checks.accept_probability=0.7", VERIFIED], []),
     ],
 )
 def test_settings_that_nothing_reads_are_told(workspace: Workspace, overrides: list[str], fields: list[str]) -> None:
@@ -55,3 +57,35 @@ def test_seeds_without_calculations_are_counted(workspace: Workspace, answers: l
     told = list(remarks(read_inputs(workspace.config, ["task.family=math"])))
     assert [text.partition(" as <<")[0] for text in told] == ([] if words is None else [words])
     assert not list(remarks(read_inputs(workspace.config, ["task.family=math", "loop.recipe=fine_tune"])))
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        (["a", "b", "a", "b"], []),
+        (["a", "b", "a", "A"], ["the labels 'a' and 'A' differ in letter case alone", "2 labels with a single seed"]),
+        (["a", "b", "a", "b", "c"], ["1 label with a single seed (first: 'c', "]),
+        (["a", "b", "c", "d"], []),
+    ],
+)
+def test_labels_that_may_be_slips_are_told(workspace: Workspace, answers: list[str], words: list[str]) -> None:
+    workspace.write_rows("train.jsonl", [(f"seed {n}", answer) for n, answer in enumerate(answers)])
+    workspace.write_rows("test.jsonl", [("test", "a")])
+    told = list(remarks(read_inputs(workspace.config, ["loop.recipe=fine_tune"])))
+    assert len(told) == len(words) and all(text.startswith(word) for text, word in zip(told, words, strict=True)), told
+
+
+def test_labels_without_a_seed_and_seeds_of_one_label_are_told(workspace: Workspace) -> None:
+    workspace.write_rows("train.jsonl", [(f"seed {n}", "a") for n in range(4)])
+    workspace.write_rows("test.jsonl", [("test", "a")])
+    told = list(remarks(read_inputs(workspace.config, ["loop.recipe=fine_tune", 'task.labels=["a", "b"]'])))
+    assert told[0].startswith("no seeds for 'b'") and told[1].startswith("every seed has the answer 'a'")
+
+
+def test_seeds_with_wrong_calculations_are_told(workspace: Workspace) -> None:
+    wrong = "9 + 1 = <<9+1=11>>11\n#### 11"
+    for split in ("train", "test"):
+        workspace.write_rows(f"{split}.jsonl", [(f"{split} {n}: how many?", wrong) for n in range(4)])
+    (told,) = remarks(read_inputs(workspace.config, ["task.family=math"]))
+    assert told.startswith("4 seeds with calculations that don't hold (first: ")
+    assert "train.jsonl:1" in told and "<<9+1=11>>" in told

@@ -409,6 +409,7 @@ def state_of(tmp_path: Path) -> Iterator[StateOf]:
         def make(status: Status, detail: str, *, alive: bool) -> tuple[RunStatus, list[str]]:
             with Store(tmp_path) as store:
                 run = add_run(store)
+                run.close_stage(run.open_stage(0, "grade", 0, "", {}, units=1))
                 stage = run.open_stage(1, "predict", 0, "", {}, units=4)
                 with run.transaction():
                     run.set_status(status, detail)

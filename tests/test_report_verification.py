@@ -149,7 +149,9 @@ def test_a_lineage_has_the_probability_of_a_right_answer(verified: Path) -> None
     with open_reader(verified) as connection:
         example = connection.execute("SELECT max(id) FROM examples WHERE origin = 'augmented'").fetchone()[0]
         lines = list(lineage_lines(lineage_of(connection, example)))
-    assert any(line.startswith("    right with probability 0.") and "teacher: " in line for line in lines)
+    assert any(line.startswith("    right with probability 0.") for line in lines)
+    assert any(line.startswith("    freed of what they lean to: ") and "teacher: " in line for line in lines)
+    assert any(line.startswith("    teacher, ballot 3: ") for line in lines)
 
 
 def test_without_verification_that_is_said_loudly(tmp_path: Path) -> None:

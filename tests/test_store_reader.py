@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from workspaces import add_run, fill
 
-from llm2llm_local.errors import StoreError
+from llm2llm_local.errors import NoHistoryError, StoreError
 from llm2llm_local.store.reader import STORE_NAME, open_reader, require_run, run_query
 from llm2llm_local.store.writer import Store
 
@@ -43,6 +44,39 @@ CHANGES = (
     "PRAGMA wal_checkpoint(TRUNCATE)",
     "PRAGMA main.application_id = 1",
 )
+
+
+@pytest.mark.parametrize("n_bytes", [0, 100])
+def test_a_damaged_store_says_what_to_do(tmp_path: Path, n_bytes: int) -> None:
+    """As another file, or with its header sound and the rest overwritten."""
+    with Store(tmp_path) as store:
+        add_run(store)
+    content = (tmp_path / STORE_NAME).read_bytes()
+    (tmp_path / STORE_NAME).write_bytes(content[:n_bytes] + b"x" * (len(content) - n_bytes))
+    with pytest.raises(StoreError) as caught, open_reader(tmp_path):
+        pass
+    assert caught.value.message.startswith(f"{tmp_path / STORE_NAME}: ")
+    assert caught.value.remedy.startswith("It is damaged, or not a store of llm2llm: move it away")
+
+
+def test_a_store_that_another_keeps_to_itself_says_what_to_do(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_run(store)
+    other = sqlite3.connect(tmp_path / STORE_NAME, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked") as caught, open_reader(tmp_path, patience_seconds=0.01):
+        pass
+    other.close()
+    assert caught.value.remedy == "Another process keeps it to itself; try again when that is done."
+
+
+def test_a_folder_of_the_stores_name_is_no_missing_store(tmp_path: Path) -> None:
+    (tmp_path / STORE_NAME).mkdir()
+    with pytest.raises(StoreError, match="is a folder") as caught, open_reader(tmp_path):
+        pass
+    assert caught.value.remedy.startswith("Move it away")
+    assert not isinstance(caught.value, NoHistoryError)  # which would count as an empty history
 
 
 def test_who_names_a_table_that_is_not_there_is_told_how_to_list_them(tmp_path: Path) -> None:
@@ -124,6 +158,20 @@ def test_a_query_can_search_the_candidates(tmp_path: Path) -> None:
             run_query(connection, "INSERT INTO candidates_search (candidates_search) VALUES ('delete-all')", 5.0)
         with pytest.raises(StoreError, match="only SELECT"):
             run_query(connection, "PRAGMA user_version", 5.0)
+
+
+def test_columns_are_told_where_one_is_wrong_and_where_they_are_asked_for(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        add_run(store)
+    with open_reader(tmp_path) as connection:
+        with pytest.raises(StoreError, match="no such column: id") as caught:
+            run_query(connection, "SELECT id FROM runs JOIN lineage", 5.0)
+        tables = [line.partition(": ") for line in caught.value.remedy.splitlines()]
+        assert [table for table, _, _ in tables] == ["Columns of lineage", "Columns of runs"]
+        assert tables[1][2].startswith("run_id, ")
+        names = run_query(connection, "SELECT name FROM pragma_table_info('runs')", 5.0).rows
+        assert ", ".join(name for (name,) in names) == tables[1][2]
+        assert run_query(connection, "PRAGMA table_info(runs)", 5.0).columns[1] == "name"
 
 
 def test_a_query_that_never_ends_is_ended(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from audits import audit_row
 from sqlite_utils import Database
 from store_contract import TABLES, VIEWS
 from workspaces import Workspace, add_run
 
 from llm2llm_local.errors import OutdatedStoreError, StoreError
 from llm2llm_local.store import schema
+from llm2llm_local.store.audits import columns_of
 from llm2llm_local.store.reader import SCHEMA_VERSION, STORE_NAME, open_reader, require_run
 from llm2llm_local.store.writer import Store
 
@@ -94,6 +97,17 @@ def test_commands_bring_a_store_of_an_earlier_version_up_to_date(tmp_path: Path)
     store_of_the_first_schema(tmp_path)
     ending = Workspace(tmp_path).llm2llm("query", "SELECT count(progress) FROM stages", "--csv")
     assert (ending.code, ending.out.split()) == (0, ["count(progress)", "0"]), ending.err
+
+
+def test_a_verifiers_leaning_of_before_becomes_that_of_each_of_its_ballots(tmp_path: Path) -> None:
+    before = {"intercept": 0.5, "weights": {"teacher": 1.0}, "biases": {"teacher": {"a": -1.0}, "student": {"a": -2.0}}}
+    with Store(tmp_path) as store:
+        run_id = add_run(store, config=json.dumps({"checks.votes": 3})).run_id
+        with store.transaction():
+            store.insert("audits", run_id=run_id, **columns_of(audit_row(calibration=before)))
+            schema.m007_leaning_of_each_ballot(Database(store._connection))
+        (text,) = store.execute("SELECT calibration FROM audits").fetchone()
+    assert json.loads(text) == {**before, "biases": {"teacher": [{"a": -1.0}] * 3, "student": [{"a": -2.0}]}}
 
 
 @EACH_WAY

@@ -154,6 +154,7 @@ def test_a_folder_that_cannot_be_loaded_is_named(tiny_models: TinyModels, tmp_pa
     with pytest.raises(ModelError) as caught:
         LoraStudent(settings(folder))
     assert str(folder) in caught.value.message
+    assert caught.value.remedy
 
 
 def test_a_tokenizer_without_an_end_token_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:

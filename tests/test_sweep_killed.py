@@ -82,7 +82,7 @@ def test_every_mistake_is_found_before_anything_begins(workspace: Workspace) -> 
         (("--vary", "student.epochs=1,0"), ("student.epochs = 0", "(with 0)")),
         (("--recipes", "fine_tune_matched,eda"), ("there is none to take them from", "Add llm2llm to --recipes")),
         (("--recipes", "fine_tune_matched", "--set", "loop.match_run=3"), ("loop.match_run = 3: there are no runs",)),
-        (("--vary", "teacher.model=none.gguf,nor.gguf"), ("none.gguf: can't be read", "nor.gguf: can't be read")),
+        (("--vary", "teacher.model=none.gguf,nor.gguf"), ("none.gguf: no such file", "nor.gguf: no such file")),
     ):
         assert_refused(workspace.llm2llm("sweep", *arguments), *words)
     assert not workspace.store.exists()

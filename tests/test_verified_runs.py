@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from llm2llm_local.loop.folds import folds
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.loop.review import carry_out_reviews
 from llm2llm_local.records import DataRow, ReviewDecision, Split
-from llm2llm_local.spelling import same_question
+from llm2llm_local.spelling import same_words
 from llm2llm_local.store.wishes import add_review
 from llm2llm_local.teacher.protocol import TeacherRequest
 
@@ -124,6 +125,18 @@ def test_a_sample_of_the_accepted_is_drawn_for_a_person(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT count(*) FROM candidates WHERE is_audited AND verdict != 'accept'") == [(0,)]
 
 
+def test_a_run_that_got_nothing_from_few_candidates_ends_and_shows_what_was_refused(tmp_path: Path) -> None:
+    """Too few to end it sooner; one more training would have made the same student again."""
+    off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
+    config = verified(teacher__attempts=1, loop__iterations=2)
+    learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
+    with run_of(tmp_path, config, off, learnt) as run:
+        ending = llm2llm(run)
+    assert re.match(r"finished early: iterations 0 to 1: none of \d+ candidates was accepted", ending)
+    assert len(re.findall(r"\n  new \(alpha\) thing \d+ → (?:beta|gamma) \[teacher: alpha, 3 of 3\]", ending)) == 5
+    assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'train'") == [(1,)]
+
+
 def test_verification_that_refuses_everything_ends_the_run_and_shows_what_it_refused(tmp_path: Path) -> None:
     off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
     config = verified(loop__augmentations_per_failure=6)
@@ -206,18 +219,22 @@ def test_a_student_votes_that_has_not_seen_the_seed(tmp_path: Path) -> None:
     assert sorted(kinds) == sorted((fold, label) for fold in (1, 2, 3, 4) for label in LABELS)
 
 
+@pytest.mark.parametrize(("n_twins", "sizes"), [(3, [3] * 5), (12, [4, 4, 4, 6, 6])])
 def test_a_repeated_seed_is_seen_by_no_student_that_is_asked_about_its_twin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_twins: int, sizes: list[int]
 ) -> None:
-    twins = [DataRow(f"Seed question {n} about  THINGS", SEEDS[n].answer, "train.jsonl", 13 + n) for n in (0, 1, 2)]
+    """However many repeat each other, in letter case, blanks or punctuation."""
+    twins = [
+        DataRow(f"Seed, question {n} about  THINGS!", SEEDS[n].answer, "train.jsonl", 13 + n) for n in range(n_twins)
+    ]
     monkeypatch.setattr(fake_runs, "SEEDS", [*SEEDS, *twins])
     student = KindStudent(lambda example, segment: True)
     config = verified(checks__verifier="student", loop__folds=5, loop__iterations=1)
     with run_of(tmp_path, config, KnowingTeacher(writes), student) as run:
         fold_of = folds(run, run.store.examples(Split.TRAIN))
-        questions = {seed.id: same_question(seed.question) for seed in run.store.examples(Split.TRAIN)}
+        questions = {seed.id: same_words(seed.question) for seed in run.store.examples(Split.TRAIN)}
     assert len({(questions[seed], fold) for seed, fold in fold_of.items()}) == 12
-    assert sorted(Counter(fold_of.values()).values()) == [3] * 5
+    assert sorted(Counter(fold_of.values()).values()) == sizes
 
 
 def test_both_vote_and_each_alone_is_audited_too(tmp_path: Path) -> None:

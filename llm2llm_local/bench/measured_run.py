@@ -149,7 +149,10 @@ def _section(run_id: int, flat: Mapping[str, Any], name: str, kind: type[AnySect
         return kind.model_validate(values)
     except ValidationError as error:
         fields = ", ".join(f"{name}.{part['loc'][0]}" for part in error.errors())
-        raise StoreError(f"run {run_id}: this version of llm2llm does not understand its {fields}") from None
+        raise StoreError(
+            f"run {run_id}: this version of llm2llm does not understand its {fields}",
+            "Measure it with the version that it was run with.",
+        ) from None
 
 
 def _adapter(connection: sqlite3.Connection, workspace: Path, run_id: int, iteration: int) -> Path:
@@ -158,7 +161,10 @@ def _adapter(connection: sqlite3.Connection, workspace: Path, run_id: int, itera
         [run_id, iteration],
     ).fetchone()
     if row is None or row["path"] is None:
-        raise StoreError(f"run {run_id}: the store has no trained student of iteration {iteration}")
+        raise StoreError(
+            f"run {run_id}: the store has no trained student of iteration {iteration}",
+            f"Finish the run first, if it isn't: llm2llm resume {run_id}",
+        )
     folder = workspace / str(row["path"])
     if not is_sound(folder, row["sha256"]):
         raise StoreError(

@@ -270,7 +270,10 @@ def _check_student(run: MeasuredRun) -> None:
     path = run.student.model
     inspect_folder(path)
     if content_hash(path) != run.conditions.get("student.model"):
-        raise ChangedSinceStartError(f"{path}: is not the student that run {run.run_id} was started with")
+        raise ChangedSinceStartError(
+            f"{path}: is not the student that run {run.run_id} was started with",
+            "Put that one back: what the run was worth is measured with it.",
+        )
 
 
 def _settings(run: MeasuredRun, rows: Sequence[DataRow]) -> StudentSettings:

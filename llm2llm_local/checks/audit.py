@@ -20,6 +20,7 @@ import numpy as np
 from ..records import Decision, Rate, Vote
 from ..wilson import interval
 from .verification import (
+    Bias,
     Calibration,
     Evidence,
     Judge,
@@ -46,8 +47,9 @@ def gives_answers(votes: Sequence[Vote], planted: Sequence[Vote]) -> bool:
     return len(intended) != 1 or intended == {None} or any(vote.intended not in intended for vote in planted)
 
 
-def choice_bias(votes: Sequence[Vote], planted: Sequence[Vote] = ()) -> dict[str, float]:
-    """From votes on right answers: the mean log-probability of each choice, every intended choice counting alike.
+def leaning_of(votes: Sequence[Vote], planted: Sequence[Vote] = ()) -> dict[str, float]:
+    """Of one ballot, from its votes on right answers: the mean log-probability of each choice, where every intended
+    choice counts alike.
 
     Subtracting it is batch calibration (Zhou et al. 2023, arXiv 2309.17249), balanced over the answers so that a
     frequent answer isn't taken for a bias. Of a verifier that says yes or no (`gives_answers`), yes being likelier is
@@ -101,15 +103,15 @@ def judge_of(
     return Judge(calibrate(found, verifiers), biases, first if writes(seeds[0].right[first]) else None)
 
 
-def bias_on(seeds: Sequence[AuditedSeed], verifier: str) -> dict[str, float]:
-    """See `choice_bias`."""
-    return choice_bias(*_votes_of(seeds, verifier))
+def bias_on(seeds: Sequence[AuditedSeed], verifier: str) -> Bias:
+    """The leaning of each of its ballots."""
+    return [leaning_of(*_ballot(seeds, verifier, number)) for number in range(len(seeds[0].right[verifier]))]
 
 
-def _votes_of(seeds: Sequence[AuditedSeed], verifier: str) -> tuple[list[Vote], list[Vote]]:
-    """Those on right answers, and those on wrong ones."""
-    on_right = [vote for seed in seeds for vote in seed.right[verifier]]
-    return on_right, [vote for seed in seeds for wrong in seed.wrong for vote in wrong[verifier]]
+def _ballot(seeds: Sequence[AuditedSeed], verifier: str, number: int) -> tuple[list[Vote], list[Vote]]:
+    """The votes on right answers, and those on wrong ones."""
+    on_right = [seed.right[verifier][number] for seed in seeds]
+    return on_right, [wrong[verifier][number] for seed in seeds for wrong in seed.wrong]
 
 
 def calibrate(seeds: Sequence[SeedEvidence], verifiers: Sequence[str]) -> Calibration:
@@ -216,7 +218,7 @@ def own_answers_right(seeds: Sequence[AuditedSeed], verifier: str) -> float | No
     """The share of seeds that a verifier answers right itself, less what it tends to say on others; None where it
     gives no answers.
     """
-    if not gives_answers(*_votes_of(seeds, verifier)):
+    if not gives_answers(*_ballot(seeds, verifier, 0)):
         return None
     n_right = 0
     for fold in _folds(seeds):

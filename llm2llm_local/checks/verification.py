@@ -25,8 +25,11 @@ Evidence = Mapping[str, float]
 Votes = Mapping[str, Sequence[Vote]]
 """On one answer, by verifier."""
 
-Bias = Mapping[str, float]
-"""What a verifier tends to say whatever it is asked: the mean log-probability of each choice, in nats."""
+Leaning = Mapping[str, float]
+"""What one ballot makes a verifier say whatever it is asked: the mean log-probability of each choice, in nats."""
+
+Bias = Sequence[Leaning]
+"""A verifier's, ballot by ballot: each has an order of choices and shows seeds of its own, and so leans its own way."""
 
 
 def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -41,7 +44,7 @@ def evidence_of(votes: Sequence[Vote], bias: Bias) -> float:
     ones: the log-odds of agreement, (agreeing + ½) / (others + ½).
     """
     if not writes(votes):
-        return sum(_log_odds(vote, bias) for vote in votes) / len(votes)
+        return sum(_log_odds(vote, leaning) for vote, leaning in zip(votes, bias, strict=True)) / len(votes)
     n_agreeing = sum(vote.agrees is True for vote in votes)
     return math.log((n_agreeing + 0.5) / (len(votes) - n_agreeing + 0.5))
 
@@ -52,13 +55,17 @@ def is_for(votes: Sequence[Vote], bias: Bias) -> bool:
     """
     if writes(votes):
         return 2 * sum(vote.agrees is True for vote in votes) > len(votes)
-    means = mean_scores([vote.scores for vote in votes])
-    return max(means, key=lambda choice: means[choice] - bias[choice]) == votes[0].intended
+    freed = mean_scores([_freed(vote, leaning) for vote, leaning in zip(votes, bias, strict=True)])
+    return max(freed, key=freed.__getitem__) == votes[0].intended
 
 
-def _log_odds(vote: Vote, bias: Bias) -> float:
+def _freed(vote: Vote, leaning: Leaning) -> dict[str, float]:
+    return {choice: score - leaning[choice] for choice, score in vote.scores.items()}
+
+
+def _log_odds(vote: Vote, leaning: Leaning) -> float:
     assert vote.intended is not None
-    freed = {choice: score - bias[choice] for choice, score in vote.scores.items()}
+    freed = _freed(vote, leaning)
     intended = freed.pop(vote.intended)
     most = max(freed.values())
     others = most + math.log(sum(math.exp(score - most) for score in freed.values()))
@@ -164,11 +171,13 @@ class VerifyCheck:
 
 def _said(votes: Sequence[Vote], bias: Bias) -> str:
     """What a verifier says most once it is freed from its bias, such as "Location, 3 of 4"."""
-    (said, n), *_ = Counter(_choice(vote, bias) or "no answer" for vote in votes).most_common(1)
+    choices = (_choice(vote, leaning) or "no answer" for vote, leaning in zip(votes, bias, strict=True))
+    (said, n), *_ = Counter(choices).most_common(1)
     return said if len(votes) == 1 else f"{said}, {n} of {len(votes)}"
 
 
-def _choice(vote: Vote, bias: Bias) -> str | None:
+def _choice(vote: Vote, leaning: Leaning) -> str | None:
     if not vote.scores:
         return vote.said
-    return max(vote.scores, key=lambda choice: vote.scores[choice] - bias[choice]).strip()
+    freed = _freed(vote, leaning)
+    return max(freed, key=freed.__getitem__).strip()

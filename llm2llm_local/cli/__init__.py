@@ -66,6 +66,12 @@ class _Commands(click.Group):
         except Llm2LlmError as error:
             error.remedy = terminal.from_here(error.remedy, context.obj)
             raise
+        except click.NoSuchOption as error:
+            if error.option_name != "-C":
+                raise
+            command = "COMMAND" if error.ctx is None else error.ctx.info_name
+            hint = f"It goes before the command: llm2llm -C FOLDER {command}"
+            raise click.NoSuchOption(error.option_name, f"{error.message} {hint}", ctx=error.ctx) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,17 +33,34 @@ def _share(_context: click.Context, _option: click.Parameter, value: str | None)
     return share
 
 
+class _Folder(click.Path):
+    """A folder that is really named: the empty text, as a shell has it for a variable without a value, would silently
+    be the current one, and ~ means the home folder to shells alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], parameter: click.Parameter | None, context: click.Context | None
+    ) -> Any:
+        if not str(value):
+            self.fail("it is empty; name a folder, or . for the current one", parameter, context)
+        if Path(value).parts[:1] == ("~",):
+            self.fail(f"{value}: ~ isn't your home folder here; write the folder in full", parameter, context)
+        return super().convert(value, parameter, context)
+
+
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=_Folder())
 @click.option(
     "--task",
     type=click.Choice([*_EXAMPLES, *_READY]),
-    default="classification",
     help=f"An example to start from, or with --data a published data set: {', '.join(_READY)}.",
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=_Folder(),
     help="The data set's folder, as published. Without it: which files it has.",
 )
 @click.option(
@@ -51,8 +70,10 @@ def _share(_context: click.Context, _option: click.Parameter, value: str | None)
     help="Take a part of the training rows as seeds, such as 1.1% or 0.011.",
 )
 @click.option("--seeds", type=whole_number(1), help="Take so many of the training rows as seeds.")
-@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), help="Where the models lie.")
-def init(folder: Path, task: str, data: Path | None, fraction: float | None, seeds: int | None, models: Path) -> None:
+@click.option("--models", type=_Folder(), default=Path("models"), help="Where the models lie.")
+def init(
+    folder: Path, task: str | None, data: Path | None, fraction: float | None, seeds: int | None, models: Path
+) -> None:
     """Write a commented llm2llm.toml and data into FOLDER: an example's, or a published data set's.
 
     Of more than 1,000 training rows a small number becomes the seeds unless --fraction or --seeds says how many; all
@@ -61,21 +82,22 @@ def init(folder: Path, task: str, data: Path | None, fraction: float | None, see
     if task in _READY:
         written = _init_ready(folder, task, data, fraction, seeds, models)
     elif data is not None or fraction is not None or seeds is not None:
+        instead = "; name it with --task" if task is None else f", not with --task {task}"
         raise UserInputError(
-            f"--data, --fraction and --seeds go with a published data set, not with --task {task}",
-            f"Such are: {', '.join(_READY)}.",
+            f"--data, --fraction and --seeds go with a published data set{instead}", f"Such are: {', '.join(_READY)}."
         )
     else:
         from ..scaffold import write_workspace
 
-        written = write_workspace(folder, task, models)
+        written = write_workspace(folder, task or _EXAMPLES[0], models)
     for path in written:
         click.echo(path)
     place = shlex.quote(str(folder))
     change = "" if task in _READY else "Change them into yours, then: "
     click.echo(f"{change}llm2llm -C {place} doctor && llm2llm -C {place} run")
     if not models.is_dir():
-        click.echo(f"There is no folder {models}: set teacher.model and student.model to where your models are.")
+        problem = f"{models} is a file, not a folder" if models.exists() else f"There is no folder {models}"
+        click.echo(f"{problem}: set teacher.model and student.model to where your models are.")
 
 
 def _init_ready(
@@ -98,15 +120,27 @@ def _init_ready(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", type=_Folder(), required=False)
 @JSON
 @click.pass_obj
 def models(workspace: Path, folder: Path | None, as_json: bool) -> None:
     """The models in FOLDER (models by default) with architecture, quantization, size, context and hash."""
     from ..report.models import model_lines, model_records
+    from ..report.plain import visible
 
-    records = model_records(workspace / (folder or "models"))
-    click.echo(printed_json(records) if as_json else "\n".join(model_lines(records)))
+    place = workspace / (folder or "models")
+    if place.is_file():
+        raise UserInputError(f"{place}: is a file, not a folder", "Name the folder that it lies in.")
+    records = model_records(place)
+    if as_json:
+        click.echo(printed_json(records))
+    elif records:
+        click.echo("\n".join(model_lines(records)))
+    else:
+        click.echo(
+            f"{visible(str(place))}: no models there: put GGUF files (teachers) and folders with config.json "
+            "(students) into it, or name another folder"
+        )
 
 
 @click.command()

@@ -125,6 +125,9 @@ def sweep(
 
     path = config_path(config)
     plan = plan_sweep(path, Grid(recipes, seeds, rng_seeds, varied, overrides))
+    if dry_run:  # else each run says its own
+        for remark in plan.remarks:
+            click.echo(f"warning: {remark}", err=True)
     failed = [] if dry_run else _work(plan, path.parent, headless)
     tables = sweep_tables(plan, failed)
     if as_json:

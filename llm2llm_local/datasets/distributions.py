@@ -6,7 +6,8 @@ one first; the first whose training file is there is taken, and what else would 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,9 @@ Read = Callable[[Path], Published]
 
 _LEXGLUE_DEV, _LEXGLUE_TEST, _LEXGLUE_END = 45_000, 48_900, 52_500
 """Where LexGLUE (Chalkidis et al. 2022) divides casehold.csv, by the number of the record from 0."""
+
+_MOST_NAMES = 6
+"""Of a folder's entries, in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,9 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The files of a folder that are a data set's, by split, and others that would have fitted."""
+    """The files of a folder that are a data set's, by split, and others that would have fitted: files, and folders in
+    it that have the data set once more.
+    """
 
     form: Form
     files: Mapping[Split, tuple[Path, ...]]
@@ -150,9 +156,8 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
 
 def find_distribution(data_set: str, folder: Path) -> Distribution:
     """Raises UserInputError, naming the files that are looked for, when the folder has no training file of any form."""
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "no such folder"
-        raise UserInputError(f"{folder}: {what}", "Name the folder that has the data set's files.")
+    there_is = _entries(folder)
+    within = _within(data_set, there_is)
     there = [
         (form, {split: found[0] for split, files in form.splits.items() if (found := _matches(folder, files.patterns))})
         for form in FORMS[data_set]
@@ -160,9 +165,13 @@ def find_distribution(data_set: str, folder: Path) -> Distribution:
     usable = [(form, files) for form, files in there if Split.TRAIN in files]
     if not usable:
         raise UserInputError(
-            f"{folder}: has no training file of {data_set} that is known\n" + "\n".join(expected_files(data_set))
+            f"{folder}: has no training file of {data_set} that is known; {_named(there_is)}\n"
+            + "\n".join(expected_files(data_set)),
+            " ".join(f"There is {file.relative_to(folder)}: --data {shlex.quote(str(place))}" for place, file in within)
+            or "Name the folder that has them with --data.",
         )
     form, files = usable[0]
+    used = {path for paths in files.values() for path in paths}
     fitting = {
         path
         for other in FORMS[data_set]
@@ -170,7 +179,41 @@ def find_distribution(data_set: str, folder: Path) -> Distribution:
         for paths in _matches(folder, of_split.patterns)
         for path in paths
     }
-    return Distribution(form, files, tuple(sorted(fitting.difference(*files.values()))))
+    fitting |= {place for place, _ in within if not any(path.is_relative_to(place) for path in used | fitting)}
+    return Distribution(form, files, tuple(sorted(fitting - used)))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder but for hidden names. Raises UserInputError when it can't be looked into."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except NotADirectoryError:
+        what = "is a file, not a folder"
+    except FileNotFoundError:
+        what = "no such folder"
+    except OSError as error:
+        what = f"can't be read: {error.strerror}"
+    raise UserInputError(f"{folder}: {what}", "Name the folder that has the data set's files.")
+
+
+def _within(data_set: str, entries: Iterable[Path]) -> list[tuple[Path, Path]]:
+    """Those of a folder's entries that are a folder with a training file themselves, and its first such file."""
+    found = []
+    for entry in entries:
+        of_forms = (_matches(entry, form.splits[Split.TRAIN].patterns) for form in FORMS[data_set] if entry.is_dir())
+        first = next((paths[0][0] for paths in of_forms if paths), None)
+        if first is not None:
+            found.append((entry, first))
+    return found
+
+
+def _named(entries: Sequence[Path]) -> str:
+    """What a folder has, as far as it goes in a line."""
+    if not entries:
+        return "it is empty"
+    names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f"it has {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def expected_files(data_set: str) -> list[str]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..encoding import MARK, UTF16_REMEDY, is_utf16, unfit_character
+from ..encoding import MARK, UTF16_REMEDY, unfit_character, wide_encoding
 from ..errors import DataError
 from ..records import DataRow
 from ..spelling import look
@@ -87,13 +87,13 @@ def _unusable(found: Found) -> str | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises DataError when it can't be read or is UTF-16."""
+    """The whole file. Raises DataError when it can't be read or is UTF-16 or UTF-32."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror}", "Check the path and its permissions.") from None
-    if is_utf16(raw):
-        raise DataError(f"{path}: is UTF-16, not UTF-8", UTF16_REMEDY)
+    if wide := wide_encoding(raw):
+        raise DataError(f"{path}: is {wide}, not UTF-8", UTF16_REMEDY)
     return raw
 
 

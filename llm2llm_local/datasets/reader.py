@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..config import DataConfig, SampleConfig
-from ..encoding import MARK, REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf16, unfit_character
+from ..encoding import MARK, REMEDY, UNFIT_REMEDY, UTF16_REMEDY, unfit_character, wide_encoding
 from ..errors import DataError
 from ..records import DataRow, Split
 from ..spelling import difference, look, shown
@@ -35,8 +35,12 @@ MAX_LINE_BYTES = 1_000_000
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
 _QUOTED_LATE = re.compile(r'\s+"[^"]*"\s*')
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_OFFICE_FILES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How zip files begin, which .xlsx and .ods are, and .xls."""
 
 PATH_REMEDY = "Check the path; a relative one counts from the configuration file's folder."
+_COLUMNS_REMEDY = "Rename the column, or name the right one in data.question_column and data.answer_column."
 _JSON_REMEDY = 'Every line must be one JSON object such as {"question": "…", "answer": "…"}.'
 _TABLE_REMEDY = 'Close every quote that is opened, and write a quote inside a quoted field twice: "".'
 
@@ -127,8 +131,8 @@ def _lines(path: Path, file: BinaryIO, on_bytes: Callable[[bytes], None]) -> Ite
     """Lines with their ends, split at LF alone as editors count them (`str` would split at U+2028 too)."""
     # A bounded readline, since a file without line ends would come into memory whole.
     for number, raw in enumerate(iter(partial(file.readline, MAX_LINE_BYTES + 1), b""), start=1):
-        if number == 1 and is_utf16(raw):
-            raise DataError(f"{path}: is UTF-16, not UTF-8", UTF16_REMEDY)
+        if number == 1:
+            _refuse_other_kinds(path, raw)
         if len(raw) > MAX_LINE_BYTES:
             raise DataError(
                 f"{path}:{number}: longer than {MAX_LINE_BYTES:,} bytes",
@@ -147,6 +151,14 @@ def _lines(path: Path, file: BinaryIO, on_bytes: Callable[[bytes], None]) -> Ite
                 "Delete it: it belongs at the start of a file alone. Files that were put together bring theirs along.",
             )
         yield line
+
+
+def _refuse_other_kinds(path: Path, start: bytes) -> None:
+    """A file that another program has saved in its own way, whatever its name says."""
+    if wide := wide_encoding(start):
+        raise DataError(f"{path}: is {wide}, not UTF-8", UTF16_REMEDY)
+    if start.startswith(_OFFICE_FILES):
+        raise DataError(f"{path}: is an Excel or zip file, not text", "Open it there and export it as CSV in UTF-8.")
 
 
 @contextmanager
@@ -175,6 +187,7 @@ _JSON = json.JSONDecoder(parse_int=_Number, parse_float=_Number, object_pairs_ho
 
 
 def _json_records(path: Path, lines: Iterator[str], columns: Sequence[str]) -> Iterator[_Record]:
+    has_complete_row = False
     for number, line in enumerate(lines, start=1):
         text = line.rstrip(" \t\r\n")  # JSON's whitespace: a bare rstrip would hide control characters
         if not text:
@@ -192,7 +205,11 @@ def _json_records(path: Path, lines: Iterator[str], columns: Sequence[str]) -> I
             raise DataError(f"{where}: JSON nested too deeply", _JSON_REMEDY) from None
         if not isinstance(fields, dict):
             raise DataError(f"{where}: not a JSON object", _JSON_REMEDY)
-        _require(columns, list(fields), where)
+        if has_complete_row:
+            _require_complete(columns, list(fields), where)
+        else:
+            _require(columns, list(fields), where, f"{_COLUMNS_REMEDY} If this row alone lacks it, fill it in.")
+        has_complete_row = True
         yield number, fields
 
 
@@ -201,7 +218,7 @@ def _table_records(path: Path, lines: Iterator[str], delimiter: str, columns: Se
     first = next(rows, None)
     if first is None:
         return
-    header = _header(path, first, columns)
+    header = _header(path, first, delimiter, columns)
     for line, cells, raw in rows:
         if len(cells) != len(header):
             raise DataError(
@@ -219,21 +236,40 @@ def _table_records(path: Path, lines: Iterator[str], delimiter: str, columns: Se
         yield line, fields
 
 
-def _header(path: Path, row: _TableRow, columns: Sequence[str]) -> list[str]:
+def _header(path: Path, row: _TableRow, delimiter: str, columns: Sequence[str]) -> list[str]:
     """The columns' names, without whitespace around them."""
     line, cells, _ = row
     where = f"{path}:{line}"
     names = [cell.strip() for cell in cells]
-    if len(names) == 1:
+    if names[0].lower().startswith("sep="):
         raise DataError(
-            f"{where}: only one column, {shown(names[0])}",
-            "The first row must name the columns; commas separate them in a .csv file, tabs in a .tsv file.",
+            f"{where}: begins with a line for Excel, {shown(names[0])}",
+            f"Delete that line; then the first row names the columns, with {_DELIMITER_NAMES[delimiter]} between them.",
         )
+    if len(names) == 1:
+        raise _one_column(where, names[0], delimiter)
     # Spreadsheets leave nameless columns behind; they can't be asked for, so they can't be mistaken.
     if repeated := _repeated(name for name in names if name):
         raise DataError(f"{where}: the column {repeated} is there more than once", "Rename or delete one of them.")
-    _require(columns, names, where)
+    _require(columns, names, where, _COLUMNS_REMEDY)
     return names
+
+
+def _one_column(where: str, name: str, delimiter: str) -> DataError:
+    """What to say of a header without a separator, or with another one: spreadsheets write a country's own."""
+    wanted = _DELIMITER_NAMES[delimiter]
+    other = max((one for one in _DELIMITER_NAMES if one != delimiter), key=name.count)
+    if other not in name:
+        return DataError(
+            f"{where}: only one column, {shown(name)}",
+            "The first row must name the columns; commas separate them in a .csv file, tabs in a .tsv file.",
+        )
+    endings = [ending for ending, separator in _DELIMITERS.items() if separator == other]
+    rename = f" Or let its name end in {endings[0]}." if endings else ""
+    return DataError(
+        f"{where}: only one column, {shown(name)}: {_DELIMITER_NAMES[other]} seem to separate them, not {wanted}",
+        f"Save it anew with {wanted} between the columns.{rename}",
+    )
 
 
 def _table_rows(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[_TableRow]:
@@ -304,20 +340,41 @@ def _kind(value: object) -> str:
             return "an object"
 
 
-def _require(columns: Iterable[str], present: Sequence[str], where: str) -> None:
+def _require(columns: Sequence[str], present: Sequence[str], where: str, remedy: str) -> None:
     """Raise DataError when one of `columns` isn't present."""
     for column in columns:
         if column in present:
             continue
         if not present:
             raise DataError(f"{where}: no column {shown(column)}; the object is empty", _JSON_REMEDY)
-        names = ", ".join(shown(name) for name in present[:10]) + (" …" if len(present) > 10 else "")
-        nearest = difflib.get_close_matches(column, present, n=1, cutoff=0.0)[0]
-        but = f", which looks like it: {difference(column, nearest)}" if look(column) == look(nearest) else ""
+        others = [name for name in present if name not in columns]
         raise DataError(
-            f"{where}: no column {shown(column)} among {names}; the nearest is {shown(nearest)}{but}",
-            "Rename the column, or name the right one in data.question_column and data.answer_column.",
+            f"{where}: no column {shown(column)} among {_listed(present)}{_nearest(column, others)}", remedy
         )
+
+
+def _require_complete(columns: Sequence[str], present: Sequence[str], where: str) -> None:
+    """The same of a row behind others that have all columns: the names are right, and this row lacks something."""
+    for column in columns:
+        if column not in present:
+            raise DataError(
+                f"{where}: this row has no {shown(column)}, as those before it have; it has "
+                f"{_listed(present) or 'nothing'}",
+                "Fill it in under that name, or delete the row.",
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(shown(name) for name in names[:10]) + (" …" if len(names) > 10 else "")
+
+
+def _nearest(column: str, names: Sequence[str]) -> str:
+    """Which of `names` may be meant by `column`, as the end of a message; nothing when none is like it."""
+    for name in names:
+        if look(name) == look(column):
+            return f"; the nearest is {shown(name)}, which looks like it: {difference(column, name)}"
+    near = difflib.get_close_matches(column, names, n=1)
+    return f"; the nearest is {shown(near[0])}" if near else ""
 
 
 def _repeated(names: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ _ENOUGH_TO_TELL = 30
 
 _SHOWN = 5
 _SHOWN_CHARACTERS = 120
-"""Of refused candidates, in an error."""
+"""Of refused candidates and of each of their texts, in an error."""
 
 _GROUP_SIZE = 64
 """Candidates in a unit of work; checking one takes microseconds to milliseconds."""
@@ -52,31 +52,50 @@ def nothing_gets_in(run: Run, iteration: int) -> str | None:
 
     Raises RunFailedError when none was let in since the run began.
     """
-    found = run.store.verification
     until_now = range(iteration + 1)
-    has_grown = found.n_let_in(until_now) > 0
-    judged = range(iteration, iteration + 1) if has_grown else until_now
-    refusals = found.refusals(judged)
+    if run.store.verification.n_let_in(until_now):
+        refused = _all_refused(run, range(iteration, iteration + 1), _ENOUGH_TO_TELL)
+        return None if refused is None else _finished_early(run, refused)
+    if (refused := _all_refused(run, until_now, _ENOUGH_TO_TELL)) is not None:
+        raise RunFailedError(
+            refused,
+            "Accept some in the review and resume, or start anew with a stronger teacher or other checks: "
+            f"llm2llm fork {run.store.run_id} --set …",
+        )
+    return None
+
+
+def nothing_got_in(run: Run, iteration: int) -> str | None:
+    """The same after the last round of asking, of a run that got no new example at all and left none to a person,
+    however few there were: that student exists already.
+    """
+    refused = _all_refused(run, range(iteration + 1), 1)
+    return None if refused is None or run.store.verification.n_in_doubt() else _finished_early(run, refused)
+
+
+def _finished_early(run: Run, refused: str) -> str:
+    fork = f"llm2llm fork {run.store.run_id}"
+    return (
+        f"finished early: {refused}\nThis iteration's student is the last. To go further, accept some in the "
+        f"review and go on in a fork ({fork}), or fork it with other checks or another teacher: {fork} --set …"
+    )
+
+
+def _all_refused(run: Run, iterations: range, enough: int) -> str | None:
+    """What is to be said where `enough` candidates of these iterations or more came to nothing, and none to anything;
+    else None.
+    """
+    found = run.store.verification
+    refusals = found.refusals(iterations)
     n_refused = sum(refusal.n for refusal in refusals)
-    if n_refused < _ENOUGH_TO_TELL or found.n_let_in(judged) or _a_person_lets_in(run):
+    if n_refused < enough or found.n_let_in(iterations) or _a_person_lets_in(run):
         return None
     worst = refusals[0]
-    shown = found.refused(judged, worst, _SHOWN)
-    what = (
-        f"{'iteration' if len(judged) == 1 else 'iterations 0 to'} {iteration}: none of {n_refused} candidates was "
-        "accepted, and more of them would only cost time; "
-        f"{worst.n} were refused by {worst.check_name} ({worst.reason}), such as:"
-        + "".join(f"\n  {_line(one)}" for one in shown)
-    )
-    fork = f"llm2llm fork {run.store.run_id}"
-    if has_grown:
-        return (
-            f"finished early: {what}\nThe result is this iteration's student. To go further, accept some in the "
-            f"review and go on in a fork ({fork}), or fork it with other checks or another teacher: {fork} --set …"
-        )
-    raise RunFailedError(
-        what,
-        f"Accept some in the review and resume, or start anew with a stronger teacher or other checks: {fork} --set …",
+    which = f"iteration {iterations[0]}" if len(iterations) == 1 else f"iterations 0 to {iterations[-1]}"
+    shown = "".join(f"\n  {_line(one)}" for one in found.refused(iterations, worst, _SHOWN))
+    return (
+        f"{which}: none of {n_refused} candidates was accepted, and more of them would only cost time; "
+        f"{worst.n} were refused by {worst.check_name} ({worst.reason}), such as:{shown}"
     )
 
 
@@ -86,9 +105,15 @@ def _a_person_lets_in(run: Run) -> bool:
 
 
 def _line(one: Refused) -> str:
-    text = " ".join(f"{one.answer}: {one.question}".split())
-    text = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-    return f"{text} [{one.detail}]" if one.detail else text
+    """The question first; of an answer, which may be a whole rationale, the last line."""
+    answer = f" → {_cut(one.answer.strip().splitlines()[-1])}" if one.answer.strip() else ""
+    detail = f" [{_cut(one.detail)}]" if one.detail else ""
+    return f"{_cut(one.question)}{answer}{detail}"
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _decide(run: Run, iteration: int, attempt: int, candidates: Sequence[CandidateRow]) -> None:

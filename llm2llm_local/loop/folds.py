@@ -9,11 +9,11 @@ are left out: an accepted example stays, since what is asked of it is whether it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..failure_signals import who_answers_seeds
 from ..records import Example, Origin, Split
-from ..spelling import same_question
+from ..spelling import same_words
 from ..student.protocol import StudentAnswer
 from .context import Run, derive_rng_seed
 from .predict import ask_student, batches, keep_prediction
@@ -58,38 +58,20 @@ def asks_its_student(run: Run, iteration: int, example: Example) -> bool:
 def folds(run: Run, seeds: Sequence[Example]) -> dict[int, int]:
     """Seed's id → its fold, from 1: those of one kind spread over all of them, in an order drawn by the run.
 
-    Seeds that ask the same are in one fold, unless they are more than it has: a student that was trained on one has
-    seen the others.
+    Seeds that ask the same are in one fold, since a student that was trained on one has seen the others: most of them
+    first, and each time into the fold that has the fewest seeds, of equals the fewest of their kinds.
     """
     places: dict[str, int] = {}
     kind_of = {seed.id: places.setdefault(run.task.kind(seed), len(places)) for seed in seeds}
     rng_seed = run.config.loop.rng_seed
-    drawn = sorted(seeds, key=lambda seed: (kind_of[seed.id], derive_rng_seed(rng_seed, "folds", seed.key)))
-    n_folds = min(run.config.loop.folds, len(seeds))
-    fold_of = {seed.id: place % n_folds + 1 for place, seed in enumerate(drawn)}
-    _bring_together(drawn, fold_of, kind_of)
-    return fold_of
-
-
-def _bring_together(seeds: Sequence[Example], fold_of: dict[int, int], kind_of: Mapping[int, int]) -> None:
-    """Move repeated questions into one fold in exchange for seeds that are none, of the same kind if possible."""
     asking: dict[str, list[Example]] = {}
-    for seed in seeds:
-        asking.setdefault(same_question(seed.question), []).append(seed)
-    single = [group[0] for group in asking.values() if len(group) == 1]
-    for group in asking.values():
-        if len(group) > 1:
-            room = Counter(fold_of[seed.id] for seed in [*group, *single])
-            home = max(room, key=lambda fold: room[fold])
-            for seed in group:
-                _exchange(seed, home, single, fold_of, kind_of)
-
-
-def _exchange(
-    seed: Example, home: int, others: Sequence[Example], fold_of: dict[int, int], kind_of: Mapping[int, int]
-) -> None:
-    at_home = [one for one in others if fold_of[one.id] == home]
-    if fold_of[seed.id] == home or not at_home:
-        return
-    chosen = next((one for one in at_home if kind_of[one.id] == kind_of[seed.id]), at_home[0])
-    fold_of[chosen.id], fold_of[seed.id] = fold_of[seed.id], home
+    for seed in sorted(seeds, key=lambda seed: (kind_of[seed.id], derive_rng_seed(rng_seed, "folds", seed.key))):
+        asking.setdefault(same_words(seed.question), []).append(seed)
+    has: list[Counter[int]] = [Counter() for _ in range(min(run.config.loop.folds, len(asking)))]
+    fold_of: dict[int, int] = {}
+    for group in sorted(asking.values(), key=len, reverse=True):
+        kinds = Counter(kind_of[seed.id] for seed in group)
+        home = min(range(len(has)), key=lambda fold: (has[fold].total(), sum(has[fold][kind] for kind in kinds)))
+        has[home].update(kinds)
+        fold_of |= dict.fromkeys((seed.id for seed in group), home + 1)
+    return fold_of

@@ -23,7 +23,8 @@ from ..model_files.gguf_file import describe_gguf, read_gguf_header
 from ..model_files.layers import LayerSizes, layer_sizes
 from ..model_files.model import ModelFile
 from ..recipes import recipe_of
-from ..records import Split
+from ..records import DataRow, Split
+from ..spelling import same_words
 from ..store.rows import ModelRow
 from ..student.precision import ComputeDtype, find_compute_dtype
 from ..tasks.base import PromptStyle, Task
@@ -144,7 +145,7 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
             'loop.failure_signal = "confidence": needs answers that are scored, and these are written',
             'Take "train" or "kfold", or, for classification, task.predict = "likelihood".',
         )
-    _check_seeds(config, len(data.rows[Split.TRAIN]))
+    _check_seeds(config, data.rows[Split.TRAIN])
     labels = getattr(task, "labels", ())
     return Inputs(
         config_path=config_path,
@@ -220,7 +221,9 @@ def _check_thresholds(config: Config) -> None:
         )
 
 
-def _check_seeds(config: Config, n_seeds: int) -> None:
+def _check_seeds(config: Config, seeds: Sequence[DataRow]) -> None:
+    n_seeds, n_questions = len(seeds), len({same_words(seed.question) for seed in seeds})
+    student_votes = "student" in voters(config.checks.verify, config.checks.verifier)
     least = next(n for n in itertools.count(1) if interval(1.0, n)[0] > 0.5)
     if config.checks.verify == "on" and n_seeds < least:
         raise ConfigError(
@@ -228,11 +231,10 @@ def _check_seeds(config: Config, n_seeds: int) -> None:
             "always right",
             f'Give it {least} or more, or, against all this, have nothing verified (checks.verify = "off").',
         )
-    if config.loop.failure_signal == "kfold" and n_seeds < 2:
+    if n_questions < 2 and (student_votes or config.loop.failure_signal == "kfold"):
         raise ConfigError(
-            f'{config.data.train}: has one row, and a student that hasn\'t seen it (loop.failure_signal = "kfold") '
-            "has none left to learn from",
-            "Give it more seeds.",
+            f"{config.data.train}: has one question only, and a student that hasn't seen it has nothing to learn from",
+            "Give it other seeds.",
         )
 
 

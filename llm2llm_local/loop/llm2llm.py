@@ -12,7 +12,7 @@ from ..counted import counted
 from ..records import Split
 from .audit import audit_teacher, calibrate_verifiers
 from .augment import augment
-from .check import check_candidates, nothing_gets_in
+from .check import check_candidates, nothing_gets_in, nothing_got_in
 from .context import Run
 from .folds import ask_folds, asks_its_student
 from .grade import grade
@@ -73,5 +73,8 @@ def llm2llm(run: Run) -> str:
             if (ending := nothing_gets_in(run, iteration)) is not None:
                 run.store.close_iteration(iteration)
                 return ending
+        if iteration + 1 == config.loop.iterations and (ending := nothing_got_in(run, iteration)) is not None:
+            run.store.close_iteration(iteration)
+            return ending
         run.store.close_iteration(iteration)
         iteration += 1

@@ -19,7 +19,7 @@ from ..errors import ChangedSinceStartError, StoreError, UserInputError
 from ..records import Status
 from ..store.fork import before_decisions, copy_stages, unchanged_stages
 from ..store.lock import RunLock, holder
-from ..store.reader import STORE_NAME
+from ..store.reader import require_store
 from ..store.rows import RunRow, run_folder
 from ..store.run_store import RunStore
 from ..store.wishes import withdraw_commands
@@ -68,7 +68,7 @@ def resume_run(workspace: Path, run_id: int | None, watcher: Watcher, interrupts
     when the configuration, the data or a model differ from when the run started, RunBusyError when another
     process works on it.
     """
-    _require_store(workspace)
+    require_store(workspace)
     with Store(workspace) as store:
         chosen = run_id if run_id is not None else _newest_to_resume(store)
         run = store.of_run(chosen)
@@ -109,7 +109,7 @@ def fork_run(
 
     Without `config_path` the origin's configuration is read anew, with its overrides and, after them, `overrides`.
     """
-    _require_store(workspace)
+    require_store(workspace)
     with Store(workspace) as store:
         origin = store.of_run(run_id)
         row = origin.row()
@@ -117,7 +117,10 @@ def fork_run(
             config_path, overrides = workspace / row.config_name, (*row.overrides, *overrides)
         inputs = matched(_read(config_path, overrides, watcher), row.fingerprint_fields)
         if inputs.workspace != workspace.resolve():
-            raise UserInputError(f"{inputs.config_path}: lies in another workspace than run {run_id}")
+            raise UserInputError(
+                f"{inputs.config_path}: lies in another workspace than run {run_id}",
+                f"Name a configuration in {workspace}, beside the store, or none.",
+            )
         hashed = hash_inputs(inputs)
         unchanged = unchanged_stages(store, run_id, Fingerprint(hashed.fields))
         sound = _with_sound_adapters(origin, unchanged)
@@ -241,17 +244,12 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:18]}…{text[-18:]}"
 
 
-def _require_store(workspace: Path) -> None:
-    if not (workspace / STORE_NAME).is_file():
-        raise StoreError(
-            f"{workspace / STORE_NAME}: no store there",
-            "Go to the folder of the configuration, or name it: llm2llm -C FOLDER …",
-        )
-
-
 def _made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StoreError(f"{folder}: can't be made: {error.strerror}") from None
+        raise StoreError(
+            f"{folder}: can't be made: {error.strerror}",
+            f"The run's files go there: make {folder.parent} a folder that you may write to.",
+        ) from None
     return folder

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from ..records import Ballot, Example, NewExample, Outcome, Reply, Split, Vote
-from ..spelling import same_question
+from ..spelling import same_words
 from ..store.verification import Subject
 from ..student.protocol import StudentAnswer
 from ..teacher.protocol import Progress, Sampling, ScoreRequest, Scores, TeacherRequest
@@ -103,8 +103,8 @@ def ballot_on(run: Conditions, shown: Sequence[Example], one: Voted, subject: Su
     """The teacher's `number`-th on one answer; `shown`: the seeds as they are drawn for it."""
     rng = random.Random(derive_rng_seed(run.config.loop.rng_seed, "ballot", number))
     new = NewExample(one.question, subject.answer)
-    judged = {same_question(one.seed.question), same_question(one.question)}
-    others = [seed for seed in shown if same_question(seed.question) not in judged]
+    judged = {same_words(one.seed.question), same_words(one.question)}
+    others = [seed for seed in shown if same_words(seed.question) not in judged]
     return run.task.ballot(new, others, run.prompt_style, rng)
 
 

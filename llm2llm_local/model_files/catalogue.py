@@ -37,7 +37,8 @@ def list_models(folder: Path) -> list[ModelFile | BadModel]:
     download or conversion) are left out. Raises ModelError when the folder itself can't be read.
     """
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder", "`make models` makes it, with the default models in it.")
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise ModelError(f"{folder}: {what}", "Name the folder that has the models; `make models` makes one.")
     with reading(folder):
         paths = list(_candidates(folder, depth=2))
     models: list[ModelFile | BadModel] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from .model import COPY_AGAIN, ModelFile, incomplete, reading
+from .model import COPY_AGAIN, LISTS, ModelFile, incomplete, reading
 
 # The same quantity under the names that model families give it, the usual one first.
 _CONTEXT_LENGTH = ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len")
@@ -20,6 +20,9 @@ _N_EMBD = ("hidden_size", "n_embd", "d_model")
 
 _TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("spiece.model",), ("vocab.json", "merges.txt"))
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+_STUDENT = "a folder with config.json, tokenizer and safetensors weights"
+_SET_ONE = f"Set student.model to {_STUDENT}: {LISTS}"
 
 _SAFETENSORS_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -101,23 +104,18 @@ def _refuse_unusable(path: Path, config: Mapping[str, Any], tokenizer_config: Ma
 def _folder_config(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         if path.is_file():
-            raise ModelError(
-                f"{path}: a file, but a student is a folder",
-                "Name one with config.json, tokenizer and safetensors weights.",
-            )
-        raise ModelError(f"{path}: no such folder")
+            raise ModelError(f"{path}: a file, but a student is a folder", _SET_ONE)
+        raise ModelError(f"{path}: no such folder", _SET_ONE)
     file = path / "config.json"
     if file.is_file():
         return _read_json(file)
     ggufs = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() == ".gguf")
-    if len(ggufs) == 1:
-        remedy = f"It holds {ggufs[0]}: name that file instead of the folder."
-    elif ggufs:
-        remedy = f"It holds GGUF files: name one of them instead of the folder ({', '.join(ggufs)})."
+    if ggufs:
+        remedy = f"It holds {', '.join(ggufs)}, and GGUF is for teachers: a student is {_STUDENT}."
     elif (path / "adapter_config.json").is_file():
         remedy = "It holds an adapter: name the folder of the model that the adapter belongs to."
     else:
-        remedy = "Name a GGUF file, or a folder with config.json, tokenizer and safetensors weights."
+        remedy = _SET_ONE
     raise ModelError(f"{path}: no config.json in this folder", remedy)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import ModelError
-from .model import COPY_AGAIN, ModelFile, incomplete, reading
+from .model import COPY_AGAIN, LISTS, ModelFile, incomplete, reading
 
 GgufValue = int | float | bool | str | tuple[Any, ...]
 
@@ -125,8 +125,11 @@ def read_gguf_header(path: Path) -> GgufHeader:
     Raises ModelError when the file is missing, empty, not a GGUF, of a version or with tensor types unknown here,
     damaged, or cut short anywhere.
     """
-    with reading(path), path.open("rb") as file:
-        return _read_header(_HeaderBytes(path, file, os.fstat(file.fileno()).st_size))
+    with reading(path):
+        if not path.exists():
+            raise ModelError(f"{path}: no such file", f"Set teacher.model to a GGUF file that is there: {LISTS}")
+        with path.open("rb") as file:
+            return _read_header(_HeaderBytes(path, file, os.fstat(file.fileno()).st_size))
 
 
 def _read_header(source: _HeaderBytes) -> GgufHeader:
@@ -135,7 +138,9 @@ def _read_header(source: _HeaderBytes) -> GgufHeader:
         raise ModelError(f"{path}: the file is empty", COPY_AGAIN)
     magic = source.take(min(4, source.size))
     if magic != _MAGIC:
-        raise ModelError(f"{path}: not a GGUF file (it starts with {magic!r})", "Models as a single file must be GGUF.")
+        text = magic.decode("ascii", errors="replace")
+        start = f'"{text}"' if text.isascii() and text.isprintable() else f"the bytes {magic.hex(' ').upper()}"
+        raise ModelError(f"{path}: not a GGUF file (it starts with {start})", "Models as a single file must be GGUF.")
     version = source.scalar("<I")
     if version not in _VERSIONS:
         raise ModelError(

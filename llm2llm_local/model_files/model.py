@@ -11,6 +11,7 @@ from typing import Literal
 from ..errors import ModelError
 
 COPY_AGAIN = "Copy the file again from where it came from."
+LISTS = "llm2llm models FOLDER lists what there is."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,10 @@ def reading(path: Path) -> Iterator[None]:
     """What the operating system refuses becomes a ModelError that names the file."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise ModelError(f"{error.filename or path}: no such file", f"Name one that is there: {LISTS}") from None
     except OSError as error:
-        remedy = "Name a GGUF file." if isinstance(error, IsADirectoryError) else ""
+        remedy = "Name a GGUF file." if isinstance(error, IsADirectoryError) else "Check the path and its permissions."
         raise ModelError(f"{error.filename or path}: can't be read: {error.strerror}", remedy) from None
 
 

@@ -11,8 +11,12 @@ from rich.text import Text
 def column_tables(columns: Sequence[Sequence[str]], width: int, n_keys: int = 1) -> Iterator[Table]:
     """One table, or several when it would be wider than `width`; each begins with the first `n_keys` columns.
 
-    A column is its heading and then its cells, plain text all of them.
+    A column is its heading and then its cells, plain text all of them. Since a heading may be several words, two blanks
+    part columns where one table has room for them.
     """
+    if sum(_width(one) + 2 for one in columns) - 2 <= width:
+        yield _table(columns, blanks=2)
+        return
     keys = list(columns[:n_keys])
     taken = list(keys)
     for column in columns[n_keys:]:
@@ -23,8 +27,8 @@ def column_tables(columns: Sequence[Sequence[str]], width: int, n_keys: int = 1)
     yield _table(taken)
 
 
-def _table(columns: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+def _table(columns: Sequence[Sequence[str]], blanks: int = 1) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, blanks, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column[0], justify="right", no_wrap=True, min_width=_width(column))
     for row in zip(*(column[1:] for column in columns), strict=True):

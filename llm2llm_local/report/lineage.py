@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import StoreError
 from .plain import plain
+from .votes import FREED, vote_text, votes_on
 
 
 def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str, Any]]:
     """The example and its ancestors, the seed last: records of those columns that aren't NULL.
 
-    Each has its `verdicts` and `trained_iterations`; an augmented one has the teacher's call and the answer of the
-    student that the call was about.
+    Each has its `verdicts`, `votes` as lines, and `trained_iterations`; an augmented one has the teacher's call and the
+    answer of the student that the call was about.
 
     Raises StoreError when there is no such example.
     """
@@ -47,6 +48,7 @@ def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str
                 [row["candidate_id"]],
             )
         ]
+        record["votes"] = [vote_text(vote) for vote in votes_on(connection, row["candidate_id"])]
         record["trained_iterations"] = [
             trained[0]
             for trained in connection.execute(
@@ -61,8 +63,7 @@ def lineage_of(connection: sqlite3.Connection, example_id: int) -> list[dict[str
 def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
     """For a terminal: the example first, then what it was made from."""
     for record in chain:
-        identity = f"{record['origin']}, {record['key']}, run {record['run_id']}"
-        yield f"example {record['example_id']} ({plain(identity)})"
+        yield f"example {record['example_id']} ({plain(_identity(record))}, run {record['run_id']})"
         yield f"  question: {plain(record['question'])}"
         yield f"  answer:   {plain(record['answer'])}"
         if record["trained_iterations"]:
@@ -76,7 +77,9 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
             decision = f"{verdict['verdict']} {verdict['reason']}"
             yield f"  check {plain(verdict['check_name'])}: {plain(decision)}"
             if verdict["check_name"] == "verify":
-                yield f"    right with probability {verdict['score']:.2f}; {plain(verdict['detail'])}"
+                yield f"    right with probability {verdict['score']:.2f}, if right and wrong were equally frequent"
+                yield f"    {FREED}: {plain(verdict['detail'])}"
+                yield from (f"    {plain(vote)}" for vote in record["votes"])
         yield f"  written by {plain(record['model_name'])}, sha256 {plain(record['model_sha256'])}"
         yield f"  sampling {plain(record['sampling'])}, rng_seed {record['rng_seed']}, attempt {record['attempt']}"
         yield "  prompt:"
@@ -85,6 +88,13 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
         yield f"  reply: {plain(record['output_text'])}"
         predicted = plain(record["predicted_answer"]) if "predicted_answer" in record else "nothing readable"
         yield f"made for this one, which in iteration {record['failed_iteration']} the student answered {predicted!r}:"
+
+
+def _identity(record: Mapping[str, Any]) -> str:
+    """A row of the person's says below where it is from."""
+    if record["origin"] != "seed":
+        return f"{record['origin']}, {record['key']}"
+    return "seed" if record["split"] == "train" else f"{record['split']} row"
 
 
 def prompt_text(prompt: str) -> str:

@@ -40,4 +40,4 @@ def model_lines(records: Sequence[dict[str, Any]]) -> list[str]:
             f"    {role}: {plain(record['architecture'])}, {plain(record['quantization'])}, "
             f"{record['size_bytes'] / 2**20:.0f} MiB, context {record['context_length']}, sha256 {record['sha256']}"
         )
-    return lines or ["no models there; see models/README.md"]
+    return lines

@@ -6,10 +6,12 @@ their files have them; ids mean nothing beyond a run. Standard library only, and
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..records import Split
 from ..store.graded import chosen_iteration, graded_iterations, steps_of_result
@@ -19,6 +21,9 @@ from .statistics import mcnemar
 
 STEPS_NOTE = "steps in all: optimizer steps of every training of a run; of the result: of the student that is compared"
 """On the columns of `RunResult.steps` and `final_steps`."""
+
+_OF_STUDENT = ("data.", "task.", "student.", "code.tasks", "code.student", "code.predict", "version.student")
+"""How the fields begin in which a control agrees with its run."""
 
 RowKey = tuple[str, str, int]
 """Question, gold answer, and how many such rows came before: a file may repeat a row."""
@@ -169,22 +174,30 @@ def change_of(connection: sqlite3.Connection, run_id: int) -> Change | None:
 
 
 def control_of(connection: sqlite3.Connection, run_id: int) -> Control | None:
-    """The newest that is finished, has had the same seeds and rng_seed, and was asked the same test rows."""
+    """The newest that is finished, differs from the run in nothing that a student depends on but in what it was trained
+    on, and was asked the same test rows.
+    """
     controls = connection.execute(
-        "SELECT runs.run_id FROM runs JOIN runs r ON r.run_id = ?1 "
+        "SELECT runs.run_id, runs.fingerprint_fields, r.fingerprint_fields FROM runs JOIN runs r ON r.run_id = ?1 "
         "WHERE runs.status = 'done' AND runs.rng_seed = r.rng_seed "
         "AND json_extract(runs.fingerprint_fields, '$.\"loop.match_run\"') = r.run_id "
-        "AND json_extract(runs.fingerprint_fields, '$.\"loop.matched_steps\"') = ?2 "
-        "AND json_extract(runs.fingerprint_fields, '$.\"data.train_rows\"') = "
-        "json_extract(r.fingerprint_fields, '$.\"data.train_rows\"') ORDER BY runs.run_id DESC",
+        "AND json_extract(runs.fingerprint_fields, '$.\"loop.matched_steps\"') = ?2 ORDER BY runs.run_id DESC",
         [run_id, steps_of_result(connection, run_id)],
     ).fetchall()
     rows = _right_rows(connection, run_id)
-    for (control,) in controls:
+    for control, *fields in controls:
+        its_own, of_run = (_of_student(json.loads(text)) for text in fields)
+        if its_own != of_run:
+            continue
         baseline = baseline_of(connection, control)
         if rows and baseline.right.keys() == rows.keys() and (beside := _paired(baseline, rows)) is not None:
             return Control(control, wilson(sum(baseline.right.values()), len(baseline.right)), beside)
     return None
+
+
+def _of_student(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What the student, its task and its data are, in a run's fingerprint."""
+    return {name: value for name, value in fields.items() if name.startswith(_OF_STUDENT)}
 
 
 def matched_run(connection: sqlite3.Connection, run_id: int) -> int | None:

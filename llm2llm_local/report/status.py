@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..store.graded import chosen_iteration
 from ..store.lock import holder
 from .plain import plain
 from .plan import plan_by_part
@@ -88,8 +89,8 @@ def _status(connection: sqlite3.Connection, workspace: Path, run: sqlite3.Row) -
         [run_id],
     ).fetchone()
     accuracy = connection.execute(
-        "SELECT value FROM metrics WHERE run_id = ? AND name = 'accuracy_test' ORDER BY iteration DESC LIMIT 1",
-        [run_id],
+        "SELECT value FROM metrics WHERE run_id = ? AND name = 'accuracy_test' AND iteration = ?",
+        [run_id, chosen_iteration(connection, run_id)],
     ).fetchone()
     changed = connection.execute("SELECT max(created_at) FROM events WHERE run_id = ?", [run_id]).fetchone()[0]
     pid = holder(workspace / "runs" / str(run_id))

@@ -30,8 +30,8 @@ _NO_FIGURE = "–"
 _LABEL_CHARACTERS = 40
 _MOST_SHIFTS = 5
 _GROWTH_HEADING = (
-    "growth; at most: if as many examples as may be were failed each time and all new ones accepted, without doubtful "
-    "ones that a person lets in"
+    "growth of the training set; at most: had all examples failed that may, and all new ones been accepted, a person's "
+    "decisions aside"
 )
 _MOST_AHEAD = 5
 """Iterations ahead that are shown, beside the last."""
@@ -199,10 +199,12 @@ def _notes(summary: RunSummary) -> Iterator[str]:
             yield f"iteration {row.iteration}: {which} was accepted"
     if summary.label_shifts:
         shares = ", ".join(
-            f"{shortened(one.label, _LABEL_CHARACTERS)} {one.of_training_set:.0%} ({one.of_seeds:.0%} of the seeds)"
+            f"{shortened(one.label, _LABEL_CHARACTERS)} {one.of_training_set:.0%} of the training set "
+            f"({one.of_seeds:.0%} of the seeds)"
             for one in summary.label_shifts[:_MOST_SHIFTS]
         )
-        yield f"the new examples shift the labels, and a student expects each as often as it is trained on it: {shares}"
+        yield f"new examples shift the labels: {shares}; a student expects each as often as it was trained on it"
+        yield "  a larger teacher.attempts asks more often for what is refused"
     yield from _gain(summary)
 
 

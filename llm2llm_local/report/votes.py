@@ -25,8 +25,14 @@ class CandidateVote:
     agrees: bool | None
 
 
-def votes_on(connection: sqlite3.Connection, candidate_id: int) -> tuple[CandidateVote, ...]:
-    """The teacher's first, in order."""
+FREED = "freed of what they lean to"
+"""On what the verify check says of verifiers: of an answer that one tends to give anyway, their votes need not be for
+what this has.
+"""
+
+
+def votes_on(connection: sqlite3.Connection, candidate_id: int | None) -> tuple[CandidateVote, ...]:
+    """The teacher's first, in order; none on what was no candidate."""
     rows = connection.execute(
         "SELECT verifier, vote, fold, said, scores, intended, agrees FROM votes WHERE candidate_id = ? "
         "ORDER BY verifier DESC, vote",

@@ -6,6 +6,7 @@ Standard library only, so that `status` and the terminal UI start at once.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,13 @@ from typing import Any
 from ..errors import NoHistoryError, OutdatedStoreError, StoreError
 
 STORE_NAME = "llm2llm.db"
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Number of migrations in `schema`; a store with more was made by a newer version."""
 
 MIGRATIONS_TABLE = "_sqlite_migrations"
 """Made by sqlite-utils before our own tables: a file that has it is ours, if only half made."""
+
+DAMAGED = "It is damaged, or not a store of llm2llm: move it away, or put a copy in its place."
 
 _MOST_VALUES = 2_000_000
 """Values (rows × columns) of a query's result: a few hundred megabytes at most."""
@@ -34,6 +37,9 @@ _TABLES = "All there are: llm2llm query \"SELECT name FROM sqlite_master WHERE t
 _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
+_HARMLESS_PRAGMAS = frozenset({"data_version", "table_info", "table_xinfo", "table_list"})
+"""They only tell; the first is what the search index asks for by itself."""
+
 _STEPS_BETWEEN_TIME_CHECKS = 10_000
 """SQLite virtual machine steps; a few milliseconds of work."""
 
@@ -48,11 +54,7 @@ def open_reader(workspace: Path, patience_seconds: float = PATIENCE_SECONDS) -> 
 
     Raises StoreError when the store is missing, isn't one, or was made by another version.
     """
-    path = workspace / STORE_NAME
-    if not path.is_file():
-        raise NoHistoryError(
-            f"{path}: no store there", "Go to the folder of the configuration, or name it: llm2llm -C FOLDER …"
-        )
+    path = require_store(workspace)
     connection: sqlite3.Connection | None = None
     try:
         connection = _connect(path, patience_seconds)
@@ -66,10 +68,35 @@ def open_reader(workspace: Path, patience_seconds: float = PATIENCE_SECONDS) -> 
             )
         yield connection
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path}: {error}") from error
+        raise StoreError(f"{path}: {error}", _store_remedy(error)) from error
     finally:
         if connection is not None:
             connection.close()
+
+
+def require_store(workspace: Path) -> Path:
+    """The store's path. Raises NoHistoryError when there is nothing, StoreError when it is a folder."""
+    path = workspace / STORE_NAME
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder, and the store has this name", "Move it away, or give it another name.")
+    if not path.is_file():
+        raise NoHistoryError(
+            f"{path}: no store there", "Go to the folder of the configuration, or name it: llm2llm -C FOLDER …"
+        )
+    return path
+
+
+def _store_remedy(error: sqlite3.DatabaseError) -> str:
+    """What to do about a store that SQLite can't read; of errors that it doesn't number there is nothing to say."""
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF:
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return DAMAGED
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "Another process keeps it to itself; try again when that is done."
+        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR:
+            return "Check the disk, and the permissions of the file and its folder; then try again."
+        case _:
+            return ""
 
 
 def _connect(path: Path, patience_seconds: float) -> sqlite3.Connection:
@@ -122,16 +149,15 @@ def run_query(
     """Run one statement that only reads, for at most `timeout_seconds` and until `is_cancelled`.
 
     The connection is read-only already; the authorizer also refuses ATTACH and PRAGMA, which a read-only
-    connection would allow. Raises StoreError.
+    connection would allow, but those that say what columns there are. Raises StoreError.
     """
     deadline = time.monotonic() + timeout_seconds
     ran_out = was_denied = False
 
     def authorize(action: int, what: str | None, *_: object) -> int:
         nonlocal was_denied
-        # The search index asks for the version of the data by itself.
-        is_version = action == sqlite3.SQLITE_PRAGMA and what == "data_version"
-        if is_version or action in _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES:
+        is_harmless = action == sqlite3.SQLITE_PRAGMA and what in _HARMLESS_PRAGMAS
+        if is_harmless or action in _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES:
             return sqlite3.SQLITE_OK
         was_denied = True
         return sqlite3.SQLITE_DENY
@@ -159,7 +185,8 @@ def run_query(
             raise StoreError("the query was cancelled") from None
         if was_denied:
             raise StoreError("only SELECT is allowed here: the history can't be changed") from None
-        raise StoreError(f"SQL: {error}", _TABLES if str(error).startswith("no such table") else "") from None
+        connection.set_authorizer(None)
+        raise StoreError(f"SQL: {error}", _remedy(connection, sql, str(error))) from None
     except UnicodeEncodeError as error:  # half a surrogate pair: a byte of an argument that isn't UTF-8
         raise StoreError(f"SQL: character {error.start + 1} of the query isn't text") from None
     finally:
@@ -175,10 +202,29 @@ def run_query(
     return QueryResult(tuple(column[0] for column in cursor.description), rows)
 
 
+def _remedy(connection: sqlite3.Connection, sql: str, error: str) -> str:
+    """The names there are, where one isn't."""
+    if error.startswith("no such table"):
+        return _TABLES
+    if not error.startswith("no such column"):
+        return ""
+    words = set(re.findall(r"\w+", sql))
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY name")
+    return "\n".join(
+        f"Columns of {table}: {', '.join(row[1] for row in connection.execute(f'PRAGMA table_info({table})'))}"
+        for (table,) in tables.fetchall()
+        if table in words
+    )
+
+
 def _open_virtual_tables(connection: sqlite3.Connection) -> None:
-    """They are opened by declaring their columns, which no query may do: the search, and what takes JSON apart."""
+    """They are opened by declaring their columns, which no query may do: the search, what takes JSON apart, and what
+    tells of columns.
+    """
     for name in ("json_each", "json_tree"):
         connection.execute(f"SELECT 1 FROM {name}('[]') LIMIT 0")
+    for name in ("pragma_table_info", "pragma_table_xinfo"):
+        connection.execute(f"SELECT 1 FROM {name}('runs') LIMIT 0")
     if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'candidates_search'").fetchone():
         connection.execute("SELECT 1 FROM candidates_search LIMIT 0")
 

@@ -7,6 +7,7 @@ readers can tell a newer store without any package.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 from sqlite_utils import Database, Migrations
@@ -433,6 +434,18 @@ def m006_tokens_of_ballots(db: Database) -> None:
         "ALTER TABLE stages ADD COLUMN ballot_output_tokens INTEGER",
     ):
         db.execute(statement)
+
+
+@migrations()
+def m007_leaning_of_each_ballot(db: Database) -> None:
+    """Until then all ballots of a verifier had one: each gets it. Students have one vote."""
+    audits = db.query("SELECT a.id, a.calibration, r.config FROM audits a JOIN runs r ON r.run_id = a.run_id")
+    for audit in list(audits):
+        calibration, n_votes = json.loads(audit["calibration"]), json.loads(audit["config"]).get("checks.votes", 1)
+        for verifier, leaning in calibration.get("biases", {}).items():
+            calibration["biases"][verifier] = [leaning] * (1 if verifier == "student" else n_votes)
+        text = json.dumps(calibration, ensure_ascii=False)
+        db.execute("UPDATE audits SET calibration = ? WHERE id = ?", [text, audit["id"]])
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -134,6 +134,13 @@ class VerificationStore:
         ).fetchone()
         return int(row[0])
 
+    def n_in_doubt(self) -> int:
+        """Candidates that the checks left to a person, whatever was decided since."""
+        (n,) = self._store.execute(
+            "SELECT count(*) FROM verdicts WHERE run_id = ? AND verdict = 'doubt'", [self._run_id]
+        ).fetchone()
+        return int(n)
+
     def refusals(self, iterations: range) -> list[Refusal]:
         """By check and reason, the most frequent first; a person's decisions are none."""
         rows = self._store.execute(

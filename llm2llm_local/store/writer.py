@@ -18,7 +18,7 @@ from typing import Any, Self
 from ..errors import DiskError, StoreError
 from ..records import Status
 from . import schema
-from .reader import STORE_NAME, check_version
+from .reader import DAMAGED, STORE_NAME, check_version
 from .rows import ModelRow, RunRow, now
 from .run_store import RunStore
 
@@ -46,7 +46,10 @@ class Store:
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:
-            raise StoreError(f"{path}: can't be written to: {error.strerror}") from None
+            raise StoreError(
+                f"{path}: can't be written to: {error.strerror}",
+                "The store has this name: make it a file that you may write to, or move it away.",
+            ) from None
         self._path = path
         status = path.stat()
         self._identity = (status.st_dev, status.st_ino)
@@ -66,7 +69,7 @@ class Store:
             self._connection.close()
             if error.sqlite_errorcode & 0xFF in _ENVIRONMENT_ERRORS:
                 raise DiskError(f"{path}: {error}", "Make room or free the file, then try again.") from error
-            raise StoreError(f"{path}: {error}", "It is damaged, or not a store of llm2llm; move it away.") from None
+            raise StoreError(f"{path}: {error}", DAMAGED) from None
 
     def close(self) -> None:
         self._connection.close()

@@ -168,7 +168,10 @@ def _pretrained(settings: StudentSettings, dtype: torch.dtype) -> tuple[Any, Any
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if isinstance(error, torch.OutOfMemoryError) or any(map(_tell_of_no_memory, (str(error), *reports))):
             raise MemoryError from None
-        raise ModelError(f"{settings.model}: transformers can't load it: {error}") from error
+        raise ModelError(
+            f"{settings.model}: transformers can't load it: {error}",
+            "Copy the model again, or take one of another architecture.",
+        ) from error
     if loading["missing_keys"]:  # transformers would go on with random numbers in their place
         names = ", ".join(sorted(loading["missing_keys"]))
         raise ModelError(f"{settings.model}: weights are missing: {names}", "Copy the model again.")

@@ -19,6 +19,7 @@ from ..errors import ConfigError, UserInputError
 from ..loop.fingerprint import COMPUTE_DTYPE, MATCH_RUN, MATCHED_STEPS, Fingerprint, digest
 from ..loop.inputs import DiskPlan, disk_plan, hash_inputs, read_inputs
 from ..loop.matching import matched
+from ..loop.remarks import remarks
 from ..model_files.catalogue import content_hash
 from ..records import Split
 from .grid import MATCHED, MATCHES, Cell, Grid
@@ -30,7 +31,8 @@ class PlannedCell:
 
     `values`: of the varied fields, None where it makes no difference here. `overrides`: of its run, without the run to
     match. `fields`: what its results depend on, without the steps to match. `matches`: number of the cell whose steps
-    it takes. `baseline`: number of the cell that it is compared with, None for that one itself.
+    it takes. `baseline`: number of the cell that it is compared with, None for that one itself. `remarks`: what is
+    sound and still should be known.
     """
 
     number: int
@@ -42,6 +44,7 @@ class PlannedCell:
     fields: Mapping[str, Any]
     chooses_dtype: bool
     disk: DiskPlan
+    remarks: tuple[str, ...]
     matches: int | None = None
     baseline: int | None = None
 
@@ -72,6 +75,11 @@ class SweepPlan:
     @property
     def workspace(self) -> Path:
         return self.config_path.parent
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """On all cells, each once."""
+        return tuple(dict.fromkeys(remark for cell in self.cells for remark in cell.remarks))
 
     def described(self, cell: PlannedCell) -> str:
         """`cell 3 of 12: recipe llm2llm, 60 seeds, rng seed 1`."""
@@ -163,6 +171,7 @@ def _read(
         fields=hash_inputs(inputs, hash_model).fields,
         chooses_dtype=inputs.config.student.compute_dtype == "auto",
         disk=disk_plan(inputs),
+        remarks=tuple(remarks(inputs)),
     )
 
 

@@ -79,9 +79,15 @@ def work_cells(plan: SweepPlan, watching: Watching, interrupts: Interrupts) -> l
 def _work(plan: SweepPlan, cell: PlannedCell, standing: Standing, watcher: Watcher, interrupts: Interrupts) -> None:
     told = f"sweep: {plan.described(cell)}"
     if standing.state == WAITS:
-        raise RunFailedError(f"it takes as many optimizer steps as cell {cell.matches}, which isn't done")
+        raise RunFailedError(
+            f"it takes as many optimizer steps as cell {cell.matches}, which isn't done",
+            f"See to that cell first, then start {_AGAIN}.",
+        )
     if standing.pid is not None:  # since the sweep began
-        raise RunBusyError(f"run {standing.run_id} is being worked on by process {standing.pid}")
+        raise RunBusyError(
+            f"run {standing.run_id} is being worked on by process {standing.pid}",
+            f"Let it end, then start {_AGAIN}.",
+        )
     overrides = overrides_with_match(cell.overrides, standing.match_run)
     fields = read_fields(plan, overrides)
     _refuse_changes(cell.fields, fields)

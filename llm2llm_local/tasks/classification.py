@@ -39,6 +39,11 @@ _DEMONSTRATIONS = 18
 _PLANTED = 5
 """Wrong labels planted for a seed, at most."""
 
+_END_OF_LABEL = "\n\n"
+"""Parts the examples of a ballot. It is scored with each label, since one that others begin with (loan, loan
+application) would have their likelihood for its own.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassificationTask:
@@ -147,9 +152,11 @@ class ClassificationTask:
         rng.shuffle(labels)
         introduction = f"{self._introduction()}{self.prompts.answer_name} is one of: {', '.join(labels)}"
         shown = [self.prompts.example(one_line(seed.question), seed.answer) for seed in self._demonstrations(seeds)]
-        text = "\n\n".join([introduction, *shown, self.prompts.prompt(one_line(new.question))])
-        choices = tuple(self.prompts.completion(label) for label in self.labels)
-        return Ballot(TeacherPrompt((), text, ()), choices, self.prompts.completion(new.answer))
+        text = _END_OF_LABEL.join([introduction, *shown, self.prompts.prompt(one_line(new.question))])
+        answers = tuple(self.prompts.completion(label) for label in self.labels)
+        choices = tuple(f"{answer}{_END_OF_LABEL}" for answer in answers)
+        intended = f"{self.prompts.completion(new.answer)}{_END_OF_LABEL}"
+        return Ballot(TeacherPrompt((), text, ()), choices, intended, answers)
 
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
         others = [label for label in self.labels if label != example.answer]

@@ -185,7 +185,7 @@ class MathTask:
         right = _final_answer(example.answer)
         assert right is not None  # `validate` saw to it
         others = [final for seed in seeds if (final := _final_answer(seed.answer)) is not None]
-        wrong = [other.text for other in others if other.number.value != right.number.value]
+        wrong = [other.text for other in others if not same_number(other.number, right.number)]
         return [f"#### {rng.choice(wrong)}" if wrong else f"#### {right.number.value + 1}"]
 
 

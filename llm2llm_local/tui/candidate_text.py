@@ -11,7 +11,7 @@ from textual.app import App
 from ..records import Outcome
 from ..report.candidate import CheckResult, MadeExample, NextTraining, ReviewRecord, WholeCandidate
 from ..report.candidates import CandidateLine
-from ..report.votes import vote_text
+from ..report.votes import FREED, vote_text
 from .ink import ink
 from .text import many_lines, one_line
 from .verdicts import ASKED, BY_PERSON, REFUSED, verdict_text
@@ -123,10 +123,11 @@ def _judgements(app: App[object], whole: WholeCandidate) -> Iterator[Section]:
 def _judgement(app: App[object], check: CheckResult) -> Text:
     score = "" if check.score is None else f"  {check.score:.2f}"
     if check.score is not None and check.check_name == "verify":
-        score = f"  {check.score:.0%} right"
+        score = f"  {check.score:.0%} right, if right and wrong were equally frequent"
     parts = [verdict_text(app, check.verdict), Text(f"{score}  "), one_line(check.reason)]
     if check.detail:
-        parts.append(many_lines(f"\n{check.detail}"))
+        said_by = f"{FREED}: " if check.check_name == "verify" else ""
+        parts.append(many_lines(f"\n{said_by}{check.detail}"))
     return Text.assemble(*parts)
 
 

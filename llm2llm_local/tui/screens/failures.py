@@ -63,12 +63,12 @@ class FailuresScreen(HistoryScreen):
     TITLE = "Failures"
     HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left_square_bracket", "iteration(-1)", "Earlier", key_display="["),
-        Binding("right_square_bracket", "iteration(1)", "Later", key_display="]"),
-        Binding("d", "next_split", "Split"),
-        Binding("o", "next_order", "Order"),
-        Binding("escape", "all_examples", "All"),
-        Binding("l", "lineage", "Lineage"),
+        Binding("left_square_bracket", "iteration(-1)", "Earlier", key_display="[", tooltip="The student before"),
+        Binding("right_square_bracket", "iteration(1)", "Later", key_display="]", tooltip="The next student"),
+        Binding("d", "next_split", "Split", tooltip="Seeds, dev or test rows"),
+        Binding("o", "next_order", "Order", tooltip="Another order of the rows"),
+        Binding("escape", "all_examples", "All", tooltip="All rows again, and not those of one mistake"),
+        Binding("l", "lineage", "Lineage", tooltip="What was made of this example"),
     ]
 
     def __init__(self) -> None:

@@ -1,4 +1,6 @@
-"""Every key of a screen, made from the keys themselves, and what its marks say."""
+"""Every key of a screen, made from the keys themselves, and what its marks say. Where the word at the foot of the
+screen is too short, a key's tooltip says it.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,25 @@ class HelpScreen(ModalScreen[None]):
             yield Static(Text(f"Keys of this screen: {self._of.title or ''}", style="bold"))
             yield Static(_keys(self._of.BINDINGS))
             yield Static(Text("\nKeys of every screen", style="bold"))
-            yield Static(_keys(self.app.BINDINGS))
+            yield Static(_keys([*self._inherited(), *self.app.BINDINGS]))
             yield Static(Text("\nEverywhere", style="bold"))
             yield Static(_table(_ELSEWHERE))
         yield KeyLine()
 
+    def _inherited(self) -> list[BindingType]:
+        """What all screens on the history have, but for keys that this one has for itself."""
+        if not isinstance(self._of, HistoryScreen):
+            return []
+        own = {binding.key for binding in self._of.BINDINGS if isinstance(binding, Binding)}
+        return [one for one in HistoryScreen.BINDINGS if isinstance(one, Binding) and one.key not in own]
+
 
 def _keys(bindings: Iterable[BindingType]) -> Table:
     shown = [binding for binding in bindings if isinstance(binding, Binding)]
-    return _table((binding.key_display or binding.key.replace(",", ", "), binding.description) for binding in shown)
+    return _table(
+        (binding.key_display or binding.key.replace(",", ", "), binding.tooltip or binding.description)
+        for binding in shown
+    )
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> Table:

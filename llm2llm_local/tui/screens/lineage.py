@@ -62,10 +62,10 @@ class LineageScreen(HistoryScreen):
     TITLE = "Lineage"
     HORIZONTAL_BREAKPOINTS = _BREAKPOINTS
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("g", "jump", "Go to id"),
-        Binding("slash", "search", "Find", key_display="/"),
-        Binding("escape", "back", "Seeds"),
-        Binding("c", "candidates", "Candidates"),
+        Binding("g", "jump", "Go to id", tooltip="The example of a number"),
+        Binding("slash", "search", "Find", key_display="/", tooltip="Find an example by its words"),
+        Binding("escape", "back", "Seeds", tooltip="Back to the list of seeds"),
+        Binding("c", "candidates", "Candidates", tooltip="The candidates of this seed, in the review"),
         Binding("j", "move(1)", "Next", show=False),
         Binding("k", "move(-1)", "Previous", show=False),
     ]
