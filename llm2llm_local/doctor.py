@@ -18,7 +18,7 @@ from .audit_words import audit_line, audit_warnings
 from .byte_size import byte_size
 from .config import flatten
 from .counted import counted
-from .errors import Llm2LlmError, NoHistoryError, RunFailedError
+from .errors import Llm2LlmError, NoHistoryError, RunFailedError, RunStoppedError
 from .failure_signals import kinds_are_answers
 from .forecast import forecast_lines
 from .free_memory import available_bytes
@@ -108,7 +108,7 @@ def measure(config_path: Path, overrides: Sequence[str]) -> Iterator[Finding]:
 
 def audit(config_path: Path, overrides: Sequence[str], watcher: Watcher, interrupts: Interrupts) -> Iterator[Finding]:
     """What a run's verification would be worth, by the very audit that the run would begin with. For where nothing
-    stands in a run's way.
+    stands in a run's way. Raises RunStoppedError when a person stops it.
     """
     try:
         inputs = read_inputs(config_path, overrides)
@@ -121,6 +121,10 @@ def audit(config_path: Path, overrides: Sequence[str], watcher: Watcher, interru
             return
         with tempfile.TemporaryDirectory(prefix="llm2llm-audit-") as name:
             yield from _audited(Path(name), inputs, watcher, interrupts)
+    except RunStoppedError:
+        raise RunStoppedError(
+            "the audit was stopped, and nothing of it is kept", "Ask again when there is time."
+        ) from None
     except Llm2LlmError as error:
         yield _error(error)
 

@@ -139,7 +139,7 @@ def test_one_interrupt_stops_a_run_after_its_unit(started: Started, number: sign
     process.send_signal(number)
     assert end_of(process) == RESUMABLE
     err = workspace.error_output()
-    assert "stopping after this unit of work; Ctrl-C again stops at once (both are resumable)" in " ".join(err.split())
+    assert "stopping after this unit of work; Ctrl-C again stops at once" in " ".join(err.split())
     assert "Traceback" not in err
     assert workspace.state() == "stopped"
     ((done, total, segments),) = workspace.rows(
@@ -176,6 +176,24 @@ def test_two_interrupts_stop_a_run_within_its_unit(started: Started) -> None:
     assert workspace.state() == "stopped"
     assert workspace.llm2llm("resume").code == DONE
     assert workspace.rows("SELECT status FROM runs") == [("done",)]
+
+
+@pytest.mark.model
+def test_an_audit_that_is_interrupted_promises_nothing(tiny_models: TinyModels, tmp_path: Path) -> None:
+    """Its store is a temporary one: there is no run to resume."""
+    fields = {"checks.verify": '"on"', "checks.verifier": '"student"', "student.epochs": "100"}
+    workspace = make_workspace(tmp_path, tiny_models, fields)
+    with workspace.start("doctor", "--audit") as process:
+        try:
+            wait_for(lambda: "fold_train" in workspace.error_output())
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            assert end_of(process) == RESUMABLE
+        finally:
+            process.kill()
+    assert "the audit was stopped, and nothing of it is kept" in workspace.error_output()
+    assert "resume" not in workspace.error_output() and not workspace.store.exists()
 
 
 @pytest.mark.model

@@ -91,7 +91,7 @@ class Control:
         """Called a few times a second while a unit is worked on: a second signal abandons it."""
         if self._interrupts.names and not self._answered:
             self._answered = True
-            self._say("stopping after this unit of work; Ctrl-C again stops at once (both are resumable)")
+            self._say("stopping after this unit of work; Ctrl-C again stops at once")
         if len(self._interrupts.names) > 1:
             raise self._stopped(
                 f"stopped at once by {self._interrupts.names[1]}; the unit in progress will be done again"
