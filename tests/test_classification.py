@@ -160,6 +160,8 @@ def test_the_students_answer_is_shown_when_wanted(style: str) -> None:
 
 def test_a_label_in_a_ballot_is_told_from_one_that_goes_on() -> None:
     """With what stands after a label between examples: "loan" is no beginning of "loan application" then."""
+    ballot = TASK.ballot(NewExample("when is it due", "rent"), [FAILING], "completion", random.Random(0))
+    assert (ballot.choices, ballot.intended) == ((" rent", " keys lost"), " rent")
     task = dataclasses.replace(TASK, labels=("loan", "loan application"))
     seed = dataclasses.replace(FAILING, answer="loan application")
     ballot = task.ballot(NewExample("when is it due", "loan"), [seed], "completion", random.Random(0))

@@ -39,10 +39,8 @@ _DEMONSTRATIONS = 18
 _PLANTED = 5
 """Wrong labels planted for a seed, at most."""
 
-_END_OF_LABEL = "\n\n"
-"""Parts the examples of a ballot. It is scored with each label, since one that others begin with (loan, loan
-application) would have their likelihood for its own.
-"""
+_BETWEEN_EXAMPLES = "\n\n"
+"""Of a ballot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +150,11 @@ class ClassificationTask:
         rng.shuffle(labels)
         introduction = f"{self._introduction()}{self.prompts.answer_name} is one of: {', '.join(labels)}"
         shown = [self.prompts.example(one_line(seed.question), seed.answer) for seed in self._demonstrations(seeds)]
-        text = _END_OF_LABEL.join([introduction, *shown, self.prompts.prompt(one_line(new.question))])
+        text = _BETWEEN_EXAMPLES.join([introduction, *shown, self.prompts.prompt(one_line(new.question))])
         answers = tuple(self.prompts.completion(label) for label in self.labels)
-        choices = tuple(f"{answer}{_END_OF_LABEL}" for answer in answers)
-        intended = f"{self.prompts.completion(new.answer)}{_END_OF_LABEL}"
+        end = _BETWEEN_EXAMPLES if _is_one_the_beginning_of_another(self.labels) else ""
+        choices = tuple(f"{answer}{end}" for answer in answers)
+        intended = f"{self.prompts.completion(new.answer)}{end}"
         return Ballot(TeacherPrompt((), text, ()), choices, intended, answers)
 
     def wrong_answers(self, example: Example, seeds: Sequence[Example], rng: random.Random) -> list[str]:
@@ -189,6 +188,15 @@ class ClassificationTask:
         if text.lower().startswith(name.lower()):
             text = text[len(name) :].strip()
         return unquoted(text)
+
+
+@cache
+def _is_one_the_beginning_of_another(labels: tuple[str, ...]) -> bool:
+    """Then the shorter one (loan, beside loan application) would have the likelihood of both, were its end not scored
+    with it. Elsewhere scoring the end tells nothing, and is left out: measured on TREC, with it the default teacher
+    prefers the right label in 74% and not in 77%, a larger one in 86% and not in 85%.
+    """
+    return any(one != other and other.startswith(one) for one in labels for other in labels)
 
 
 @cache
