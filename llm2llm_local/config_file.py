@@ -117,8 +117,12 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: nested too deeply", "No field is more than a list.") from None
     lines, at = text.split("\n"), re.search(r"\(at line (\d+), column \d+\)$", reason)
     line = f": {_short(lines[int(at[1]) - 1].strip())}" if at else ""
-    is_twice = reason.startswith(("Cannot declare", "Cannot overwrite"))
-    remedy = "Each section and field may be there once: change it where it is." if is_twice else _SPELLING_REMEDY
+    if reason.startswith(("Cannot declare", "Cannot overwrite")):
+        remedy = "Each section and field may be there once: change it where it is."
+    elif reason.startswith(("Invalid value", "a quote is opened", "Illegal character")):
+        remedy = _SPELLING_REMEDY
+    else:
+        remedy = "Compare it with what llm2llm init writes."
     raise ConfigError(f"{path}: not valid TOML: {reason}{line}", remedy)
 
 

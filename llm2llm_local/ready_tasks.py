@@ -212,7 +212,7 @@ def _seeds_line(ready: ReadyTask, wanted: Wanted, n_seeds: int, n_rows: int) -> 
 
 def _too_few_seeds(ready: ReadyTask, n_seeds: int, rows: Sequence[DataRow]) -> list[str]:
     """Warnings of what so few seeds can't do. They are drawn evenly, so each label has one where there are enough."""
-    remedy = "take more with --seeds, or change data.sample"
+    remedy = "add training rows" if n_seeds == len(rows) else "take more with --seeds, or change data.sample"
     lines = []
     if n_seeds < LEAST_SEEDS:
         lines.append(

@@ -19,6 +19,7 @@ _INVISIBLE = re.compile(
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _WORD = re.compile(r"\w+")
+_PUNCTUATION = str.maketrans(dict.fromkeys(".,;:!?¡¿…\"'‘’“”„«»`()[]{}", " "))
 REMEMBERED = 8192
 """Texts whose meaning is kept at hand, where each ballot asks it of all seeds again."""
 
@@ -50,8 +51,10 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=REMEMBERED)
 def same_words(text: str) -> str:
-    """The same for all texts of the same words in the same order: who has seen one has seen the others."""
-    return " ".join(words(text))
+    """The same for all texts that differ at most in letter case, blanks and the punctuation of sentences: who has seen
+    one has seen the others. Data that has such is sound, and is not told of as of repetitions (`same_question`).
+    """
+    return " ".join(same_question(text).translate(_PUNCTUATION).split()) or same_question(text)
 
 
 def alike(texts: Iterable[str]) -> tuple[str, str] | None:

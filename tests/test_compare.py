@@ -27,6 +27,7 @@ from llm2llm_local.report.compare import Comparison, compare
 from llm2llm_local.report.compare_output import print_comparison
 from llm2llm_local.report.results import Change, RunCost, RunResult, change_of, control_of, matched_run, run_cost
 from llm2llm_local.report.statistics import mcnemar, p_text, spread
+from llm2llm_local.report.status import run_statuses
 from llm2llm_local.store.reader import open_reader
 from llm2llm_local.store.writer import Store
 from llm2llm_local.wilson import wilson
@@ -129,6 +130,9 @@ def test_the_best_on_dev_is_the_result_where_that_is_asked_for(
     assert best.accuracy[Split.DEV] == wilson(2 - n_dev, 2)
     assert best.accuracy[Split.TEST] == wilson(10 - (2 - n_dev), 10)
     assert last.paired is not None and last.paired.gained == max(0, wrong_on_dev[2] - n_dev)
+    with open_reader(tmp_path) as connection:
+        accuracies = [status.test_accuracy for status in run_statuses(connection, tmp_path, None)]
+    assert accuracies == [best.accuracy[Split.TEST].share, last.accuracy[Split.TEST].share]
 
 
 def test_the_change_of_a_run_is_counted_row_by_row(tmp_path: Path) -> None:
@@ -159,7 +163,7 @@ def test_what_a_run_took(tmp_path: Path) -> None:
         assert run_cost(connection, 1) == RunCost(60, 12, 0, 0, 0, {"train": 120.0, "grade": 0.0})
 
 
-OF_STUDENT = {"data.train_rows": "these", "student.learning_rate": 1e-3, "version.student": "torch"}
+OF_STUDENT = {"data.train_rows": "these", "student.learning_rate": 1e-3, "student.model": "this one"}
 
 
 def test_a_control_is_the_newest_of_the_same_seeds_student_test_rows_and_steps(tmp_path: Path) -> None:
@@ -171,7 +175,7 @@ def test_a_control_is_the_newest_of_the_same_seeds_student_test_rows_and_steps(t
             (ROWS, 0, Status.DONE, {"loop.matched_steps": 4}),  # it has been forked for other decisions since
             (ROWS, 0, Status.DONE, {"data.train_rows": "others"}),
             (ROWS, 0, Status.DONE, {"student.learning_rate": 1e-5}),
-            (ROWS, 0, Status.DONE, {"version.student": "another torch"}),
+            (ROWS, 0, Status.DONE, {"student.model": "another"}),
             (ROWS, 7, Status.DONE, {}),
             (ROWS, 0, Status.FAILED, {}),
             (others, 0, Status.DONE, {}),

@@ -226,7 +226,7 @@ def row_of(question: str = '"q"', answer: str = '"a"') -> bytes:
             "d.jsonl",
             GOOD + b'{"question": "q", "label": 1, "answers": 2}',
             ":2",
-            "this row has no 'answer', as those before it have; it has 'question', 'label', 'answers'",
+            "this row has no 'answer', as those before it have; the nearest is 'answers'",
         ),
         ("d.jsonl", GOOD + b"{}", ":2", "this row has no 'question', as those before it have; it has nothing"),
         (

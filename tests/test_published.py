@@ -412,21 +412,23 @@ def test_a_folder_without_the_data_set_says_what_it_has(tmp_path: Path, names: t
 
 
 def test_a_data_set_a_level_deeper_is_pointed_at(tmp_path: Path) -> None:
-    written(tmp_path / "my data" / "train.tsv", "good\t1\n")
-    written(tmp_path / "senteval" / "sentiment-dev", "good\t1\n")
+    """But not to files of other data sets that have the same name."""
+    written(tmp_path / "my SST-2" / "train.tsv", "good\t1\n")
+    written(tmp_path / "CoLA" / "train.tsv", "gj04\t1\n")
     with pytest.raises(UserInputError) as caught:
         find_distribution("sst2", tmp_path)
-    assert "it has my data/, senteval/" in caught.value.message
-    assert caught.value.remedy == f"There is my data/train.tsv: --data '{tmp_path}/my data'"
+    assert "it has CoLA/, my SST-2/" in caught.value.message
+    assert caught.value.remedy == f"There is my SST-2/train.tsv: --data '{tmp_path}/my SST-2'"
 
 
 def test_another_complete_data_set_beside_the_one_that_is_taken_is_told(tmp_path: Path) -> None:
-    taken = written(tmp_path / "snipsco" / "train_PlayMusic_full.json", "{}")
+    folder = tmp_path / "snips"
+    taken = written(folder / "snipsco" / "train_PlayMusic_full.json", "{}")
     for name in ("slotgated/train/seq.in", "slotgated/test/seq.in", "only-tests/test/seq.in"):
-        written(tmp_path / name, "play it\n")
-    found = find_distribution("snips", tmp_path)
+        written(folder / name, "play it\n")
+    found = find_distribution("snips", folder)
     assert found.files[Split.TRAIN] == (taken,)
-    assert found.unused == (tmp_path / "slotgated",)
+    assert found.unused == (folder / "slotgated",)
 
 
 def test_a_file_is_no_missing_folder(tmp_path: Path) -> None:

@@ -82,10 +82,20 @@ def test_labels_without_a_seed_and_seeds_of_one_label_are_told(workspace: Worksp
     assert told[0].startswith("no seeds for 'b'") and told[1].startswith("every seed has the answer 'a'")
 
 
+def test_letters_of_options_are_no_labels(workspace: Workspace) -> None:
+    question = "Which?\n(A) one\n(B) two\n(C) three"
+    for split in ("train", "test"):
+        workspace.write_rows(
+            f"{split}.jsonl", [(f"{split} {n}: {question}", letter) for n, letter in enumerate("AABBB")]
+        )
+    overrides = ["task.family=multiple_choice", "loop.recipe=fine_tune", "student.max_length=512"]
+    assert not list(remarks(read_inputs(workspace.config, overrides)))
+
+
 def test_seeds_with_wrong_calculations_are_told(workspace: Workspace) -> None:
     wrong = "9 + 1 = <<9+1=11>>11\n#### 11"
     for split in ("train", "test"):
         workspace.write_rows(f"{split}.jsonl", [(f"{split} {n}: how many?", wrong) for n in range(4)])
     (told,) = remarks(read_inputs(workspace.config, ["task.family=math"]))
-    assert told.startswith("4 seeds with calculations that don't hold (first: ")
+    assert told.startswith("4 seeds with calculations that don't hold, or can't be done again (first: ")
     assert "train.jsonl:1" in told and "<<9+1=11>>" in told

@@ -73,7 +73,7 @@ def cell_of(number: int, recipe: str, rng_seed: int = 0, **columns: Any) -> Plan
         "disk": DiskPlan(0, 0, 1),
         **columns,
     }
-    return PlannedCell(number=number, recipe=recipe, n_seeds=2, rng_seed=rng_seed, remarks=(), **values)
+    return PlannedCell(number=number, recipe=recipe, n_seeds=2, rng_seed=rng_seed, **values)
 
 
 def plan_of(workspace: Path, *cells: PlannedCell, varied: tuple[Varied, ...] = ()) -> SweepPlan:

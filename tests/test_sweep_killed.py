@@ -33,7 +33,9 @@ def test_a_killed_sweep_goes_on_and_works_each_cell_once(workspace: Workspace) -
     sweep.wait()
     assert [status for (status,) in workspace.rows("SELECT status FROM runs ORDER BY run_id")] == ["done", "running"]
 
-    planned = workspace.llm2llm("sweep", *GRID, "--dry-run", "--json").json()["cells"]
+    dry = workspace.llm2llm("sweep", *GRID, "--dry-run", "--json")
+    assert dry.err.count("warning: checks.doubt = drop changes nothing here") == 1  # as a run says of itself
+    planned = dry.json()["cells"]
     assert [(cell["recipe"], cell["values"]["checks.doubt"], cell["state"]) for cell in planned] == [
         ("fine_tune", None, "done"),
         ("llm2llm", "drop", "interrupted"),

@@ -107,6 +107,16 @@ async def test_help_says_what_the_marks_after_a_verdict_mean(workspace: Workspac
         assert "Marks after" not in shown(pilot)
 
 
+async def test_help_has_all_keys_of_a_screen_in_words_that_say_what_they_do(workspace: Workspace) -> None:
+    async with opened(workspace.folder, "failures", size=LARGE) as pilot:
+        await press(pilot, "question_mark")
+        lines = shown(pilot).splitlines()
+        for key, what in (("]", "The next student"), ("p", "Pause"), ("s", "Stop"), ("t", "Light/dark")):
+            assert any(key in line and what in line for line in lines), shown(pilot)
+        await press(pilot, "escape", "1", "question_mark")
+        assert shown(pilot).count("Pause") == 1
+
+
 async def test_accepting_writes_a_row_and_goes_on(workspace: Workspace) -> None:
     async with opened(workspace.folder, "review") as pilot:
         await press(pilot, "a")

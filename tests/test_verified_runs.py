@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fake_runs
 import pytest
@@ -132,9 +133,26 @@ def test_a_run_that_got_nothing_from_few_candidates_ends_and_shows_what_was_refu
     learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
     with run_of(tmp_path, config, off, learnt) as run:
         ending = llm2llm(run)
-    assert re.match(r"finished early: iterations 0 to 1: none of \d+ candidates was accepted", ending)
+    assert re.match(r"finished early: iterations 0 to 1: of \d+ candidates none was accepted; \d+ refused by", ending)
     assert len(re.findall(r"\n  new \(alpha\) thing \d+ → (?:beta|gamma) \[teacher: alpha, 3 of 3\]", ending)) == 5
     assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'train'") == [(1,)]
+
+
+def test_what_is_left_to_a_person_and_a_student_that_goes_on_keep_a_run_from_ending_early(tmp_path: Path) -> None:
+    unsure = KnowingTeacher(lambda request: f" something {request.rng_seed} of no kind")
+    off = KnowingTeacher(lambda request: f" new ({LABELS[0]}) thing {request.rng_seed}")
+    cases: list[tuple[KnowingTeacher, dict[str, Any]]] = [
+        (unsure, {"checks__reject_probability": 0.1}),
+        (off, {"loop__fine_tune": "continue"}),
+    ]
+    for number, (teacher, changes) in enumerate(cases):
+        config = verified(teacher__attempts=1, loop__iterations=1, **changes)
+        learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with run_of(folder, config, teacher, learnt) as run:
+            assert llm2llm(run) == "finished after 1 round of augmentation"
+        assert rows(folder, "SELECT count(*) FROM examples WHERE origin = 'augmented'") == [(0,)]
 
 
 def test_verification_that_refuses_everything_ends_the_run_and_shows_what_it_refused(tmp_path: Path) -> None:
@@ -143,7 +161,9 @@ def test_verification_that_refuses_everything_ends_the_run_and_shows_what_it_ref
     learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
     with (
         run_of(tmp_path, config, off, learnt) as run,
-        pytest.raises(RunFailedError, match=r"none of \d+ candidates was accepted.*refused by verify") as stopped,
+        pytest.raises(
+            RunFailedError, match=r"of \d+ candidates none was accepted, and more.*refused by verify"
+        ) as stopped,
     ):
         llm2llm(run)
     assert stopped.value.message.count("new (alpha) thing") == 5
@@ -156,7 +176,7 @@ def test_a_few_refusals_an_iteration_come_to_an_end_too(tmp_path: Path) -> None:
     learnt = FakeStudent(lambda example, segment: example.completion.strip() == LABELS[0])
     with (
         run_of(tmp_path, verified(loop__iterations=9), off, learnt) as run,
-        pytest.raises(RunFailedError, match=r"none of \d+ candidates was accepted"),
+        pytest.raises(RunFailedError, match=r"of \d+ candidates none was accepted"),
     ):
         llm2llm(run)
     assert rows(tmp_path, "SELECT max(iteration) FROM stages WHERE stage = 'check'") == [(1,)]
@@ -179,7 +199,8 @@ def test_a_run_that_has_grown_ends_early_when_nothing_more_gets_in(tmp_path: Pat
     config = verified(loop__augmentations_per_failure=6, loop__iterations=9)
     with run_of(tmp_path, config, KnowingTeacher(repeating_itself()), NOTHING_LEARNT) as run:
         ending = llm2llm(run)
-    assert "finished early: iteration 1: none of" in ending and "48 were refused by" in ending
+    assert "finished early: iteration 1: of 48 candidates none was accepted, and more" in ending
+    assert "48 refused by" in ending
     assert rows(tmp_path, "SELECT max(iteration), min(status), max(status) FROM iterations") == [(1, "done", "done")]
     assert rows(tmp_path, "SELECT count(*) > 0 FROM examples WHERE origin = 'augmented'") == [(1,)]
 

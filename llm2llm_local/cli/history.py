@@ -105,7 +105,7 @@ def _report_reference(
     found = reference_report(seed_file, folder, name, family)
     if csv_file is not None:
         try:
-            mode = "w" if _is_stream(csv_file) else "x"
+            mode = "a" if _is_stream(csv_file) else "x"
             with csv_file.open(mode, encoding="utf-8", errors="surrogateescape") as out:  # names as on disk
                 out.write(csv_text(found))
         except FileExistsError:
@@ -119,8 +119,8 @@ def _report_reference(
 
 
 def _is_stream(path: Path) -> bool:
-    """A pipe or a terminal, such as /dev/stdout: nothing in it is lost."""
-    return path.is_fifo() or path.is_char_device()
+    """A pipe or a terminal, or what goes by such a name, as /dev/stdout does: nothing in it is lost."""
+    return path.is_fifo() or path.is_char_device() or path.parts[:2] == ("/", "dev")
 
 
 def _taken(path: Path) -> UserInputError:

@@ -44,7 +44,7 @@ class _Folder(click.Path):
     def convert(
         self, value: str | os.PathLike[str], parameter: click.Parameter | None, context: click.Context | None
     ) -> Any:
-        if not str(value):
+        if not str(value).strip():
             self.fail("it is empty; name a folder, or . for the current one", parameter, context)
         if Path(value).parts[:1] == ("~",):
             self.fail(f"{value}: ~ isn't your home folder here; write the folder in full", parameter, context)

@@ -121,12 +121,12 @@ def sweep(
     from ..report.sweep_output import print_cells, print_groups, sweep_document
     from ..sweep.grid import Grid
     from ..sweep.outcome import sweep_error, sweep_tables
-    from ..sweep.plan import plan_sweep
+    from ..sweep.plan import plan_sweep, remarks_on
 
     path = config_path(config)
     plan = plan_sweep(path, Grid(recipes, seeds, rng_seeds, varied, overrides))
     if dry_run:  # else each run says its own
-        for remark in plan.remarks:
+        for remark in remarks_on(plan):
             click.echo(f"warning: {remark}", err=True)
     failed = [] if dry_run else _work(plan, path.parent, headless)
     tables = sweep_tables(plan, failed)

@@ -6,6 +6,7 @@ one first; the first whose training file is there is taken, and what else would 
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,7 +168,9 @@ def find_distribution(data_set: str, folder: Path) -> Distribution:
         raise UserInputError(
             f"{folder}: has no training file of {data_set} that is known; {_named(there_is)}\n"
             + "\n".join(expected_files(data_set)),
-            " ".join(f"There is {file.relative_to(folder)}: --data {shlex.quote(str(place))}" for place, file in within)
+            "\n".join(
+                f"There is {file.relative_to(folder)}: --data {shlex.quote(str(place))}" for place, file in within
+            )
             or "Name the folder that has them with --data.",
         )
     form, files = usable[0]
@@ -186,7 +189,10 @@ def find_distribution(data_set: str, folder: Path) -> Distribution:
 def _entries(folder: Path) -> list[Path]:
     """What is in a folder but for hidden names. Raises UserInputError when it can't be looked into."""
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        for entry in entries:
+            entry.is_dir()  # which fails where names can be read and nothing else
+        return entries
     except NotADirectoryError:
         what = "is a file, not a folder"
     except FileNotFoundError:
@@ -197,13 +203,15 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _within(data_set: str, entries: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Those of a folder's entries that are a folder with a training file themselves, and its first such file."""
+    """Those of a folder's entries that are a folder with a training file themselves, and its first such file. Files of
+    one name are in many data sets, so the path must have that of the data set.
+    """
     found = []
     for entry in entries:
-        of_forms = (_matches(entry, form.splits[Split.TRAIN].patterns) for form in FORMS[data_set] if entry.is_dir())
-        first = next((paths[0][0] for paths in of_forms if paths), None)
-        if first is not None:
-            found.append((entry, first))
+        letters = "".join(filter(str.isalnum, str(entry.resolve()).lower()))
+        if data_set in letters and entry.is_dir():
+            of_forms = (_matches(entry, form.splits[Split.TRAIN].patterns) for form in FORMS[data_set])
+            found += [(entry, paths[0][0]) for paths in itertools.islice(filter(None, of_forms), 1)]
     return found
 
 

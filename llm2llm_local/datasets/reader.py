@@ -357,9 +357,9 @@ def _require_complete(columns: Sequence[str], present: Sequence[str], where: str
     """The same of a row behind others that have all columns: the names are right, and this row lacks something."""
     for column in columns:
         if column not in present:
+            found = _nearest(column, present) or f"; it has {_listed(present) or 'nothing'}"
             raise DataError(
-                f"{where}: this row has no {shown(column)}, as those before it have; it has "
-                f"{_listed(present) or 'nothing'}",
+                f"{where}: this row has no {shown(column)}, as those before it have{found}",
                 "Fill it in under that name, or delete the row.",
             )
 

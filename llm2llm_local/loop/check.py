@@ -12,6 +12,7 @@ from functools import cache, partial
 from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
 from ..checks.verification import VerifyCheck
+from ..counted import counted
 from ..errors import RunFailedError
 from ..records import Decision, NewExample, ReviewDecision, Split, Unparsed
 from ..store.rows import CandidateRow
@@ -67,10 +68,12 @@ def nothing_gets_in(run: Run, iteration: int) -> str | None:
 
 def nothing_got_in(run: Run, iteration: int) -> str | None:
     """The same after the last round of asking, of a run that got no new example at all and left none to a person,
-    however few there were: that student exists already.
+    however few there were: there is nothing new to train on. A student that goes on where the last one was does so.
     """
+    if run.config.loop.fine_tune == "continue" or run.store.verification.n_in_doubt():
+        return None
     refused = _all_refused(run, range(iteration + 1), 1)
-    return None if refused is None or run.store.verification.n_in_doubt() else _finished_early(run, refused)
+    return None if refused is None else _finished_early(run, refused)
 
 
 def _finished_early(run: Run, refused: str) -> str:
@@ -92,10 +95,11 @@ def _all_refused(run: Run, iterations: range, enough: int) -> str | None:
         return None
     worst = refusals[0]
     which = f"iteration {iterations[0]}" if len(iterations) == 1 else f"iterations 0 to {iterations[-1]}"
+    futile = ", and more of them would only cost time" if n_refused >= _ENOUGH_TO_TELL else ""
     shown = "".join(f"\n  {_line(one)}" for one in found.refused(iterations, worst, _SHOWN))
     return (
-        f"{which}: none of {n_refused} candidates was accepted, and more of them would only cost time; "
-        f"{worst.n} were refused by {worst.check_name} ({worst.reason}), such as:{shown}"
+        f"{which}: of {counted(n_refused, 'candidate')} none was accepted{futile}; "
+        f"{worst.n} refused by {worst.check_name} ({worst.reason}), such as:{shown}"
     )
 
 

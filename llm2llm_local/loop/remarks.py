@@ -15,13 +15,15 @@ from ..workers.device import unused_gpu
 from .inputs import Inputs
 from .vote import verifiers
 
+_MOST_NAMED = 5
+
 
 def remarks(inputs: Inputs) -> Iterator[str]:
     """About the device, about the rows, about what can't be checked, and about settings that change nothing."""
     yield from inputs.data.findings
     if inputs.config.hardware.device == "auto" and inputs.device == "cpu" and (why := unused_gpu()):
         yield f"everything computes on the CPU: {why}"
-    if inputs.config.task.family in ("classification", "multiple_choice"):
+    if inputs.config.task.family == "classification":
         yield from _on_labels(inputs)
     if inputs.config.task.family == "math":
         yield from _on_annotations(inputs)
@@ -33,10 +35,11 @@ def _on_labels(inputs: Inputs) -> Iterator[str]:
     seeds = inputs.data.rows[Split.TRAIN]
     counts = Counter(row.answer for row in seeds)
     if without := [shown(label) for label in inputs.labels if not counts[label]]:
-        yield f"no seeds for {', '.join(without)}: the student can hardly learn them"
+        more = f" and {len(without) - _MOST_NAMED:,} more" if len(without) > _MOST_NAMED else ""
+        yield f"no seeds for {', '.join(without[:_MOST_NAMED])}{more}: the student can hardly learn them"
     if len(counts) == 1:
         yield f"every seed has the answer {shown(seeds[0].answer)}: there is nothing to tell apart"
-    if inputs.config.task.labels or not inputs.labels:
+    if inputs.config.task.labels:
         return
     by_letters: dict[str, str] = {}
     for label in inputs.labels:
@@ -57,8 +60,8 @@ def _on_annotations(inputs: Inputs) -> Iterator[str]:
     if wrong := [(row, found) for row in seeds if (found := wrong_annotations(row.answer))]:
         row, found = wrong[0]
         yield (
-            f"{counted(len(wrong), 'seed')} with calculations that don't hold (first: {row.source}:{row.line}, "
-            f"{shown(found[0])}): new examples with such are refused"
+            f"{counted(len(wrong), 'seed')} with calculations that don't hold, or can't be done again (first: "
+            f"{row.source}:{row.line}, {shown(found[0])}): new examples with such are refused"
         )
     without = sum(not has_annotations(row.answer) for row in seeds)
     if without and recipe_of(inputs.config).subjects != "nothing":

@@ -22,8 +22,8 @@ from .statistics import mcnemar
 STEPS_NOTE = "steps in all: optimizer steps of every training of a run; of the result: of the student that is compared"
 """On the columns of `RunResult.steps` and `final_steps`."""
 
-_OF_STUDENT = ("data.", "task.", "student.", "code.tasks", "code.student", "code.predict", "version.student")
-"""How the fields begin in which a control agrees with its run."""
+_OF_STUDENT = ("data.", "task.", "student.")
+"""How the fields begin in which a control agrees with its run. It may be of a later version."""
 
 RowKey = tuple[str, str, int]
 """Question, gold answer, and how many such rows came before: a file may repeat a row."""
@@ -174,9 +174,7 @@ def change_of(connection: sqlite3.Connection, run_id: int) -> Change | None:
 
 
 def control_of(connection: sqlite3.Connection, run_id: int) -> Control | None:
-    """The newest that is finished, differs from the run in nothing that a student depends on but in what it was trained
-    on, and was asked the same test rows.
-    """
+    """The newest that is finished, has had the same student, seeds and rng_seed, and was asked the same test rows."""
     controls = connection.execute(
         "SELECT runs.run_id, runs.fingerprint_fields, r.fingerprint_fields FROM runs JOIN runs r ON r.run_id = ?1 "
         "WHERE runs.status = 'done' AND runs.rng_seed = r.rng_seed "

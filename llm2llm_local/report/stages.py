@@ -52,7 +52,7 @@ def recipe_in(config: Mapping[str, Any]) -> Recipe:
 
 
 def folds_of(config: Mapping[str, Any], seeds: int, iteration: int) -> int:
-    """Students of an iteration that leave a part of the seeds out."""
+    """Students of an iteration that leave a part of the seeds out; at most, since seeds may repeat each other."""
     votes = iteration == 0 and "student" in verifiers_of(config)
     tells_failures = answering_seeds(config, iteration) == "students of folds"
     return min(config["loop.folds"], seeds) if votes or tells_failures else 0

@@ -26,8 +26,8 @@ class CandidateVote:
 
 
 FREED = "freed of what they lean to"
-"""On what the verify check says of verifiers: of an answer that one tends to give anyway, their votes need not be for
-what this has.
+"""Stands before what verifiers are for by the verify check. By their votes, which are told beside it, they may be for
+something else: an answer that one of them tends to give anyway counts for less.
 """
 
 

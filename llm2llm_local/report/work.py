@@ -122,7 +122,7 @@ class RunWork:
         return next((one.rows_total for one in rounds if one.attempt == attempt), 0)
 
     def fold_size(self, fold: int) -> int:
-        """Seeds in a fold, from 1: they are dealt out in turn."""
+        """Seeds in a fold, from 1, as they are dealt where none repeats another; where some do, about so many."""
         seeds = self.n[Split.TRAIN]
         return len(range(fold - 1, seeds, min(self.config["loop.folds"], seeds)))
 

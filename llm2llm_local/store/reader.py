@@ -37,7 +37,7 @@ _TABLES = "All there are: llm2llm query \"SELECT name FROM sqlite_master WHERE t
 _SQLITE_CODES_OF_ACTIONS_ALLOWED_IN_QUERIES = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
-_HARMLESS_PRAGMAS = frozenset({"data_version", "table_info", "table_xinfo", "table_list"})
+_HARMLESS_PRAGMAS = frozenset({"data_version", "table_info", "table_xinfo"})
 """They only tell; the first is what the search index asks for by itself."""
 
 _STEPS_BETWEEN_TIME_CHECKS = 10_000
@@ -208,7 +208,7 @@ def _remedy(connection: sqlite3.Connection, sql: str, error: str) -> str:
         return _TABLES
     if not error.startswith("no such column"):
         return ""
-    words = set(re.findall(r"\w+", sql))
+    words = set(re.findall(r"\w+", sql.lower()))
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') ORDER BY name")
     return "\n".join(
         f"Columns of {table}: {', '.join(row[1] for row in connection.execute(f'PRAGMA table_info({table})'))}"

@@ -31,8 +31,7 @@ class PlannedCell:
 
     `values`: of the varied fields, None where it makes no difference here. `overrides`: of its run, without the run to
     match. `fields`: what its results depend on, without the steps to match. `matches`: number of the cell whose steps
-    it takes. `baseline`: number of the cell that it is compared with, None for that one itself. `remarks`: what is
-    sound and still should be known.
+    it takes. `baseline`: number of the cell that it is compared with, None for that one itself.
     """
 
     number: int
@@ -44,7 +43,6 @@ class PlannedCell:
     fields: Mapping[str, Any]
     chooses_dtype: bool
     disk: DiskPlan
-    remarks: tuple[str, ...]
     matches: int | None = None
     baseline: int | None = None
 
@@ -75,11 +73,6 @@ class SweepPlan:
     @property
     def workspace(self) -> Path:
         return self.config_path.parent
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """On all cells, each once."""
-        return tuple(dict.fromkeys(remark for cell in self.cells for remark in cell.remarks))
 
     def described(self, cell: PlannedCell) -> str:
         """`cell 3 of 12: recipe llm2llm, 60 seeds, rng seed 1`."""
@@ -133,6 +126,15 @@ def read_fields(plan: SweepPlan, overrides: Sequence[str]) -> dict[str, Any]:
     return hash_inputs(matched(read_inputs(plan.config_path, overrides)), plan.hash_model).fields
 
 
+def remarks_on(plan: SweepPlan) -> tuple[str, ...]:
+    """What is sound in the cells and still should be known, each once. Reads their data again."""
+    found: dict[str, None] = {}
+    for cell in plan.cells:
+        overrides = cell.overrides if cell.matches is None else overrides_with_match(cell.overrides, 1)
+        found |= dict.fromkeys(remarks(read_inputs(plan.config_path, overrides)))
+    return tuple(found)
+
+
 def _has_sample(config_path: Path, grid: Grid) -> bool:
     """Whether a part of the seeds is drawn. Raises ConfigError, also where there is no run whose steps to match."""
     overrides = [*grid.overrides, *grid.assignments([one.values[0] for one in grid.varied])]
@@ -171,7 +173,6 @@ def _read(
         fields=hash_inputs(inputs, hash_model).fields,
         chooses_dtype=inputs.config.student.compute_dtype == "auto",
         disk=disk_plan(inputs),
-        remarks=tuple(remarks(inputs)),
     )
 
 
