@@ -152,7 +152,7 @@ def test_lineage_goes_to_the_prompt_and_the_models_hash(finished_run: Workspace,
 def test_lineage_of_a_seed_is_its_line(finished_run: Workspace) -> None:
     shown = finished_run.llm2llm("lineage", "1")
     assert shown.out.splitlines() == [
-        "example 1 (seed, train/0, run 1)",
+        "example 1 (seed, run 1)",
         f"  question: {SEEDS[0][0]}",
         f"  answer:   {SEEDS[0][1]}",
         "  trained in iterations: 0, 1, 2",
