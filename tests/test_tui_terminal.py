@@ -56,7 +56,7 @@ def test_a_mistake_in_the_configuration_is_said_in_the_shell(pane: Terminal, tmp
     pane.start(command("run"), tmp_path)
     screen = pane.until(lambda text: "it ended with code" in text)
     assert "it ended with code 2" in screen
-    assert "unknown key; did you mean" in "".join(screen.splitlines()) and "Traceback" not in screen
+    assert "nonsense: unknown key" in "".join(screen.splitlines()) and "Traceback" not in screen
 
 
 def test_a_missing_configuration_leaves_nothing_behind(pane: Terminal, tmp_path: Path) -> None:
