@@ -18,7 +18,6 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_WORD = re.compile(r"\w+")
 _PUNCTUATION = str.maketrans(dict.fromkeys(".,;:!?¡¿…\"'‘’“”„«»`()[]{}", " "))
 REMEMBERED = 8192
 """Texts whose meaning is kept at hand, where each ballot asks it of all seeds again."""
@@ -38,15 +37,6 @@ def look(text: str) -> str:
 def same_question(text: str) -> str:
     """The same for all texts that ask the same, letter for letter: their look, letter case aside."""
     return look(text).casefold()
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words; a text without any (punctuation, emoji) is compared by its characters.
-
-    Texts that look alike have the same words.
-    """
-    seen = look(text)
-    return _WORD.findall(seen.lower()) or list(seen)
 
 
 @lru_cache(maxsize=REMEMBERED)

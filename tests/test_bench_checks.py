@@ -11,7 +11,7 @@ import pytest
 from llm2llm_local.bench import checks
 from llm2llm_local.bench.checks import CheckCase, questions
 from llm2llm_local.bench.plan import Comparison, Repeat, Series, Work, resized
-from llm2llm_local.spelling import words
+from llm2llm_local.checks.similarity import words
 
 CASE = CheckCase(candidates=60, examples=200)
 

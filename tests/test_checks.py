@@ -6,8 +6,8 @@ import pytest
 
 from llm2llm_local.checks.form import FormatCheck
 from llm2llm_local.checks.sequence import CheckSequence
+from llm2llm_local.checks.similarity import words
 from llm2llm_local.records import Decision, NewExample, Unparsed
-from llm2llm_local.spelling import words
 from llm2llm_local.tasks.base import PromptBuilder
 from llm2llm_local.tasks.classification import ClassificationTask
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from rapidfuzz import process
 
 from llm2llm_local.checks import similarity
-from llm2llm_local.checks.similarity import Match, TextIndex
-from llm2llm_local.spelling import words
+from llm2llm_local.checks.similarity import Match, TextIndex, words
 
 
 def rouge_l_f(one: str, other: str) -> float:

@@ -19,10 +19,9 @@ from rapidfuzz.distance import Indel
 
 from ..checks.form import FormatCheck
 from ..checks.sequence import CheckSequence
-from ..checks.similarity import TextIndex
+from ..checks.similarity import TextIndex, words
 from ..errors import UserInputError
 from ..records import Decision, NewExample
-from ..spelling import words
 from ..tasks.base import PromptBuilder
 from ..tasks.classification import ClassificationTask
 from .lifeline import end_with_parent

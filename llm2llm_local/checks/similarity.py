@@ -8,6 +8,7 @@ computed in C++ (rapidfuzz).
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from dataclasses import dataclass, field
 from rapidfuzz import process
 from rapidfuzz.distance import LCSseq
 
-from ..spelling import words
+from ..spelling import look
 
+_WORD = re.compile(r"\w+")
 _CODE_POINTS = 0x110000
 _UNKNOWN = 0
 """The number of all words that are in no text of an index: they have nothing in common with any."""
@@ -24,6 +26,15 @@ _UNKNOWN = 0
 _Numbers = str | tuple[int, ...]
 """A text as the numbers of its words. As the characters of a string, while there are as many, since strings are
 smallest and are compared soonest; a number and the character of that number are equal to rapidfuzz."""
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words; a text without any (punctuation, emoji) is compared by its characters.
+
+    Texts that look alike have the same words.
+    """
+    seen = look(text)
+    return _WORD.findall(seen.lower()) or list(seen)
 
 
 @dataclass(frozen=True, slots=True)

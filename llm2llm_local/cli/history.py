@@ -95,10 +95,8 @@ def report(
 def _report_reference(
     seed_file: Path, folder: Path, name: str, family: str | None, csv_file: Path | None, *, as_json: bool
 ) -> None:
-    if (
-        csv_file is not None and os.path.lexists(csv_file) and not _is_stream(csv_file)
-    ):  # it may be one of the files that are to be read
-        raise _taken(csv_file)
+    if csv_file is not None and os.path.lexists(csv_file) and not _is_stream(csv_file):
+        raise _taken(csv_file)  # perhaps it is one of the files that are to be read
     from ..reference.grading import reference_report
     from ..reference.output import csv_text, print_reference, reference_document
 

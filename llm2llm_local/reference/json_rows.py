@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..encoding import REMEDY, UTF16_REMEDY, is_utf16
+from ..encoding import REMEDY, UTF16_REMEDY, wide_encoding
 from ..errors import DataError, UserInputError
 
 RESULTS_FIELDS = (
@@ -69,8 +69,8 @@ def _text_of(path: Path) -> str:
         raise UserInputError(f"{path}: is a folder", "Name a file in it.") from None
     except OSError as error:
         raise UserInputError(f"{path}: can't be read: {error.strerror}", "Check its permissions.") from None
-    if is_utf16(raw):
-        raise DataError(f"{path}: is UTF-16, not UTF-8", UTF16_REMEDY)
+    if wide := wide_encoding(raw):
+        raise DataError(f"{path}: is {wide}, not UTF-8", UTF16_REMEDY)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..encoding import UTF16_REMEDY, is_utf16
+from ..encoding import UTF16_REMEDY, wide_encoding
 from ..errors import UserInputError
 from ..report.questions import Question
 
@@ -27,8 +27,8 @@ def _read(file: Path) -> str:
         raw = file.read_bytes()
     except OSError as error:
         return f"-- {file}: {error.strerror}"
-    if is_utf16(raw):
-        return f"-- {file}: is UTF-16, not UTF-8. {UTF16_REMEDY}"
+    if wide := wide_encoding(raw):
+        return f"-- {file}: is {wide}, not UTF-8. {UTF16_REMEDY}"
     return raw.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
