@@ -29,7 +29,7 @@ from .config import (
     sections,
     toml_text,
 )
-from .encoding import REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf8, unfit_character, wide_encoding
+from .encoding import NAME_REMEDY, REMEDY, UNFIT_REMEDY, UTF16_REMEDY, is_utf8, unfit_character, wide_encoding
 from .errors import ConfigError
 from .recipes import in_force, recipe_of
 from .spelling import alike, difference, look
@@ -40,7 +40,6 @@ _PATHS = frozenset(
     for key, field in kind.model_fields.items()
     if "Path" in str(field.annotation)
 )
-_RENAME = "Rename it: names of files and folders must be UTF-8."
 _ALL_FIELDS = "All fields: llm2llm config --help"
 _SPELLING_REMEDY = 'A text stands in straight quotes on one line, "like this"; true and false are in lower case.'
 
@@ -81,7 +80,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     document = _parse_toml(read_text(path, "Write one with: llm2llm init DIR"), path)
     overridden = [_apply_override(document, override) for override in overrides]
     if not is_utf8(str(path.resolve())):
-        raise ConfigError(f"{path}: its path isn't UTF-8", _RENAME)
+        raise ConfigError(f"{path}: its path isn't UTF-8", NAME_REMEDY)
     return parse_config(document, source=str(path), base=path.resolve().parent, overridden=overridden)
 
 
@@ -150,6 +149,7 @@ def parse_config(document: dict[str, Any], source: str, base: Path, overridden: 
             "Name two: the column of what is asked and that of its answer.",
         )
     _check_loop(config, origin)
+    _check_thresholds(config, origin)
     _check_samples(config, origin)
     return in_force(_with_absolute_paths(config, base))
 
@@ -171,7 +171,7 @@ def _check_texts(document: Mapping[str, Any], origin: _Origin) -> None:
 def _check_path(text: str, where: str) -> None:
     """Of the very text: as a path the empty one would be the folder of the file."""
     if not is_utf8(text):
-        raise ConfigError(f"{where}: not UTF-8", _RENAME)
+        raise ConfigError(f"{where}: not UTF-8", NAME_REMEDY)
     if not text.strip():
         raise ConfigError(f"{where}: is empty", "Name a file or folder; a field that is optional can be left out.")
     if "\0" in text:
@@ -242,6 +242,16 @@ def _check_loop(config: Config, origin: _Origin) -> None:
         )
 
 
+def _check_thresholds(config: Config, origin: _Origin) -> None:
+    checks = config.checks
+    if checks.reject_probability > checks.accept_probability:
+        raise ConfigError(
+            f"{origin.of('checks.reject_probability', 'checks.accept_probability')}checks.reject_probability = "
+            f"{checks.reject_probability:g}: is above checks.accept_probability = {checks.accept_probability:g}",
+            "What lies between them is in doubt; set both to the same value to have no doubts.",
+        )
+
+
 def _apply_override(document: dict[str, Any], override: str) -> str:
     """Set the field in `document`; its dotted name."""
     name, equals, text = override.partition("=")
@@ -251,9 +261,13 @@ def _apply_override(document: dict[str, Any], override: str) -> str:
             f"--set {_short(override)}: expected section.key=value", "For example: --set loop.iterations=5"
         )
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value, *others = tomllib.loads(f"value = {text}").values()
     except (ValueError, RecursionError):
-        value = text  # a bare word is a string: --set student.quantization=none
+        value, others = text, []  # a bare word is a string: --set student.quantization=none
+    if others:  # of further lines
+        raise ConfigError(
+            f"--set {_short(name.strip())}: has lines that set something else", "Give each field its own --set."
+        )
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})

@@ -18,6 +18,7 @@ UTF16_REMEDY = "Save the file as UTF-8; Windows' Notepad asks for the encoding u
 # UTF-8. Bidirectional controls are allowed: right-to-left text needs them.
 _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 UNFIT_REMEDY = "Delete it: control characters and halves of surrogate pairs aren't text."
+NAME_REMEDY = "Rename it: names of files and folders must be UTF-8."
 
 
 def unfit_character(text: str) -> str | None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from .config import FieldDoc, field_docs
-from .errors import UserInputError
+from .encoding import NAME_REMEDY, is_utf8
+from .errors import DiskError, UserInputError
 
 CONFIG_NAME = "llm2llm.toml"
+
+_OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ _ALL_SEEDS_ONCE = {
 }
 _KNOWN_BY_HEART = {
     "loop.failure_signal": "A student knows few seeds by heart, so with train there would be nothing to ask about.",
-    "loop.least_confident": "All seeds, in one round: so the gains in README were measured.",
+    "loop.least_confident": "All seeds, in one round: so the gains in README were measured, on labels.",
 }
 
 _CLASSIFICATION = Template(
@@ -263,28 +269,53 @@ def write_workspace(folder: Path, task: str, models: Path) -> list[Path]:
 def write_template(folder: Path, template: Template, models: Path) -> list[Path]:
     """Write the files of a template into `folder`, readable by their owner only; the paths written.
 
-    `models` is where the default models lie. Raises UserInputError, writing nothing, when a file is there
-    already or the folder can't be made.
+    `models` is where the default models lie. Raises UserInputError when a file is there already, the folder can't be
+    made or a name isn't UTF-8, DiskError when the disk is full; nothing is left then, nor after any other exception.
     """
-    contents = {CONFIG_NAME: render_config(template, models.resolve()), **template.files}
+    for path in (folder, models):
+        if not is_utf8(os.path.realpath(path)):
+            raise UserInputError(f"{path}: its path isn't UTF-8", NAME_REMEDY)
+    contents = {CONFIG_NAME: render_config(template, Path(os.path.realpath(models))), **template.files}
     check_free(folder, contents)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / name).touch(mode=0o600, exist_ok=False)
-            (folder / name).write_text(content, encoding="utf-8")
+        _write_all(folder, contents)
     except OSError as error:
-        raise UserInputError(
-            f"{folder}: can't be written to: {error.strerror}", "Name a folder that you may make or write to."
-        ) from None
+        what = f"{folder}: can't be written to: {error.strerror}"
+        if error.errno in _OUT_OF_ROOM:
+            raise DiskError(what, "Make room, then try again; nothing was left there.") from None
+        raise UserInputError(what, "Name a folder that you may make or write to.") from None
     return [folder / name for name in contents]
+
+
+def _write_all(folder: Path, contents: dict[str, str]) -> None:
+    """All files or none: what was made is removed again when something goes wrong. The first of them, the
+    configuration, is made last: where it is, its data are, even if the process was killed in between.
+    """
+    with ExitStack() as made:
+        for place in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+            place.mkdir(mode=0o700, exist_ok=True)
+            made.callback(_remove, place)
+        for name, content in reversed(contents.items()):
+            (folder / name).touch(mode=0o600, exist_ok=False)
+            made.callback(_remove, folder / name)
+            (folder / name).write_text(content, encoding="utf-8")
+        made.pop_all()
+
+
+def _remove(path: Path) -> None:
+    """A file, or a folder that is empty. What prevents it is less than what has gone wrong already, which is told."""
+    with suppress(OSError):
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
 
 
 def check_free(folder: Path, names: Iterable[str]) -> None:
     """Raise UserInputError when one of these files is in `folder` already, or that is no folder."""
     if folder.exists() and not folder.is_dir():
         raise UserInputError(f"{folder}: is a file, not a folder", "Name a folder; it is made where there is none.")
-    existing = [name for name in names if (folder / name).exists()]
+    existing = [name for name in names if os.path.lexists(folder / name)]  # a link to nothing is there, too
     if existing:
         raise UserInputError(f"{folder / existing[0]}: is there already", "Choose another folder; nothing was written.")
 
@@ -292,8 +323,8 @@ def check_free(folder: Path, names: Iterable[str]) -> None:
 def render_config(template: Template, models: Path) -> str:
     """A TOML file with every field: those that the template sets, and the others commented out."""
     values = {
-        "teacher.model": json.dumps(str(models / "SmolLM2-135M-Instruct.Q4_1.gguf"), ensure_ascii=False),
-        "student.model": json.dumps(str(models / "SmolLM2-135M-Instruct"), ensure_ascii=False),
+        "teacher.model": _quoted(models / "SmolLM2-135M-Instruct.Q4_1.gguf"),
+        "student.model": _quoted(models / "SmolLM2-135M-Instruct"),
         **template.values,
     }
     lines = [f"# {template.description}", _ABOUT_FIELDS]
@@ -309,6 +340,11 @@ def render_config(template: Template, models: Path) -> str:
         else:
             lines.append(f"# {key} = {'…' if doc.default == 'not set' else doc.default}")
     return "\n".join(lines) + "\n"
+
+
+def _quoted(path: Path) -> str:
+    """As TOML: JSON's strings are that, but for the DEL character, which they may hold as it is."""
+    return json.dumps(str(path), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _wrapped(doc: FieldDoc, remark: str) -> list[str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from endings import DONE, USER_INPUT, assert_refused
 from workspaces import CONFIG_NAME, Workspace
+
+from llm2llm_local.config_file import load_config
+from llm2llm_local.errors import DiskError, UserInputError
+from llm2llm_local.scaffold import write_workspace
 
 if TYPE_CHECKING:
     from tiny_models import TinyModels
@@ -47,6 +53,10 @@ def test_init_leads_to_a_workspace_that_only_lacks_models(tmp_path: Path) -> Non
         (("new", "--task", "trec", "--data", ""), ("it is empty",)),
         (("~/new",), ("~ isn't your home folder here", "in full")),
         (("new", "--models=~/models"), ("~ isn't your home folder here", "in full")),
+        (("donn\udce9es",), ("es: its path isn't UTF-8", "Rename it")),
+        (("new", "--models", "mod\udce8les"), ("les: its path isn't UTF-8", "Rename it")),
+        (("x" * 300,), ("File name too long", "Check the path")),
+        (("new", "--models", "x" * 300), ("File name too long", "Check the path")),
     ],
 )
 def test_init_writes_only_where_it_is_really_told_to(
@@ -58,6 +68,61 @@ def test_init_writes_only_where_it_is_really_told_to(
     for word in words:
         assert word in ending.err, ending.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_init_in_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """Every later command would refuse it."""
+    latin = tmp_path / "donn\udce9es"
+    latin.mkdir()
+    assert_refused(Workspace(latin).llm2llm("init", "new"), "new: its path isn't UTF-8", "Rename it")
+    assert list(latin.iterdir()) == []
+
+
+def test_a_link_to_nothing_is_in_the_way_as_a_file_is(tmp_path: Path) -> None:
+    link = tmp_path / "train.jsonl"
+    link.symlink_to("nowhere")
+    assert_refused(Workspace(tmp_path).llm2llm("init", "."), "train.jsonl: is there already", "nothing was written")
+    assert list(tmp_path.iterdir()) == [link]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), DiskError),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), UserInputError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+@pytest.mark.parametrize("last", ["train.jsonl", CONFIG_NAME])
+def test_init_that_can_not_write_everything_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, told: type[BaseException], last: str
+) -> None:
+    """Half of a workspace would look like a whole one, and be in the way of the next attempt."""
+    write = Path.write_text
+
+    def write_half(path: Path, text: str, **options: Any) -> int:
+        if path.name != last:
+            return write(path, text, **options)
+        assert (path.parent / CONFIG_NAME).exists() == (last == CONFIG_NAME)
+        write(path, text[:9], **options)
+        raise error
+
+    kept = tmp_path / "notes.md"
+    kept.touch()
+    with monkeypatch.context() as patched, pytest.raises(told):
+        patched.setattr(Path, "write_text", write_half)
+        write_workspace(tmp_path / "below" / "new", "classification", tmp_path)
+    assert list(tmp_path.iterdir()) == [kept]
+    write_workspace(tmp_path / "below" / "new", "classification", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\x7fb", 'a"b', "a\\b", "loop"])
+def test_models_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    made = Workspace(tmp_path).llm2llm("init", "new", "--models", name)
+    assert (made.code, made.err) == (DONE, "")
+    assert "There is no folder " in made.out
+    assert load_config(tmp_path / "new" / CONFIG_NAME).student.model.parent == tmp_path / name
 
 
 def test_models_that_are_a_file_are_no_missing_folder(tmp_path: Path) -> None:

@@ -34,6 +34,12 @@ def test_a_query_that_would_change_something_is_refused(finished_run: Workspace)
     assert finished_run.n_runs() == 1
 
 
+@pytest.mark.parametrize("comment", ["-- all\n", "--all\n", "-- csv\n-- json\n"])
+def test_a_query_may_begin_with_a_comment(history: Workspace, comment: str) -> None:
+    ending = history.llm2llm("query", f"{comment}SELECT count(*) AS n FROM runs", "--json")
+    assert ending.json() == [{"n": 1}]
+
+
 def test_a_reader_that_goes_away_causes_no_traceback(history: Workspace) -> None:
     many = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 100000) SELECT x FROM n"
     process = subprocess.Popen(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from endings import DONE, USER_INPUT, assert_refused
-from workspaces import Workspace
+from workspaces import COMMAND, Workspace, without_rights_over_files
 
 from llm2llm_local.cli import cli
 from llm2llm_local.store.writer import Store
@@ -97,6 +97,37 @@ def test_wrong_usage_is_a_users_mistake(history: Workspace, arguments: list[str]
     assert "Traceback" not in ending.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "locked/new"],
+        ["init", "new", "--models", "locked/models"],
+        ["models", "locked/models"],
+        ["-C", "locked/workspace", "status"],
+        ["report", "--reference", "seeds.jsonl", "locked/results"],
+    ],
+)
+def test_where_one_may_not_look_is_a_users_mistake(tmp_path: Path, arguments: list[str]) -> None:
+    Workspace(tmp_path).write_rows("seeds.jsonl", [("How much is 2 + 3?", "#### 5")])
+    (tmp_path / "locked").mkdir(mode=0o000)
+    ending = Workspace(tmp_path).llm2llm(*arguments, before_exec=without_rights_over_files)
+    if ending.code == 77:
+        pytest.skip("rights can't be taken from this process")
+    assert_refused(ending, "locked/", ": Permission denied.\n", "Check the path and its permissions.")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["locked", "seeds.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [('query "SELECT 1" >&-', DONE), ("report 1 >&-", DONE), ("status 2>&-", DONE), ("delete 1 <&-", USER_INPUT)],
+)
+def test_a_closed_stream_is_no_error(history: Workspace, command: str, code: int) -> None:
+    ending = history.run("sh", "-c", f"{COMMAND} {command}")
+    assert ending.code == code, ending
+    assert "Traceback" not in ending.err
+    assert history.n_runs() == 1
+
+
 @pytest.mark.parametrize("arguments", [["status", "-C", "demo"], ["status", "-Cdemo"], ["run", "x.toml", "-C", "demo"]])
 def test_the_folder_is_to_be_named_before_the_command(tmp_path: Path, arguments: list[str]) -> None:
     ending = Workspace(tmp_path).llm2llm(*arguments)
@@ -116,3 +147,20 @@ def test_a_finished_run_can_not_be_resumed(finished_run: Workspace) -> None:
 def test_a_finished_run_can_not_be_told_anything(finished_run: Workspace, command: str) -> None:
     assert_refused(finished_run.llm2llm(command), "no run is being worked on", "llm2llm status")
     assert_refused(finished_run.llm2llm(command, "1"), "run 1 is not being worked on", "llm2llm status")
+
+
+def test_a_store_whose_tables_have_names_that_are_no_text_is_damaged(history: Workspace) -> None:
+    path = history.folder / "llm2llm.db"
+    content = path.read_bytes()
+    assert b"tablecheckpointscheckpoints" in content
+    path.write_bytes(content.replace(b"tablecheckpointscheckpoints", b"tablecheckpoint\xffcheckpoint\xff"))
+    ending = history.llm2llm("status")
+    assert (ending.code, ending.out) == (USER_INPUT, "")
+    assert "names of its tables are no text" in ending.err and "It is damaged" in ending.err
+
+
+@pytest.mark.parametrize("command", ["run", "config", "sweep"])
+def test_a_configuration_that_links_to_itself_is_told(tmp_path: Path, command: str) -> None:
+    (tmp_path / "llm2llm.toml").symlink_to("llm2llm.toml")
+    options = ["--recipes", "fine_tune"] if command == "sweep" else []
+    assert_refused(Workspace(tmp_path).llm2llm(command, *options), "llm2llm.toml: can't be read", "Too many levels")

@@ -52,10 +52,17 @@ def parse(**overrides: Any) -> Config:
     return parse_config(document, "config", Path("/w"))
 
 
+LEAVES_ROOM = {
+    "checks.accept_probability": {"reject_probability": 0.0},
+    "checks.reject_probability": {"accept_probability": 1.0},
+}
+"""What each of two fields that must be in order needs of the other to have its whole range."""
+
+
 def parse_field(name: str, value: Any) -> Any:
     """The value as understood of one field that is set to `value`."""
     section, key = name.split(".")
-    return getattr(getattr(parse(**{section: {key: value}}), section), key)
+    return getattr(getattr(parse(**{section: {**LEAVES_ROOM.get(name, {}), key: value}}), section), key)
 
 
 def refusal(name: str, value: Any) -> str:
@@ -464,6 +471,15 @@ def test_an_override_of_another_form_is_refused(smallest: Path, override: str) -
     assert caught.value.message.startswith(f"--set {override}: ")
 
 
+@pytest.mark.parametrize("value", ['1\nrecipe = "eda"', "1\n[checks]\nverify = 'off'"])
+def test_an_override_sets_one_field(smallest: Path, value: str) -> None:
+    """What is behind the first line would be dropped."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(smallest, (f"loop.iterations={value}",))
+    assert caught.value.message == "--set loop.iterations: has lines that set something else"
+    assert caught.value.remedy == "Give each field its own --set."
+
+
 def test_an_override_below_a_value_is_refused(smallest: Path) -> None:
     with pytest.raises(ConfigError, match=r"--set data\.train\.n=3: train is not a section"):
         load_config(smallest, ("data.train.n=3",))
@@ -537,6 +553,8 @@ def test_a_value_is_told_to_be_a_list_in_the_files_word(smallest: Path) -> None:
         (["data.sample={n=3, draw='balanced'}"], "--set data.sample: draw = "),
         (["loop.recipe=fine_tune_matched"], "--set loop.recipe = "),
         (["loop.select=best_dev"], "--set loop.select = "),
+        (["checks.reject_probability=0.95"], "--set checks.reject_probability = 0.95: is above checks.accept_probabil"),
+        (["checks.accept_probability=0.4"], "--set checks.reject_probability = 0.5: is above checks.accept_probabil"),
         (["teacher.flash_attention=off", "teacher.kv_cache=q8_0"], "--set teacher.kv_cache = "),
         (["teacher.model="], '--set teacher.model = "": is empty'),
         (["loop.iterations=3"], "{file}: student.epochs = 0: "),

@@ -106,6 +106,25 @@ def test_a_run_that_is_not_there_is_named(workspace: Workspace) -> None:
     assert not (workspace.folder / "runs" / "3").exists()
 
 
+def test_a_damaged_store_is_told_and_nothing_is_deleted(workspace: Workspace) -> None:
+    """In a table that is read for nothing but the deleting."""
+    ((page_size,),), ((page,),) = (
+        workspace.rows(sql)
+        for sql in ("PRAGMA page_size", "SELECT rootpage FROM sqlite_schema WHERE name = 'teacher_calls'")
+    )
+    with workspace.store.open("r+b") as file:
+        file.seek((page - 1) * page_size)
+        file.write(b"\xa5" * page_size)
+    ending = workspace.llm2llm("delete", "1", "--yes")
+    assert (ending.code, ending.out) == (EXIT_USER_INPUT, "")
+    assert ending.err.splitlines() == [
+        "llm2llm: llm2llm.db: database disk image is malformed.",
+        "  It is damaged, or not a store of llm2llm: move it away, or put a copy in its place.",
+    ]
+    assert runs_in(workspace) == [1, 2]
+    assert adapter_of(workspace, 1).exists()
+
+
 def test_a_run_without_its_folder_can_be_deleted(workspace: Workspace) -> None:
     shutil.rmtree(workspace.folder / "runs")
     with open_reader(workspace.folder) as connection:

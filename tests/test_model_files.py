@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from workspaces import Workspace, without_rights_over_files
 
 from llm2llm_local import default_model
 from llm2llm_local.errors import Llm2LlmError, ModelError
@@ -41,6 +42,10 @@ EXPECTED = ModelFile(
     vocab_size=400,
     has_chat_template=True,
 )
+
+
+NESTED = "[" * 100_000
+"""JSON that is nested deeper than Python reads."""
 
 
 @pytest.fixture
@@ -290,6 +295,8 @@ def tensor_header(**changes: Any) -> bytes:
         (lambda s: (s / "config.json").unlink(), "no config.json in this folder"),
         (lambda s: (s / "config.json").write_text("{"), "config.json: not valid JSON"),
         (lambda s: (s / "config.json").write_text("[]"), "config.json: a JSON object is expected"),
+        (lambda s: (s / "config.json").write_text(NESTED), "config.json: not valid JSON: maximum recursion depth"),
+        (lambda s: (s / "tokenizer_config.json").write_text(NESTED), "tokenizer_config.json: not valid JSON"),
         (lambda s: edit_json(s / "config.json", hidden_size=None), "config.json: no hidden_size"),
         (lambda s: edit_json(s / "config.json", auto_map={"AutoModel": "m.M"}), "config.json: the model brings code"),
         (
@@ -307,6 +314,7 @@ def tensor_header(**changes: Any) -> bytes:
         (weights_cut_to(100), "incomplete or damaged: 100 bytes"),
         (weights_cut_to(-1), "incomplete or damaged"),
         (weights_with_header(b"no JSON"), "its header can't be read"),
+        (weights_with_header(NESTED.encode()), "its header can't be read"),
         (weights_with_header(b'{"a": {"dtype": "F16"}}'), "its header can't be read"),
         (weights_with_header(b"[1]"), "its header can't be read"),
         (weights_with_header(tensor_header(shape=["x", 2])), "its header can't be read"),
@@ -388,6 +396,23 @@ def test_the_models_folder_is_listed_with_what_is_wrong(tiny_models: TinyModels,
     errors = [model.error.message for model in listed if isinstance(model, BadModel)]
     assert "incomplete" in errors[0]
     assert "no tokenizer" in errors[1]
+
+
+def test_what_may_not_be_read_hides_no_model_beside_it(tiny_models: TinyModels, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(tiny_models.student, models / "good")
+    shutil.copytree(tiny_models.student, models / "half")
+    (models / "half" / "tokenizer.json").chmod(0o000)  # of which the hash alone takes more than that it is there
+    (models / "locked").mkdir(mode=0o000)
+    shown = Workspace(tmp_path).llm2llm("models", before_exec=without_rights_over_files)
+    if shown.code == 77:
+        pytest.skip("rights can't be taken from this process")
+    assert (shown.code, shown.err) == (0, "")
+    good, student, half, refused, locked, no_access = shown.out.splitlines()
+    assert (good, half, locked) == ("models/good", "models/half", "models/locked")
+    assert student.startswith("    student: llama, ")
+    assert refused.startswith("    can't be used: models/half/tokenizer.json: can't be read: Permission denied")
+    assert no_access.startswith("    can't be used: models/locked/config.json: can't be read: Permission denied")
 
 
 def test_a_missing_models_folder_is_an_error_and_an_empty_one_is_not(tmp_path: Path) -> None:

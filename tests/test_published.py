@@ -77,6 +77,13 @@ def test_what_can_not_be_read_is_an_error_with_the_path(tmp_path: Path) -> None:
 # --- TREC -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_block_of_zeros_makes_no_row_of_trec_out_of_two(tmp_path: Path) -> None:
+    """As a disk that failed leaves it: the end of one line and the beginning of another are gone."""
+    read = read_trec(written(tmp_path / "x.label", b"HUM:in" + b"\0" * 4096 + b" is it ?\nNUM:date When ?\n"))
+    assert pairs(read) == [("When ?", "Numeric")]
+    assert skips(read) == [(1, "does not begin with a class such as NUM:date")]
+
+
 def test_trec(tmp_path: Path) -> None:
     content = (
         b"NUM:date When was it ?\r\n"
@@ -263,6 +270,8 @@ def test_casehold_csv(tmp_path: Path) -> None:
         f"3,Fourth,h0,,h2,h3,h4,{SCORES},0\n"
         "4,Fifth,h0\n"
         f"5,Sixth,h0,h1,h2,h3,h4,{SCORES},5\n"
+        f"6,Seventh,h0,h1,h2,h3,h4,{SCORES},0,0\n"
+        f"7,Eighth,h0,h1,h2,h3,h4,{SCORES},{'1' * 5000}\n"
     )
     read = read_casehold(written(tmp_path / "casehold.csv", content))
     options = "\n\n(A) h0\n(B) {}\n(C) h2\n(D) h3\n(E) h4"
@@ -276,6 +285,8 @@ def test_casehold_csv(tmp_path: Path) -> None:
         (6, "option B is empty"),
         (7, "fewer columns than the header names"),
         (8, "the label is '5', none of 0 to 4"),
+        (9, "more columns than the header names"),
+        (10, f"the label is '{'1' * 40}', none of 0 to 4"),
     ]
 
 
@@ -438,3 +449,10 @@ def test_a_file_is_no_missing_folder(tmp_path: Path) -> None:
     circle.symlink_to(circle)  # unreadable even to root
     with pytest.raises(UserInputError, match="circle: can't be read: "):
         find_distribution("sst2", circle)
+
+
+def test_a_link_to_itself_is_no_training_file(tmp_path: Path) -> None:
+    circle = tmp_path / "train_5500.label"
+    circle.symlink_to(circle)
+    with pytest.raises(UserInputError, match=r"has no training file of trec that is known; it has train_5500\.label"):
+        find_distribution("trec", tmp_path)

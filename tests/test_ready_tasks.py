@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from endings import assert_refused
+from workspaces import Workspace, without_rights_over_files
 
 from llm2llm_local.cli import cli
 from llm2llm_local.config import field_docs, flatten
@@ -284,6 +286,27 @@ def test_no_file_is_overwritten(tmp_path: Path, trec: Path) -> None:
     (tmp_path / "new" / "test.jsonl").write_text("mine", encoding="utf-8")
     assert "test.jsonl: is there already" in refusal(init(tmp_path / "new", "--task", "trec", "--data", trec))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["test.jsonl"]
+
+
+@pytest.mark.parametrize("place", ["", "snips"])
+@pytest.mark.parametrize("mode", [0o000, 0o100])
+def test_a_split_that_may_not_be_read_is_not_taken_for_one_that_is_not_there(
+    tmp_path: Path, place: str, mode: int
+) -> None:
+    for split in ("train", "valid", "test"):
+        folder = tmp_path / "data" / place / split
+        folder.mkdir(parents=True)
+        (folder / "seq.in").write_text("play it\nrate it\n", encoding="utf-8")
+        (folder / "label").write_text("PlayMusic\nRateBook\n", encoding="utf-8")
+    folder.chmod(mode)
+    ending = Workspace(tmp_path).llm2llm(
+        "init", "new", "--task", "snips", "--data", "data", before_exec=without_rights_over_files
+    )
+    folder.chmod(0o700)
+    if ending.code == 77:
+        pytest.skip("rights can't be taken from this process")
+    assert_refused(ending, f"{Path('data', place, 'test')}: can't be read: Permission denied", "permissions")
+    assert not (tmp_path / "new").exists()
 
 
 # --- genuine data ---------------------------------------------------------------------------------------------------

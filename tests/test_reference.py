@@ -469,6 +469,20 @@ def test_a_broken_file_takes_nothing_from_the_others(sums: Path, evaluations: Pa
     ]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "folder", "pipe"),
+    [("pipe.jsonl", "experiment", "pipe.jsonl"), ("sums.jsonl", "new", "new/step_0/test_0.jsonl")],
+)
+def test_a_pipe_is_refused_since_nobody_may_ever_write_into_it(
+    sums: Path, evaluations: Path, seeds: str, folder: str, pipe: str
+) -> None:
+    (sums.parent / "new" / "step_0").mkdir(parents=True)
+    os.mkfifo(sums.parent / pipe)
+    ending = Workspace(sums.parent).llm2llm("report", "--reference", seeds, folder)
+    assert ending.code == 2
+    assert f"{pipe}: is no file but a pipe or a device.\n  Write what it has into a file." in ending.err
+
+
 def test_files_that_are_all_broken_are_an_error(sums: Path, tmp_path: Path) -> None:
     for n in range(3):
         write_results(tmp_path / "e" / f"step_{n}" / "test_0.jsonl", solved("5", "1/2"))

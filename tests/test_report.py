@@ -264,6 +264,15 @@ def test_a_student_that_has_not_answered_is_not_taken_for_a_perfect_one(filled: 
         failures_of(connection, asked_nothing, None)
 
 
+@pytest.mark.parametrize(("status", "wait"), [(Status.DONE, ""), (Status.RUNNING, ", or wait: llm2llm status 1")])
+def test_nobody_is_told_to_wait_for_a_run_that_is_done(filled: Path, status: Status, wait: str) -> None:
+    with Store(filled) as store, store.transaction():
+        store.of_run(1).set_status(status)
+    with open_reader(filled) as connection, pytest.raises(StoreError) as caught:
+        failures_of(connection, 1, 7)
+    assert caught.value.remedy == f"Choose a graded one (0, 1){wait}"
+
+
 def test_a_listing_can_not_steer_the_terminal() -> None:
     record = FailureRecord(
         iteration=0,
@@ -302,6 +311,17 @@ def test_lineage_can_not_steer_the_terminal(filled: Path) -> None:
     for line in lines:
         assert_harmless(line)
         assert "\n" not in line
+
+
+@pytest.mark.parametrize(("score", "is_told"), [(0.75, True), (None, False)])
+def test_lineage_has_the_probability_where_there_is_one(filled: Path, score: float | None, is_told: bool) -> None:
+    with Store(filled) as store, store.transaction():
+        store.execute("UPDATE verdicts SET check_name = 'verify', score = ? WHERE check_name = 'duplicate'", [score])
+    with open_reader(filled) as connection:
+        example = connection.execute("SELECT example_id FROM lineage WHERE run_id = 1").fetchone()[0]
+        lines = list(lineage_lines(lineage_of(connection, example)))
+    assert "  check verify: accept" in lines
+    assert any("right with probability 0.75, if" in line for line in lines) == is_told
 
 
 def test_lineage_shows_a_chat_as_its_turns(filled: Path) -> None:

@@ -7,6 +7,7 @@ all go through, and `bench`: this module alone may reach what measures models (s
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ import click
 from click.core import ParameterSource
 
 from .. import __version__, airgap, terminal
-from ..errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError
+from ..errors import EXIT_FAILED, EXIT_USER_INPUT, Llm2LlmError, UserInputError
 from .arguments import ID, JSON, whole_number
 from .history import compare, failures, lineage, query, report, status
 from .preparing import config, doctor, init, models
@@ -26,9 +27,13 @@ from .printing import printed_json, wide_console
 from .runs import delete, fork, pause, resume, run, stop, tui
 from .sweeping import sweep
 
+_OF_THE_PATH = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
+"""What the system refuses for how a path was named or who asks for it: another attempt fails, too."""
+
 
 def main() -> None:
     """Entry point: no user's mistake ends in a traceback."""
+    _open_closed_streams()
     airgap.enforce()
     os.umask(0o077)  # what we write is the owner's alone
     for stream in (sys.stdout, sys.stderr):
@@ -47,7 +52,19 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
     except OSError as error:
-        _fail(f"{error.filename or 'standard output'}: {error.strerror}", EXIT_FAILED)
+        what = f"{error.filename or 'standard output'}: {error.strerror}"
+        if error.errno in _OF_THE_PATH:
+            _fail(str(UserInputError(what, "Check the path and its permissions.")), EXIT_USER_INPUT)
+        _fail(what, EXIT_FAILED)
+
+
+def _open_closed_streams() -> None:
+    """Python has None for a standard stream that is closed, and the next file to be opened would get its number. In
+    this order each gets its own.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
 
 
 def _fail(message: str, code: int) -> None:

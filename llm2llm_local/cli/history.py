@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os.path
+import re
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,6 +17,9 @@ from ..errors import UserInputError
 from ..reference.json_rows import RESULTS_FIELDS, SEED_FIELDS
 from .arguments import ID, JSON, RUN, whole_number
 from .printing import print_report, printed_json, wide_console, writable_json
+
+_COMMENT_FIRST = re.compile(r"--(\s|.*\n)")
+"""How SQL begins, and no option does."""
 
 
 @click.command()
@@ -207,7 +211,14 @@ def lineage(workspace: Path, example: int, as_json: bool) -> None:
     click.echo(printed_json(chain) if as_json else "\n".join(lineage_lines(chain)))
 
 
-@click.command()
+class _Query(click.Command):
+    """SQL may begin with a comment, which then isn't taken for an option."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(context, [f" {word}" if _COMMENT_FIRST.match(word) else word for word in args])
+
+
+@click.command(cls=_Query)
 @click.argument("sql")
 @JSON
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")

@@ -79,6 +79,7 @@ def init(
     Of more than 1,000 training rows a small number becomes the seeds unless --fraction or --seeds says how many; all
     rows are in train.jsonl, and data.sample can be changed.
     """
+    missing = _missing_models(models)
     if task in _READY:
         written = _init_ready(folder, task, data, fraction, seeds, models)
     elif data is not None or fraction is not None or seeds is not None:
@@ -95,9 +96,17 @@ def init(
     place = shlex.quote(str(folder))
     change = "" if task in _READY else "Change them into yours, then: "
     click.echo(f"{change}llm2llm -C {place} doctor && llm2llm -C {place} run")
-    if not models.is_dir():
-        problem = f"{models} is a file, not a folder" if models.exists() else f"There is no folder {models}"
-        click.echo(f"{problem}: set teacher.model and student.model to where your models are.")
+    if missing:
+        click.echo(f"{missing}: set teacher.model and student.model to where your models are.")
+
+
+def _missing_models(models: Path) -> str:
+    """What is wrong with where they should lie, empty where nothing is. Looked at before anything is written: it may be
+    where one may not look.
+    """
+    if models.is_dir():
+        return ""
+    return f"{models} is a file, not a folder" if models.exists() else f"There is no folder {models}"
 
 
 def _init_ready(

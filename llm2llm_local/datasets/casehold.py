@@ -53,7 +53,9 @@ def _found(path: Path, text: str) -> Iterator[Found | Skip]:
         line = reader.line_num + 1
         for fields in reader:
             values = [fields[column] for column in _COLUMNS]
-            if any(value is None for value in values):
+            if None in fields:  # where the csv module puts what is beyond the header's
+                yield Skip(line, "more columns than the header names")
+            elif any(value is None for value in values):
                 yield Skip(line, "fewer columns than the header names")
             else:
                 stem, *holdings, label = values
@@ -69,7 +71,7 @@ def found_holding(line: int, stem: str, holdings: Sequence[str], label: object) 
     """A row with its options marked (A) and so on below the citing text, and the letter of label 0, 1 … as answer."""
     options = Options(_one_line(stem), tuple(_one_line(holding) for holding in holdings))
     number = str(label).strip().removesuffix(".0")
-    if not number.isdecimal() or int(number) >= len(holdings):
+    if number not in map(str, range(len(holdings))):
         shown = label[:_MOST_CHARACTERS] if isinstance(label, str) else label
         return Skip(line, f"the label is {shown!r}, none of 0 to {len(holdings) - 1}")
     try:

@@ -6,12 +6,14 @@ one first; the first whose training file is there is taken, and what else would 
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ..errors import UserInputError
 from ..records import Split
@@ -208,7 +210,7 @@ def _within(data_set: str, entries: Iterable[Path]) -> list[tuple[Path, Path]]:
     """
     found = []
     for entry in entries:
-        letters = "".join(filter(str.isalnum, str(entry.resolve()).lower()))
+        letters = "".join(filter(str.isalnum, os.path.realpath(entry).lower()))
         if data_set in letters and entry.is_dir():
             of_forms = (_matches(entry, form.splits[Split.TRAIN].patterns) for form in FORMS[data_set])
             found += [(entry, paths[0][0]) for paths in itertools.islice(filter(None, of_forms), 1)]
@@ -234,6 +236,23 @@ def expected_files(data_set: str) -> list[str]:
 
 
 def _matches(folder: Path, patterns: Iterable[str]) -> list[tuple[Path, ...]]:
-    """The files that fit each pattern that some do, in the order of the patterns."""
-    found = (tuple(sorted(path for path in folder.glob(pattern) if path.is_file())) for pattern in patterns)
+    """The files that fit each pattern that some do, in the order of the patterns.
+
+    Raises UserInputError when a folder on the way to them can't be looked into: what is in it would be missing without
+    a word.
+    """
+    found = []
+    for pattern in patterns:
+        for above in PurePath(pattern).parents[:-1]:
+            _require_readable(folder.glob(str(above)))
+        found.append(tuple(sorted(path for path in folder.glob(pattern) if path.is_file())))
     return [paths for paths in found if paths]
+
+
+def _require_readable(places: Iterable[Path]) -> None:
+    """Those that are folders; `glob` passes over what it may not read."""
+    for place in places:
+        if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):
+            raise UserInputError(
+                f"{place}: can't be read: {os.strerror(errno.EACCES)}", "Change its permissions, or move it away."
+            )

@@ -20,7 +20,7 @@ LABELS = {
     "NUM": "Numeric",
 }
 
-_LINE = re.compile(r"([A-Z]+):\S+[ \t]+(.*)")
+_LINE = re.compile(r"([A-Z]+):[a-z]+[ \t]+(.*)")
 
 _STRAY = b"\xf0"
 """A byte of train_5500.label, in "sister\xf0city", that is no character of it: loaders put a blank in its place."""

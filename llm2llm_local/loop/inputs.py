@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ class DiskPlan:
 
 def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     """Read the configuration, the data and the models' headers. Raises UserInputError of every kind."""
-    config_path = config_path.resolve()
+    config_path = Path(os.path.realpath(config_path))  # one that links to itself is told when it is read
     config = load_config(config_path, overrides)
     if recipe_of(config).writer == "eda":
         Synonyms()  # says so where there are none
@@ -131,7 +132,6 @@ def read_inputs(config_path: Path, overrides: Sequence[str]) -> Inputs:
     teacher = describe_gguf(header)
     student = inspect_folder(config.student.model)
     teacher_layers = layer_sizes(header)
-    _check_thresholds(config)
     _check_context(config, teacher)
     _check_cache(config, teacher, teacher_layers)
     data = load_splits(config.data)
@@ -211,24 +211,15 @@ def _n_trainings(config: Config) -> int:
     return rounds + 1 + with_folds * config.loop.folds
 
 
-def _check_thresholds(config: Config) -> None:
-    checks = config.checks
-    if checks.reject_probability > checks.accept_probability:
-        raise ConfigError(
-            f"checks.reject_probability = {checks.reject_probability:g}: is above checks.accept_probability = "
-            f"{checks.accept_probability:g}",
-            "What lies between them is in doubt; set both to the same value to have no doubts.",
-        )
-
-
 def _check_seeds(config: Config, seeds: Sequence[DataRow]) -> None:
     n_seeds, n_questions = len(seeds), len({same_words(seed.question) for seed in seeds})
     student_votes = "student" in voters(config.checks.verify, config.checks.verifier)
     least = next(n for n in itertools.count(1) if interval(1.0, n)[0] > 0.5)
-    if config.checks.verify == "on" and n_seeds < least:
+    if config.checks.verify == "on" and n_questions < least:
+        of_these = "" if n_questions == n_seeds else f" with {counted(n_questions, 'different question')}"
         raise ConfigError(
-            f"{config.data.train}: {counted(n_seeds, 'seed')}: too few to tell what verification is worth, were it "
-            "always right",
+            f"{config.data.train}: {counted(n_seeds, 'seed')}{of_these}: too few to tell what verification is "
+            "worth, were it always right",
             f'Give it {least} or more, or, against all this, have nothing verified (checks.verify = "off").',
         )
     if n_questions < 2 and (student_votes or config.loop.failure_signal == "kfold"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def _candidates(folder: Path, depth: int) -> Iterator[Path]:
         if entry.name.startswith(".") or entry.name.endswith(".part"):
             continue
         if entry.is_dir():
+            if not os.access(entry, os.R_OK | os.X_OK):
+                yield entry  # perhaps a model: with it is said what keeps one from looking
+                continue
             if (entry / "config.json").exists():
                 yield entry
             if depth > 1:

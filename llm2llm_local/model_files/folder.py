@@ -126,7 +126,7 @@ def _optional_json(path: Path) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not valid JSON: {error}", COPY_AGAIN) from None
     if not isinstance(content, dict):
         raise ModelError(f"{path}: a JSON object is expected", COPY_AGAIN)
@@ -192,7 +192,7 @@ def _safetensors_table(path: Path) -> list[_Tensor]:
                     type_name = _SAFETENSORS_TYPES.get(tensor["dtype"], tensor["dtype"].lower())
                     tensors.append(_Tensor(type_name, _integers(tensor["shape"]), after - first))
                     end = max(end, after)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
             raise ModelError(f"{path}: damaged: its header can't be read", COPY_AGAIN) from None
     if 8 + header_size + end > size:
         raise incomplete(path, 8 + header_size + end, size)

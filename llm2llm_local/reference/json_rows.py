@@ -62,6 +62,8 @@ def rows_of_list(path: Path, needs: str) -> Iterator[JsonRow]:
 
 def _text_of(path: Path) -> str:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would wait, perhaps forever
+            raise UserInputError(f"{path}: is no file but a pipe or a device", "Write what it has into a file.")
         raw = path.read_bytes()
     except FileNotFoundError:
         raise UserInputError(f"{path}: no such file", "Check the path.") from None

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from ..counted import counted
 from ..errors import StoreError
-from ..records import Split
+from ..records import Split, Status
 from ..store.graded import asked_iterations, graded_iterations
 from .plain import conclusion, shortened
 
@@ -41,10 +41,9 @@ def failures_of(connection: sqlite3.Connection, run_id: int, iteration: int | No
         iteration = asked[-1] if asked else graded[-1]
     if iteration not in graded:
         known = ", ".join(map(str, graded))
-        raise StoreError(
-            f"run {run_id}: iteration {iteration} is not graded",
-            f"Choose a graded one ({known}), or wait: llm2llm status {run_id}",
-        )
+        (status,) = connection.execute("SELECT status FROM runs WHERE run_id = ?", [run_id]).fetchone()
+        wait = "" if status == Status.DONE else f", or wait: llm2llm status {run_id}"
+        raise StoreError(f"run {run_id}: iteration {iteration} is not graded", f"Choose a graded one ({known}){wait}")
     if iteration not in asked:
         raise StoreError(
             f"run {run_id}: in iteration {iteration} no student was asked the seeds: it is the last one, after which "

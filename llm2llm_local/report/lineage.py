@@ -77,7 +77,9 @@ def lineage_lines(chain: list[dict[str, Any]]) -> Iterator[str]:
             decision = f"{verdict['verdict']} {verdict['reason']}"
             yield f"  check {plain(verdict['check_name'])}: {plain(decision)}"
             if verdict["check_name"] == "verify":
-                yield f"    right with probability {verdict['score']:.2f}, if right and wrong were equally frequent"
+                if verdict["score"] is not None:
+                    chance = f"{verdict['score']:.2f}"
+                    yield f"    right with probability {chance}, if right and wrong were equally frequent"
                 yield f"    {FREED}: {plain(verdict['detail'])}"
                 yield from (f"    {plain(vote)}" for vote in record["votes"])
         yield f"  written by {plain(record['model_name'])}, sha256 {plain(record['model_sha256'])}"

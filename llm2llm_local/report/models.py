@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserInputError
+from ..errors import ModelError, UserInputError
 from ..model_files.catalogue import content_hash, list_models
-from ..model_files.model import BadModel
+from ..model_files.model import BadModel, ModelFile
 from .plain import plain
 
 
@@ -19,12 +19,16 @@ def model_records(folder: Path) -> list[dict[str, Any]]:
         raise UserInputError(
             f"{folder}: no such folder", "Name the folder that holds the models: llm2llm models FOLDER"
         )
-    return [
-        dataclasses.asdict(model)
-        if isinstance(model, BadModel)
-        else {**dataclasses.asdict(model), "sha256": content_hash(model.path)}
-        for model in list_models(folder)
-    ]
+    return [_record(model) for model in list_models(folder)]
+
+
+def _record(model: ModelFile | BadModel) -> dict[str, Any]:
+    if isinstance(model, BadModel):
+        return dataclasses.asdict(model)
+    try:
+        return {**dataclasses.asdict(model), "sha256": content_hash(model.path)}
+    except ModelError as error:  # of a file that only the hash is read for
+        return dataclasses.asdict(BadModel(model.path, error))
 
 
 def model_lines(records: Sequence[dict[str, Any]]) -> list[str]:

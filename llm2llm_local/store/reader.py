@@ -126,7 +126,10 @@ def check_version(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path}: made by a newer version of llm2llm (schema {version}, this version knows {SCHEMA_VERSION})",
             "Install the newer version; the store was not touched.",
         )
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    try:
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    except UnicodeDecodeError:
+        raise StoreError(f"{path}: names of its tables are no text", DAMAGED) from None
     if tables and MIGRATIONS_TABLE not in tables:
         raise StoreError(f"{path}: not a store of llm2llm", "Move the file away; it was not touched.")
     return "runs" in tables

@@ -31,7 +31,9 @@ _ENVIRONMENT_ERRORS = frozenset(
         sqlite3.SQLITE_CANTOPEN,
     }
 )
-"""Primary result codes that are about the machine; all others are defects of this program."""
+"""Primary result codes that are about the machine; all others but damage are defects of this program."""
+
+_DAMAGE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
 class Store:
@@ -82,15 +84,20 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Raises DiskError when the disk is full or fails; nothing is changed then."""
+        """All or nothing. Raises DiskError when the disk is full or fails, StoreError when the store is damaged; then
+        nothing is changed.
+        """
         try:
             self._require_same_file()
             self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._roll_back()
-            if error.sqlite_errorcode & 0xFF not in _ENVIRONMENT_ERRORS:
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+            if code in _DAMAGE:
+                raise StoreError(f"{self._path}: {error}", DAMAGED) from None
+            if code not in _ENVIRONMENT_ERRORS:
                 raise
             raise DiskError(
                 f"{self.workspace / STORE_NAME}: {error}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def conditions(fields: Mapping[str, Any]) -> str:
 
 def plan_sweep(config_path: Path, grid: Grid) -> SweepPlan:
     """Read what each cell needs. Raises UserInputError with all mistakes in it."""
-    config_path = config_path.resolve()
+    config_path = Path(os.path.realpath(config_path))
     has_sample = _has_sample(config_path, grid)
     hash_model = functools.cache(content_hash)  # the models are the same, cell after cell
     read: dict[Cell, PlannedCell] = {}
