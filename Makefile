@@ -68,7 +68,7 @@ help:
 	@echo "make lint      format, lint, types and import rules"
 	@echo "make check     the same, and the quick tests"
 	@echo "make torture   kill runs at random moments and compare what they become (KILLS=200)"
-	@echo "make clean     remove .venv, caches and the demo's workspace; models stay"
+	@echo "make clean     remove .venv, caches, build/ and the demo's workspace; models stay"
 
 demo: models
 	@test -f $(DEMO)/llm2llm.toml || $(BIN)/llm2llm init $(DEMO) --task demo --models models

@@ -259,7 +259,8 @@ class LoopConfig(Section):
         0.3,
         gt=0.0,
         le=1.0,
-        description="Share of the seeds, in classification of each label, that failure_signal = confidence takes.",
+        description="Share of the seeds, in classification of each label and rounded up, that "
+        "failure_signal = confidence takes.",
     )
     select: Literal["last", "best_dev"] = Field(
         "last",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from .cells import cut
@@ -18,12 +18,49 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-_PUNCTUATION = str.maketrans(dict.fromkeys(".,;:!?¡¿…\"'‘’“”„«»`()[]{}", " "))
+_OF_SENTENCES = frozenset(".,;:!?\"'`()[]{}")
+_OF_OTHERS = frozenset("#%&*@/\\")
 REMEMBERED = 8192
 """Texts whose meaning is kept at hand, where each ballot asks it of all seeds again."""
 
+_BLANK = ord(" ")
+
 _MOST_CODE_POINTS = 6
 _MOST_CELLS = 60
+
+
+class _Blanked(dict[int, int]):
+    """For `str.translate`: characters of some kind become blanks; each is looked at once."""
+
+    def __init__(self, is_blank: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._is_blank = is_blank
+
+    def __missing__(self, code_point: int) -> int:
+        self[code_point] = found = _BLANK if self._is_blank(chr(code_point)) else code_point
+        return found
+
+
+def _is_of_sentences(character: str) -> bool:
+    """Punctuation of any script, but for dashes, and signs such as % in any width."""
+    if character.isascii():
+        return character in _OF_SENTENCES
+    is_punctuation = unicodedata.category(character) in ("Po", "Ps", "Pe", "Pi", "Pf")
+    return is_punctuation and unicodedata.normalize("NFKC", character) not in _OF_OTHERS
+
+
+def _is_between_words(character: str) -> bool:
+    """A mark, such as a vowel sign of Hindi, goes on with the word of its letter."""
+    return not (character.isalnum() or character == "_" or unicodedata.category(character).startswith("M"))
+
+
+_WITHOUT_PUNCTUATION = _Blanked(_is_of_sentences)
+_WORDS_ALONE = _Blanked(_is_between_words)
+
+
+def words_in(text: str) -> list[str]:
+    """Letters, digits and marks that stand together, in any script, as they are written."""
+    return text.translate(_WORDS_ALONE).split()
 
 
 def look(text: str) -> str:
@@ -44,7 +81,7 @@ def same_words(text: str) -> str:
     """The same for all texts that differ at most in letter case, blanks and the punctuation of sentences: who has seen
     one has seen the others. Data that has such is sound, and is not told of as of repetitions (`same_question`).
     """
-    return " ".join(same_question(text).translate(_PUNCTUATION).split()) or same_question(text)
+    return " ".join(same_question(text).translate(_WITHOUT_PUNCTUATION).split()) or same_question(text)
 
 
 def alike(texts: Iterable[str]) -> tuple[str, str] | None:

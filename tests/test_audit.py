@@ -115,14 +115,23 @@ def test_of_two_verifiers_that_contradict_each_other_the_better_one_keeps_its_we
 
 
 def test_the_audit_tells_chance_from_information() -> None:
-    informed, noise = (audit(voted(60, 1.0), [name], THRESHOLDS) for name in ("good", "noise"))
+    informed, noise = (audit(voted(60, 1.0), [name], THRESHOLDS, "review") for name in ("good", "noise"))
     assert informed.preference.low > 0.5 > noise.preference.low
     assert informed.true_accepts.low > informed.false_accepts.high
     assert informed.true_accepts.low <= informed.true_accepts.share <= informed.true_accepts.high
 
 
+def test_where_doubtful_ones_are_kept_the_audit_counts_them_as_let_in() -> None:
+    seeds = voted(60, 0.5)
+    kept, reviewed, dropped = (audit(seeds, ["good"], THRESHOLDS, doubt) for doubt in ("keep", "review", "drop"))
+    assert kept == audit(seeds, ["good"], Thresholds(THRESHOLDS.reject, THRESHOLDS.reject), "review")
+    assert reviewed == dropped
+    assert kept.true_accepts.share > reviewed.true_accepts.share
+    assert kept.false_accepts.share > reviewed.false_accepts.share
+
+
 def test_planted_answers_of_a_seed_count_as_one_case() -> None:
-    few, many = (audit(voted(60, 1.0, n_wrong=n), ["good"], THRESHOLDS).false_accepts for n in (1, 5))
+    few, many = (audit(voted(60, 1.0, n_wrong=n), ["good"], THRESHOLDS, "review").false_accepts for n in (1, 5))
     assert many.high - many.low > 0.5 * (few.high - few.low)
 
 
@@ -136,7 +145,7 @@ def test_each_seed_is_judged_by_what_was_made_of_others() -> None:
     ]
     assert all(is_for(seed.right["teacher"], bias_on(seeds, "teacher")) for seed in seeds)
     assert own_answers_right(seeds, "teacher") == 0.75
-    assert audit(seeds, ["teacher"], THRESHOLDS).preference.share == 0.75
+    assert audit(seeds, ["teacher"], THRESHOLDS, "review").preference.share == 0.75
 
 
 @pytest.mark.parametrize("beside", [{}, {"student": [written(None)]}])
@@ -151,12 +160,12 @@ def test_a_perfect_verifier_is_found_so_though_an_answer_is_rare(answers: str, b
         )
         for one, wrong in zip(answers, answers.translate(str.maketrans("ab", "ba")), strict=True)
     ]
-    measured = audit(seeds, ["teacher"], THRESHOLDS)
+    measured = audit(seeds, ["teacher"], THRESHOLDS, "review")
     assert (measured.preference.share, own_answers_right(seeds, "teacher")) == (1.0, 1.0)
     assert measured.true_accepts.share == 1.0 and measured.false_accepts.share == 0.0
 
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_two_or_three_seeds_are_too_few_to_say_anything(n: int) -> None:
-    measured = audit(voted(n, 3.0), ["good"], THRESHOLDS)
+    measured = audit(voted(n, 3.0), ["good"], THRESHOLDS, "review")
     assert measured.preference.low < 0.5

@@ -209,16 +209,21 @@ def test_the_least_confident_need_answers_that_are_scored(workspace: Workspace) 
 
 
 @pytest.mark.parametrize(
-    ("n_seeds", "override", "words"),
+    ("seeds", "override", "words"),
     [
-        (1, 'loop.failure_signal="kfold"', ["train.jsonl: has one question only", "Give it other seeds"]),
-        (3, 'checks.verify="on"', ["train.jsonl: 3 seeds: too few to tell", "Give it 4 or more, or,"]),
+        (GOOD_LINE, 'loop.failure_signal="kfold"', ["train.jsonl: has one question only", "Give it other seeds"]),
+        (
+            "".join(GOOD_LINE.replace("Who", who) for who in ("Who", "Which poet", "Which writer")),
+            'checks.verify="on"',
+            ["train.jsonl: 3 seeds: too few to tell", "Give it 4 or more, or,"],
+        ),
+        (GOOD_LINE * 8, 'checks.verify="on"', ["train.jsonl: 8 seeds with 1 different question: too few to tell"]),
     ],
 )
 def test_what_seeds_are_asked_about_needs_some(
-    workspace: Workspace, n_seeds: int, override: str, words: list[str]
+    workspace: Workspace, seeds: str, override: str, words: list[str]
 ) -> None:
-    (workspace.folder / "train.jsonl").write_text(GOOD_LINE * n_seeds)
+    (workspace.folder / "train.jsonl").write_text(seeds)
     labels = 'task.labels=["person", "place", "number"]'
     ending = workspace.llm2llm("run", "--set", labels, "--set", override, "--set", "student.max_length=8")
     assert_refused(workspace, ending, *words)

@@ -22,13 +22,14 @@ from workspaces import Workspace, add_run
 
 from llm2llm_local.config import flatten
 from llm2llm_local.loop.llm2llm import llm2llm
-from llm2llm_local.records import Split, Status
-from llm2llm_local.report.compare import Comparison, compare
+from llm2llm_local.records import ReviewDecision, Split, Status
+from llm2llm_local.report.compare import Comparison, Difference, compare
 from llm2llm_local.report.compare_output import print_comparison
 from llm2llm_local.report.results import Change, RunCost, RunResult, change_of, control_of, matched_run, run_cost
 from llm2llm_local.report.statistics import mcnemar, p_text, spread
 from llm2llm_local.report.status import run_statuses
 from llm2llm_local.store.reader import open_reader
+from llm2llm_local.store.wishes import add_review
 from llm2llm_local.store.writer import Store
 from llm2llm_local.wilson import wilson
 
@@ -193,6 +194,11 @@ def test_a_control_is_the_newest_of_the_same_seeds_student_test_rows_and_steps(t
     with open_reader(tmp_path) as connection:
         control = control_of(connection, 1)
         assert [matched_run(connection, run_id) for run_id in (1, 2)] == [None, 1]
+    with Store(tmp_path) as store:  # as where a file for several recipes names it
+        idle = "json_remove(fingerprint_fields, '$.\"loop.matched_steps\"')"
+        store.execute(f"UPDATE runs SET fingerprint_fields = {idle} WHERE run_id = 3")
+    with open_reader(tmp_path) as connection:
+        assert matched_run(connection, 3) is None
         assert control_of(connection, 2) is None
     assert control is not None and (control.run_id, control.accuracy.share) == (2, 0.7)
     assert (control.beside.gained, control.beside.lost, control.beside.points) == (2, 0, 20.0)
@@ -303,6 +309,23 @@ def test_runs_that_differ_in_their_rng_seed_alone_are_repetitions(tmp_path: Path
     assert test.mean == pytest.approx(0.8)
     assert test.deviation == pytest.approx(math.sqrt(0.02))
     assert comparison_of(tmp_path, 1, 2, 4, 5).repetitions == ()
+
+
+def test_a_run_that_a_person_had_a_part_in_repeats_no_other(tmp_path: Path) -> None:
+    new = [[("new", "a")]]
+    with Store(tmp_path) as store:
+        for rng_seed in (1, 2, 3):
+            add_answering_run(store, ROWS, [wrong_on(0), wrong_on(0)], new, rng_seed=rng_seed)
+        (candidate,) = store.execute("SELECT id FROM candidates WHERE run_id = 3").fetchone()
+    add_review(tmp_path, 3, candidate, ReviewDecision.REJECT)
+    (found,) = comparison_of(tmp_path, 1, 2, 3).repetitions
+    assert found.run_ids == (1, 2, 3)  # nothing came of it
+    with Store(tmp_path) as store:
+        store.execute("UPDATE reviews SET applied_iteration = 1")
+    comparison = comparison_of(tmp_path, 1, 2, 3)
+    (found,) = comparison.repetitions
+    assert found.run_ids == (1, 2)
+    assert Difference("decided by a person", ("0", "0", "1")) in comparison.differences
 
 
 def test_runs_whose_seeds_were_drawn_anew_are_repetitions_too(tmp_path: Path) -> None:

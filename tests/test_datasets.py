@@ -477,6 +477,15 @@ def test_questions_that_look_alike_are_the_same(question: str) -> None:
     assert findings(seeds, test=rows_of("t", ("Which cafe?", "a"))) == ()
 
 
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_rows_that_ask_again_what_an_earlier_one_does_are_counted(split: str) -> None:
+    rows = rows_of("t", ("Which town?", "a"), ("other", "a"), ("which  TOWN?", "b"), ("other", "a"))
+    assert findings(**{split: rows}) == (
+        f"2 {split} rows ask what an earlier one does (first: t:1 and t:3): intervals take them for independent",
+    )
+    assert findings(test=rows[:2]) == ()
+
+
 def test_contradictory_seeds_are_counted() -> None:
     seeds = rows_of("s", ("q", "a"), ("Q", "b"))
     assert findings(seeds) == ("1 seed asks an earlier question with another answer (first: s:1 and s:2)",)

@@ -70,6 +70,15 @@ def test_a_lost_answer_is_traced_to_new_examples_with_the_wrong_answer_the_most_
     assert (door.split, door.suspects[0].question) == (Split.DEV, "the sink drips")
 
 
+def test_what_a_person_took_out_is_counted_beside_what_came(workspace: Path) -> None:
+    with Store(workspace) as store:
+        (out,) = store.execute("SELECT id FROM examples WHERE run_id = 2 AND question = 'the sink drips'").fetchone()
+        store.execute("DELETE FROM training_set_examples WHERE example_id = ? AND iteration = 2", [out])
+    assert [one.n_out for one in flips(workspace, 2)] == [0, 1]
+    lines = flip_lines(flips(workspace, 2))
+    assert sum("iteration 2, 1 new example, 1 taken out: " in line for line in lines) == 1
+
+
 def test_a_number_is_traced_to_the_rationales_that_come_to_it(tmp_path: Path) -> None:
     rows = {Split.TRAIN: [("2 + 2", "2 + 2 = 4\n#### 4")], Split.TEST: [("3 + 3", "3 + 3 = 6\n#### 6")]}
     new = [("1 + 4", "1 + 4 = <<1+4=5>>5\n#### 5"), ("4 + 2", "#### 6")]
@@ -172,7 +181,7 @@ def test_of_many_lost_answers_the_first_are_shown_and_the_others_counted() -> No
     hostile = "[red]x[/red]\x1b[31m"
     answer = LostAnswer(Split.TEST, 1, hostile, "a", None, (Suspect(2, hostile, 0.5),))
     none = dict.fromkeys(Split, 0)
-    lines = flip_lines([IterationFlips(1, 3, {**none, Split.TEST: 1234}, none, (answer,) * 1234)])
+    lines = flip_lines([IterationFlips(1, 3, 0, {**none, Split.TEST: 1234}, none, (answer,) * 1234)])
     assert lines[1:3] == [
         "     1  test   a → nothing readable  [red]x[/red]\\x1b[31m",
         "                50% alike: new example 2: [red]x[/red]\\x1b[31m",

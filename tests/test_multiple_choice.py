@@ -269,7 +269,7 @@ def test_a_teacher_that_likes_a_position_is_seen_through_though_one_letter_is_fr
         AuditedSeed(answer, votes_on(answer), tuple(votes_on(wrong) for wrong in "ABC" if wrong != answer))
         for answer in [*often * 40, *"ABC" * 5]
     ]
-    assert audit(seeds, ["teacher"], Thresholds(0.9, 0.5)).preference.share == 0.5
+    assert audit(seeds, ["teacher"], Thresholds(0.9, 0.5), "review").preference.share == 0.5
 
 
 def test_planted_answers_are_wrong() -> None:

@@ -33,6 +33,7 @@ from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.store.fork import copy_stages
 from llm2llm_local.store.writer import Store
 
+TOO_LATE = (3, "train", 0)
 MANY = {
     FIRST: [
         Wish("passed", 0, REJECT),
@@ -46,7 +47,7 @@ MANY = {
         Wish("refused", 0, REJECT),
     ],
     THIRD: [Wish("passed", 1, REJECT), Wish("passed", 2, REJECT), Wish("passed", 2, WITHDRAW)],
-    (3, "train", 0): [Wish("passed", 3, REJECT)],
+    TOO_LATE: [Wish("passed", 3, REJECT)],
 }
 """With changes of mind, and a last one that comes too late."""
 
@@ -144,7 +145,7 @@ def but_events(found: list[str]) -> list[str]:
 
 
 def test_a_fork_takes_decisions_over_where_they_were_carried_out(tmp_path: Path) -> None:
-    finish(tmp_path, MANY)
+    finish(tmp_path, {moment: wishes for moment, wishes in MANY.items() if moment != TOO_LATE})
     assert finished_fork(tmp_path, CONFIG)[-1] == "grade"
     assert but_events(differences(tmp_path, 1, tmp_path, 2)) == []
 
@@ -207,6 +208,32 @@ def test_a_fork_of_a_finished_run_trains_its_last_student_anew_with_decisions_si
     assert [late[1:] in trained(tmp_path, last, run_id) for run_id in (1, 2)] == [True, False]
     assert [trained(tmp_path, last - 1, run_id) for run_id in (1, 2)] == [trained(tmp_path, last - 1)] * 2
     assert rows(tmp_path, "SELECT max(applied_iteration) FROM reviews WHERE run_id = 2") == [(last,)]
+
+
+def test_so_does_a_fork_of_a_run_that_stopped_after_its_last_training(tmp_path: Path) -> None:
+    """No other training comes there either, were it resumed."""
+
+    def crash() -> None:
+        if rows(tmp_path, "SELECT iteration, stage FROM stages ORDER BY id DESC LIMIT 1") == [(3, "predict")]:
+            raise Crash
+
+    with run_of(tmp_path, CONFIG, FakeTeacher(sometimes_repeats), obey=crash) as run, pytest.raises(Crash):
+        llm2llm(run)
+    rejected = candidate_of(tmp_path, "passed", 0)
+    decide(tmp_path, Wish("passed", 0, REJECT))
+    kept = finished_fork(tmp_path, CONFIG)
+    assert (kept.count("train"), kept[-1]) == (3, "check")
+    assert [rejected[1:] in trained(tmp_path, 3, run_id) for run_id in (1, 2)] == [True, False]
+
+
+def test_a_fork_that_ends_earlier_trains_its_last_student_anew_with_decisions_since(tmp_path: Path) -> None:
+    finish(tmp_path, {(3, "train", 0): [Wish("passed", 0, REJECT)]})
+    ended(tmp_path, CONFIG)
+    rejected = candidate_of(tmp_path, "passed", 0)
+    shorter = configuration(teacher__attempts=2, loop__augmentations_per_failure=2, loop__iterations=2)
+    kept = finished_fork(tmp_path, shorter)
+    assert kept.count("train") == 2
+    assert rejected[1:] not in trained(tmp_path, 2, run_id=2) != []
 
 
 def test_a_fork_trains_nothing_anew_for_decisions_that_the_checks_made_already(tmp_path: Path) -> None:

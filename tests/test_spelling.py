@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm2llm_local.spelling import alike, difference, look, shown
+from llm2llm_local.spelling import alike, difference, look, same_words, shown, words_in
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,39 @@ def test_these_do_not(pair: tuple[str, str]) -> None:
 def test_the_look_of_a_look_is_the_same_and_normal_forms_look_alike(text: str) -> None:
     assert look(look(text)) == look(text)
     assert look(unicodedata.normalize("NFD", text)) == look(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Who?", "who"),
+        ("你好吗？", "你好吗"),
+        ("«где»", "где"),
+        ("هل؟", "هل"),
+        ("यह क्या है।", "यह क्या है"),
+        ("a (b)", "a b"),
+    ],
+)
+def test_these_differ_in_the_punctuation_of_sentences_alone(one: str, other: str) -> None:
+    assert same_words(one) == same_words(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("5%", "5"), ("５％", "５"), ("a-b", "a b"), ("a–b", "a b"), ("कि", "की")])
+def test_these_do_not_differ_in_that_alone(one: str, other: str) -> None:
+    assert same_words(one) != same_words(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("What's up, 2nd_one?", ["What", "s", "up", "2nd_one"]),
+        ("तुम कहाँ हो", ["तुम", "कहाँ", "हो"]),
+        ("你好吗？很好", ["你好吗", "很好"]),
+        ("❤ … !", []),
+    ],
+)
+def test_words_go_on_with_their_marks(text: str, words: list[str]) -> None:
+    assert words_in(text) == words
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,20 @@ def test_a_cell_is_not_the_run_that_a_person_decided_in(tmp_path: Path) -> None:
     assert standings(plan)[1] == Standing("failed", 1)  # to go on, beside one that is finished
 
 
+def test_where_there_is_no_other_run_the_table_says_that_a_person_had_a_part_in_it(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        run = add_answering_run(store, ROWS, [{}, {}], [[("new", "a")]])
+        fields = json.dumps(fields_of("llm2llm", 0))
+        store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = ?", [fields, run.run_id])
+        (candidate,) = store.execute("SELECT max(id) FROM candidates").fetchone()
+    add_review(tmp_path, 1, candidate, ReviewDecision.REJECT)
+    with Store(tmp_path) as store:
+        store.execute("UPDATE reviews SET applied_iteration = 1")
+    out = io.StringIO()
+    print_groups(sweep_tables(plan_of(tmp_path, cell_of(1, "llm2llm"))), Console(file=out, width=120))
+    assert "a person's decisions had a part in run 1, which" in out.getvalue()
+
+
 # --- the work -------------------------------------------------------------------------------------------------------
 
 
@@ -509,6 +523,7 @@ def test_the_document_has_cells_and_groups(compared: SweepPlan) -> None:
         "state": "interrupted",
         "run_id": 6,
         "reason": "why",
+        "is_decided": False,
     }
     _, llm2llm = document["groups"]
     assert document["baseline"] == "fine_tune"

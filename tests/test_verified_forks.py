@@ -51,6 +51,13 @@ def test_an_audit_is_taken_over_by_a_fork_that_leaves_verification_as_it_is(
     assert {"audit", "calibrate", "train"} <= set(taken) and "check" not in taken
 
 
+def test_a_fork_that_keeps_doubtful_candidates_is_audited_so(tmp_path: Path) -> None:
+    with run_of(tmp_path, verified(loop__iterations=1), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+        llm2llm(run)
+    taken = fork(tmp_path, verified(loop__iterations=1, checks__doubt="keep"))
+    assert {"audit", "train"} <= set(taken) and "calibrate" not in taken
+
+
 @pytest.mark.parametrize(("before", "after"), [("both", "teacher"), ("teacher", "both")])
 def test_the_teacher_votes_once_whoever_else_votes(tmp_path: Path, before: str, after: str) -> None:
     everything = {"loop__failure_signal": "confidence", "loop__least_confident": 1.0, "loop__iterations": 1}

@@ -18,6 +18,7 @@ from knowing import NOTHING_LEARNT, KindStudent, KnowingTeacher, by_heart, verif
 import llm2llm_local.loop.llm2llm as loop_module
 from llm2llm_local.config import Config
 from llm2llm_local.errors import RunFailedError
+from llm2llm_local.loop.audit import audit_teacher, calibrate_verifiers
 from llm2llm_local.loop.context import Run
 from llm2llm_local.loop.folds import folds
 from llm2llm_local.loop.llm2llm import llm2llm
@@ -217,6 +218,80 @@ def test_a_run_goes_on_for_what_a_person_has_let_in_meanwhile(tmp_path: Path) ->
         assert "finished early" not in llm2llm(run)
     taken = "SELECT max(t.iteration) FROM training_set_examples t JOIN examples e ON e.id = t.example_id "
     assert rows(tmp_path, f"{taken} WHERE t.run_id = 2 AND e.review_id IS NOT NULL") == [(2,)]
+
+
+def deciding_meanwhile(workspace: Path) -> Callable[[], None]:
+    """A person who lets in one of those that were all refused in iteration 1, and keeps it out in iteration 2."""
+
+    def decide() -> None:
+        (here,) = rows(workspace, "SELECT iteration, stage, attempt FROM stages ORDER BY id DESC LIMIT 1")
+        ((first, n_decided),) = rows(
+            workspace, "SELECT min(id), (SELECT count(*) FROM reviews) FROM candidates WHERE iteration = 1"
+        )
+        if here == (1, "augment", 0) and first is not None and n_decided == 0:
+            add_review(workspace, 1, first, ReviewDecision.ACCEPT, "a text by hand", None)
+        if here == (2, "augment", 0) and n_decided == 1:
+            add_review(workspace, 1, first, ReviewDecision.REJECT, None, None)
+
+    return decide
+
+
+REFUSED_IN_ITERATION_1 = configuration(teacher__attempts=3, loop__augmentations_per_failure=5, loop__iterations=3)
+
+
+def writing_in_vain(workspace: Path) -> FakeTeacher:
+    """In iteration 1 what repeats a seed, and nothing else."""
+
+    def write(request: TeacherRequest) -> str:
+        (here,) = rows(workspace, "SELECT iteration FROM stages ORDER BY id DESC LIMIT 1")
+        return f" {SEEDS[3].question}" if here == (1,) else f" message number {request.rng_seed}"
+
+    return FakeTeacher(write)
+
+
+def test_a_run_that_has_gone_beyond_a_round_is_not_ended_by_what_a_person_decides_since(tmp_path: Path) -> None:
+    """Nor is a fork that goes on for longer: what came of that round is in the students since."""
+    decide = deciding_meanwhile(tmp_path)
+
+    def decide_then_crash() -> None:
+        decide()
+        if rows(tmp_path, "SELECT iteration, stage FROM stages ORDER BY id DESC LIMIT 1") == [(3, "predict")]:
+            raise Crash
+
+    teacher = writing_in_vain(tmp_path)
+    with run_of(tmp_path, REFUSED_IN_ITERATION_1, teacher, obey=decide_then_crash) as run, pytest.raises(Crash):
+        llm2llm(run)
+    assert rows(tmp_path, "SELECT decision, applied_iteration FROM reviews") == [("accept", 2), ("reject", 3)]
+    with run_of(tmp_path, REFUSED_IN_ITERATION_1, teacher, run_id=1) as run:
+        assert llm2llm(run) == "finished after 3 rounds of augmentation"
+    longer = configuration(teacher__attempts=3, loop__augmentations_per_failure=5, loop__iterations=4)
+    fork(tmp_path, longer)
+    with run_of(tmp_path, longer, teacher, run_id=2) as run:
+        assert llm2llm(run) == "finished after 4 rounds of augmentation"
+
+
+def test_a_student_that_goes_on_is_trained_though_nothing_more_gets_in(tmp_path: Path) -> None:
+    config = verified(loop__augmentations_per_failure=6, loop__iterations=3, loop__fine_tune="continue")
+    with run_of(tmp_path, config, KnowingTeacher(repeating_itself()), NOTHING_LEARNT) as run:
+        assert llm2llm(run) == "finished after 3 rounds of augmentation"
+
+
+# --- the audit ---
+
+
+def test_seeds_that_ask_the_same_are_one_case_of_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times the same rows would tell a third of the uncertainty."""
+    again = [DataRow(f"{seed.question}{mark}", seed.answer, "s", 1) for mark in ("", "?", " !") for seed in SEEDS]
+    found = []
+    for number, seeds in enumerate((SEEDS, again)):
+        monkeypatch.setattr(fake_runs, "SEEDS", seeds)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with run_of(folder, verified(), KnowingTeacher(writes), NOTHING_LEARNT) as run:
+            audit_teacher(run)
+            calibrate_verifiers(run)
+        found.append(rows(folder, "SELECT n_seeds, n_wrong, true_accepts, true_accepts_low FROM audits"))
+    assert found[0] == found[1] != []
 
 
 # --- students that haven't seen the seed ---

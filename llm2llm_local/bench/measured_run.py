@@ -48,6 +48,7 @@ _UNVERIFIED = (
 @dataclass(frozen=True, slots=True)
 class MeasuredRun:
     """`conditions`: what its results depend on, field by field. `verifiers`: nobody's when verification was off.
+    `accept_probability`: from which on its candidates were let in.
 
     `candidates`: those that all checks of form let through, in their order; `adapters`: of the student of each
     iteration that has some, unchanged since it was written.
@@ -90,7 +91,7 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
             "from a judge's isn't wrong by that",
             f"There is one for {' and '.join(JUDGED_FAMILIES)}.",
         )
-    verifiers = verifiers_of(flat)
+    verifiers, checks = verifiers_of(flat), _section(run_id, flat, "checks", ChecksConfig)
     rows = connection.execute(_VERIFIED if verifiers else _UNVERIFIED, [run_id])
     alone = _alone(connection, run_id)
     candidates = tuple(
@@ -107,7 +108,7 @@ def read_run(connection: sqlite3.Connection, workspace: Path, run_id: int) -> Me
         data=_section(run_id, flat, "data", DataConfig),
         student=_section(run_id, flat, "student", StudentConfig),
         hardware=_section(run_id, flat, "hardware", HardwareConfig),
-        accept_probability=_section(run_id, flat, "checks", ChecksConfig).accept_probability,
+        accept_probability=checks.reject_probability if checks.doubt == "keep" else checks.accept_probability,
         conditions=json.loads(row["fingerprint_fields"]),
         labels=tuple(json.loads(row["labels"])),
         teacher=row["teacher"],

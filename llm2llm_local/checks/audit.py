@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from ..records import Decision, Rate, Vote
+from ..records import Rate, Vote
 from ..wilson import interval
 from .verification import (
     Bias,
     Calibration,
+    Doubt,
     Evidence,
     Judge,
     Thresholds,
+    VerifyCheck,
     Votes,
     evidence_by_verifier,
     is_for,
@@ -186,7 +188,7 @@ def _folds(seeds: Sequence[AuditedSeed]) -> Iterator[_Fold]:
 class Audit:
     """What verification is worth, each seed judged by what was made of others.
 
-    `true_accepts`: of right answers, how many are accepted; `false_accepts`: of wrong ones; `mistake_accepts`: of those
+    `true_accepts`: of right answers, how many are let in; `false_accepts`: of wrong ones; `mistake_accepts`: of those
     wrong ones that verifiers came to themselves, None where there are none; `preference`: how often a seed's right
     answer is thought likelier than a wrong one, ties counting half: 0.5 is chance.
     """
@@ -197,16 +199,16 @@ class Audit:
     preference: Rate
 
 
-def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds) -> Audit:
-    """Of these verifiers together, on two seeds or more."""
+def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Thresholds, doubt: Doubt) -> Audit:
+    """Of these verifiers together, on two seeds or more, each with a question of its own."""
     true_accepts, false_accepts, mistake_accepts, preferred = [], [], [], []
     for fold in _folds(seeds):
         judge = judge_of(fold.others, verifiers, fold.leaning)
         for seed in fold.left_out:
+            check = VerifyCheck(judge, thresholds, doubt)
             right = judge.probability(seed.right)
-            true_accepts.append(float(judge.decide(seed.right, thresholds) is Decision.ACCEPT))
-            wrong = [judge.decide(one, thresholds) for one in seed.wrong]
-            false_accepts.append(wrong.count(Decision.ACCEPT) / len(wrong))
+            true_accepts.append(float(check.lets_in(seed.right)))
+            false_accepts.append(fmean(check.lets_in(one) for one in seed.wrong))
             if seed.are_mistakes:
                 mistake_accepts.append(false_accepts[-1])
             preferred.append(fmean(_preferred(right, judge.probability(one)) for one in seed.wrong))

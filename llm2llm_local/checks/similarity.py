@@ -8,7 +8,6 @@ computed in C++ (rapidfuzz).
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,8 @@ from dataclasses import dataclass, field
 from rapidfuzz import process
 from rapidfuzz.distance import LCSseq
 
-from ..spelling import look
+from ..spelling import look, words_in
 
-_WORD = re.compile(r"\w+")
 _CODE_POINTS = 0x110000
 _UNKNOWN = 0
 """The number of all words that are in no text of an index: they have nothing in common with any."""
@@ -34,7 +32,7 @@ def words(text: str) -> list[str]:
     Texts that look alike have the same words.
     """
     seen = look(text)
-    return _WORD.findall(seen.lower()) or list(seen)
+    return words_in(seen.lower()) or list(seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ Leaning = Mapping[str, float]
 Bias = Sequence[Leaning]
 """A verifier's, ballot by ballot: each has an order of choices and shows seeds of its own, and so leans its own way."""
 
+Doubt = Literal["review", "drop", "keep"]
+"""What becomes of candidates between the thresholds."""
+
 
 def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Of each choice; every row has all of them."""
@@ -151,11 +154,16 @@ def writes(votes: Sequence[Vote]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class VerifyCheck:
-    """The `verify` check. `doubt`: what becomes of candidates between the thresholds."""
+    """The `verify` check."""
 
     judge: Judge
     thresholds: Thresholds
-    doubt: Literal["review", "drop", "keep"]
+    doubt: Doubt
+
+    def lets_in(self, votes: Votes) -> bool:
+        """Whether an answer with these votes is trained on without a person's word."""
+        decision = self.judge.decide(votes, self.thresholds)
+        return decision is Decision.ACCEPT or (decision is Decision.DOUBT and self.doubt == "keep")
 
     def __call__(self, votes: Votes) -> CheckVerdict:
         """`votes` by verifier, of every one that has a weight."""

@@ -1,4 +1,4 @@
-"""Rows that meet each other again, within the seeds or across splits, as lines for the person to read.
+"""Rows that meet each other again, within a split or across splits, as lines for the person to read.
 
 None of this makes data unusable, so nothing here raises: it is counted and said, and the person decides.
 Two questions are the same when they differ in letter case only, or in what can't be seen (see `spelling`). Answers
@@ -25,19 +25,24 @@ def describe_repeats(rows: Mapping[Split, Sequence[DataRow]], called: str = "see
     repeated, contradictory = _repeats_among(seeds)
     findings: list[str] = []
     if repeated:
-        subject = f"1 {called} repeats" if len(repeated) == 1 else f"{len(repeated)} {called}s repeat"
+        subject = f"1 {called} repeats" if len(repeated) == 1 else f"{len(repeated):,} {called}s repeat"
         findings.append(f"{subject} an earlier one ({_first(repeated)})")
     if contradictory:
-        subject = f"1 {called} asks" if len(contradictory) == 1 else f"{len(contradictory)} {called}s ask"
+        subject = f"1 {called} asks" if len(contradictory) == 1 else f"{len(contradictory):,} {called}s ask"
         findings.append(f"{subject} an earlier question with another answer ({_first(contradictory)})")
     for split, held_out in ((Split.DEV, dev), (Split.TEST, test)):
+        if again := _asking_again(held_out):
+            subject = f"1 {split} row asks" if len(again) == 1 else f"{len(again):,} {split} rows ask"
+            findings.append(
+                f"{subject} what an earlier one does ({_first(again)}): intervals take them for independent"
+            )
         if shared := _shared(held_out, seeds):
             subject = f"1 {split} question is also a {called}"
             if len(shared) > 1:
-                subject = f"{len(shared)} {split} questions are also {called}s"
+                subject = f"{len(shared):,} {split} questions are also {called}s"
             findings.append(f"{subject} ({_first(shared)}): their accuracy says nothing about new text")
     if shared := _shared(test, dev):
-        subject = "1 test question is" if len(shared) == 1 else f"{len(shared)} test questions are"
+        subject = "1 test question is" if len(shared) == 1 else f"{len(shared):,} test questions are"
         findings.append(f"{subject} also in dev ({_first(shared)}): what is tuned on dev is tuned on them")
     return tuple(findings)
 
@@ -58,6 +63,17 @@ def _repeats_among(seeds: Sequence[DataRow]) -> tuple[list[Pair], list[Pair]]:
         by_question.setdefault(question, seed)
         by_content.setdefault(content, seed)
     return repeated, contradictory
+
+
+def _asking_again(rows: Sequence[DataRow]) -> list[Pair]:
+    """(earlier, later) pairs of one question, whatever the answers."""
+    by_question: dict[str, DataRow] = {}
+    pairs = []
+    for row in rows:
+        earlier = by_question.setdefault(same_question(row.question), row)
+        if earlier is not row:
+            pairs.append((earlier, row))
+    return pairs
 
 
 def _shared(rows: Iterable[DataRow], others: Sequence[DataRow]) -> list[Pair]:

@@ -17,7 +17,8 @@ from ..checks.verification import Judge, Thresholds, VerifyCheck, Votes, writes
 from ..config import Config
 from ..errors import RunFailedError
 from ..recipes import recipe_of
-from ..records import TOGETHER, FinishReason, Outcome, Reply, Split, Vote
+from ..records import TOGETHER, Example, FinishReason, Outcome, Reply, Split, Vote
+from ..spelling import same_words
 from ..store.audits import AuditRow
 from ..verifiers import votes_in_audit
 from .context import Run
@@ -88,7 +89,7 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
     seeds = _audited_seeds(run)
     rows = []
     for title, some in [*((name, [name]) for name in names if len(names) > 1), (TOGETHER, list(names))]:
-        measured = audit(seeds, some, thresholds(run))
+        measured = audit(seeds, some, thresholds(run), run.config.checks.doubt)
         rows.append(
             AuditRow(
                 verifier=title,
@@ -107,14 +108,19 @@ def _measured(run: Run, names: Sequence[str]) -> list[AuditRow]:
 
 
 def _audited_seeds(run: Run) -> list[AuditedSeed]:
-    """Where a seed was answered wrongly in writing, those answers are the wrong ones: an error that is repeated is what
+    """Of seeds that ask the same the first alone: a judge that has seen one has seen the others, and they are one case.
+
+    Where a seed was answered wrongly in writing, those answers are the wrong ones: an error that is repeated is what
     verification overlooks, and a planted answer, which is another seed's, nobody comes to by mistake. Right and planted
     answers are judged by as many votes as a candidate has, and so are mistakes.
     """
     n = run.config.checks.votes
+    first = _first_to_ask(run.store.examples(Split.TRAIN))
     right: dict[int | None, tuple[str, Votes]] = {}
     planted: dict[int | None, list[Votes]] = {}
     for subject, votes in run.store.verification.audit_votes().items():
+        if subject.example_id not in first:
+            continue
         if subject.is_planted:
             planted.setdefault(subject.example_id, []).append(_first(votes, n))
         else:
@@ -128,6 +134,14 @@ def _audited_seeds(run: Run) -> list[AuditedSeed]:
             )
         )
     return seeds
+
+
+def _first_to_ask(seeds: Sequence[Example]) -> set[int | None]:
+    """The ids of those that don't repeat the words of an earlier one."""
+    by_words: dict[str, int] = {}
+    for seed in seeds:
+        by_words.setdefault(same_words(seed.question), seed.id)
+    return set(by_words.values())
 
 
 def _first(votes: Votes, n: int) -> Votes:

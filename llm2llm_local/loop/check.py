@@ -47,14 +47,20 @@ def check_candidates(run: Run, iteration: int, attempt: int) -> None:
     _decide(run, iteration, attempt, candidates)
 
 
-def nothing_gets_in(run: Run, iteration: int) -> str | None:
+def nothing_gets_in(run: Run, iteration: int, attempt: int) -> str | None:
     """How a run ends that got new examples before, and of so many candidates of this iteration none, that more of them
-    would only cost time: the next student would be the same again. None as long as that isn't so.
+    would only cost time: the next student would be the same again. None as long as that isn't so, where the student
+    goes on from the last one, and for a round that the run has gone beyond: what a person decided since doesn't undo
+    what came of it.
 
     Raises RunFailedError when none was let in since the run began.
     """
+    if run.store.has_gone_beyond(iteration, attempt):
+        return None
     until_now = range(iteration + 1)
     if run.store.verification.n_let_in(until_now):
+        if run.config.loop.fine_tune == "continue":
+            return None
         refused = _all_refused(run, range(iteration, iteration + 1), _ENOUGH_TO_TELL)
         return None if refused is None else _finished_early(run, refused)
     if (refused := _all_refused(run, until_now, _ENOUGH_TO_TELL)) is not None:
@@ -68,9 +74,12 @@ def nothing_gets_in(run: Run, iteration: int) -> str | None:
 
 def nothing_got_in(run: Run, iteration: int) -> str | None:
     """The same after the last round of asking, of a run that got no new example at all and left none to a person,
-    however few there were: there is nothing new to train on. A student that goes on where the last one was does so.
+    however few there were: there is nothing new to train on. A student that goes on where the last one was does so,
+    and so does a run that has gone beyond it.
     """
     if run.config.loop.fine_tune == "continue" or run.store.verification.n_in_doubt():
+        return None
+    if run.store.has_gone_beyond(iteration, run.config.teacher.attempts):
         return None
     refused = _all_refused(run, range(iteration + 1), 1)
     return None if refused is None else _finished_early(run, refused)

@@ -70,7 +70,7 @@ def llm2llm(run: Run) -> str:
             if n_wanted == 0:  # every failure has its new examples
                 break
             check_candidates(run, iteration, attempt)
-            if (ending := nothing_gets_in(run, iteration)) is not None:
+            if (ending := nothing_gets_in(run, iteration, attempt)) is not None:
                 run.store.close_iteration(iteration)
                 return ending
         if iteration + 1 == config.loop.iterations and (ending := nothing_got_in(run, iteration)) is not None:

@@ -29,6 +29,9 @@ _OF_DRAWN_SEEDS = frozenset({"labels", "task.labels", "data.train_rows"})
 in another order, or lack one. What the person set is in the configuration.
 """
 
+_DECIDED = "decided by a person"
+"""Beside the settings: how many candidates were."""
+
 ABSENT = "—"
 """Stands for a field that a run of an older version doesn't have."""
 
@@ -173,6 +176,9 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     # The fingerprint tells what the configuration can't: what is in the data, the code and its packages.
     seen = {**fingerprint, **models, "labels": fields["labels"]}
     sample = config.get(_SAMPLE)
+    n_decided = _n_decided(connection, run_id)
+    fields[_DECIDED] = str(n_decided)
+    seen[_DECIDED] = run_id if n_decided else None  # nobody decides the same twice: it repeats no other run
     if sample:
         seen = {name: value for name, value in seen.items() if name not in _OF_DRAWN_SEEDS}
     everything = tuple(
@@ -181,6 +187,16 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     )
     without_rng_seed = everything, _matched(connection, run_id, fingerprint)
     return _Setup(fields, without_rng_seed, row[9], sample and sample["rng_seed"], row[10] == Status.DONE)
+
+
+def _n_decided(connection: sqlite3.Connection, run_id: int) -> int:
+    """Candidates on which a person's word was carried out: what is trained on then isn't by the settings alone."""
+    (n,) = connection.execute(
+        "SELECT count(DISTINCT candidate_id) FROM reviews "
+        "WHERE run_id = ? AND applied_iteration IS NOT NULL AND refused_reason IS NULL",
+        [run_id],
+    ).fetchone()
+    return int(n)
 
 
 def _repeated(name: str, value: Any) -> tuple[str, str]:

@@ -1,16 +1,15 @@
 """Right answers that the next student lost, and which new examples may have taught it otherwise.
 
-Between two students that were graded one after the other lies nothing but the examples that came into the training set,
-and another random start. In classification a lost answer is traced to those of the new examples that have the wrong
-label and a word in common, the most similar first. In other families it is traced to the most similar ones, whatever
-their answer, after those that have the wrong one; a letter says nothing from one question to the next. That is a trail
-to follow, no proof.
+Between two students that were graded one after the other lie nothing but the examples that came into the training set,
+those that a person took out of it, and another random start. In classification a lost answer is traced to those of the
+new examples that have the wrong label and a word in common, the most similar first. In other families it is traced to
+the most similar ones, whatever their answer, after those that have the wrong one; a letter says nothing from one
+question to the next. That is a trail to follow, no proof.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from itertools import pairwise
 from ..counted import counted
 from ..errors import StoreError
 from ..records import Origin, Split
-from ..spelling import look
+from ..spelling import look, words_in
 from ..store.graded import asked_iterations, graded_iterations
 from .plain import conclusion, shortened
 
@@ -28,7 +27,6 @@ _MOST_SUSPECTS = 3
 _MOST_SHOWN = 20
 """Of one iteration's lost answers, where a person reads them; JSON has them all."""
 
-_WORD = re.compile(r"\w+")
 _NAMES = {Split.TEST: "test", Split.DEV: "dev", Split.TRAIN: "seeds"}
 
 
@@ -57,13 +55,14 @@ class LostAnswer:
 class IterationFlips:
     """What became of right and wrong answers since the iteration before.
 
-    `n_new`: the teacher's examples that this student was trained on and that one wasn't. `lost`, `gained`: answers by
-    split that are wrong now and were right, and the reverse, of the splits that both students were asked. `answers`:
-    those that were lost, test first.
+    `n_new`: the teacher's examples that this student was trained on and that one wasn't; `n_out`: the reverse.
+    `lost`, `gained`: answers by split that are wrong now and were right, and the reverse, of the splits that both
+    students were asked. `answers`: those that were lost, test first.
     """
 
     iteration: int
     n_new: int
+    n_out: int
     lost: Mapping[Split, int]
     gained: Mapping[Split, int]
     answers: tuple[LostAnswer, ...]
@@ -102,7 +101,8 @@ def flips_of(connection: sqlite3.Connection, run_id: int, iteration: int | None)
 def _flips(
     connection: sqlite3.Connection, run_id: int, before: int, now: int, splits: Sequence[Split]
 ) -> IterationFlips:
-    new = _new_examples(connection, run_id, before, now)
+    new = _only_in(connection, run_id, now, before)
+    n_out = len(_only_in(connection, run_id, before, now))
     family = _family(connection, run_id)
     changed = connection.execute(
         "SELECT n.split, n.is_correct, e.id, e.question, e.answer, n.predicted_answer "
@@ -127,15 +127,16 @@ def _flips(
         for row in changed
         if row["split"] == split and not row["is_correct"]
     )
-    return IterationFlips(now, len(new), lost, gained, tuple(answers))
+    return IterationFlips(now, len(new), n_out, lost, gained, tuple(answers))
 
 
-def _new_examples(connection: sqlite3.Connection, run_id: int, before: int, now: int) -> list[_NewExample]:
+def _only_in(connection: sqlite3.Connection, run_id: int, iteration: int, other: int) -> list[_NewExample]:
+    """The teacher's examples of one iteration's training set that the other's hasn't."""
     rows = connection.execute(
         "SELECT e.id, e.question, e.answer FROM training_set_examples t CROSS JOIN examples e ON e.id = t.example_id "
         "WHERE t.run_id = ? AND t.iteration = ? AND e.origin = ? AND NOT EXISTS (SELECT 1 FROM training_set_examples o "
         " WHERE o.run_id = t.run_id AND o.iteration = ? AND o.example_id = t.example_id) ORDER BY e.id",
-        [run_id, now, Origin.AUGMENTED, before],
+        [run_id, iteration, Origin.AUGMENTED, other],
     )
     return [_NewExample(row[0], row[1], _spellings(row[2]), _words(row[1])) for row in rows]
 
@@ -164,7 +165,7 @@ def _suspects(
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(_WORD.findall(look(text).casefold()))
+    return frozenset(words_in(look(text).casefold()))
 
 
 def _overlap(one: frozenset[str], other: frozenset[str]) -> float:
@@ -183,7 +184,8 @@ def _lines(flips: IterationFlips) -> Iterator[str]:
         for split, name in _NAMES.items()
         if split in flips.lost
     )
-    yield f"iteration {flips.iteration}, {counted(flips.n_new, 'new example')}: {counts}"
+    out = f", {flips.n_out:,} taken out" if flips.n_out else ""
+    yield f"iteration {flips.iteration}, {counted(flips.n_new, 'new example')}{out}: {counts}"
     for one in flips.answers[:_MOST_SHOWN]:
         predicted = "nothing readable" if one.predicted_answer is None else one.predicted_answer
         gold = shortened(conclusion(one.answer), 24)

@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 
 _FACTOR = 1.33
-"""By which a share must have grown or shrunk: by a third."""
+"""By which a share must have grown, by a third, or shrunk, by a quarter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,9 @@ def matched_run(connection: sqlite3.Connection, run_id: int) -> int | None:
     """The run whose steps this one matches, if it is such a control and that run is still there."""
     row = connection.execute(
         "SELECT m.run_id FROM runs c JOIN runs m "
-        "ON m.run_id = json_extract(c.fingerprint_fields, '$.\"loop.match_run\"') WHERE c.run_id = ?",
+        "ON m.run_id = json_extract(c.fingerprint_fields, '$.\"loop.match_run\"') WHERE c.run_id = ? "
+        # What other recipes have of it stands in a file that serves several of them, and changes nothing.
+        "AND json_extract(c.fingerprint_fields, '$.\"loop.matched_steps\"') IS NOT NULL",
         [run_id],
     ).fetchone()
     return None if row is None else int(row[0])

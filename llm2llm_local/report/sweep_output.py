@@ -26,7 +26,7 @@ _CELLS_OF_VALUE = 24
 @dataclass(frozen=True, slots=True)
 class CellState:
     """A cell as it is listed. `values`: of the varied fields, None where it makes no difference. `reason`: why it
-    failed in this call.
+    failed in this call. `is_decided`: whether a person's decisions had a part in its run.
     """
 
     number: int
@@ -37,6 +37,7 @@ class CellState:
     state: str
     run_id: int | None
     reason: str | None
+    is_decided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,9 @@ def _notes(tables: SweepTables) -> Iterator[str]:
     if any(one.points for one in tables.groups):
         yield STEPS_NOTE
         yield f"points to {tables.baseline}: of runs with the same seeds and rng seed, on the same test rows"
+    if decided := [str(cell.run_id) for cell in tables.cells if cell.is_decided]:
+        which = f"run{'s' * (len(decided) > 1)} {', '.join(decided)}"
+        yield f"a person's decisions had a part in {which}, which the settings alone wouldn't have made"
     if any(one.p is not None for one in tables.groups):
         yield "p: McNemar's exact test, two-sided"
 

@@ -149,7 +149,8 @@ def newest_audit(
 
 def _audited_with(config: Mapping[str, Any]) -> dict[str, Any]:
     """What an audit follows from, the data aside."""
-    fields = ["task.", "teacher.", "checks.verif", "checks.votes", "checks.accept", "checks.reject", "loop.rng_seed"]
+    of_judge = ("verif", "votes", "accept", "reject", "doubt")
+    fields = ["task.", "teacher.", "loop.rng_seed", *(f"checks.{name}" for name in of_judge)]
     if "student" in verifiers_of(config):
         fields += ["student.", "loop.folds"]
     return {

@@ -54,22 +54,29 @@ def unchanged_stages(store: Store, origin: int, new: Conditions) -> list[sqlite3
 def before_decisions(
     store: Store, origin: int, stages: Stages, iterations: int, *, asks_where_nothing_fails: bool
 ) -> Stages:
-    """Of a finished run's stages, those before its last student, where a person has decided since and no training to
-    come would carry that out: the new run trains that student anew. It has so many `iterations`.
+    """Of a run's stages, those before its last student, where a person has decided since and no training to come would
+    carry that out: the new run trains that student anew. It has so many `iterations`.
     """
     decisions = [review for review in store.of_run(origin).reviews.to_carry_out() if review.wanted != review.active]
     if not stages or not decisions:
         return stages
-    status, last, fails = store.execute(
-        "SELECT status, last, EXISTS (SELECT 1 FROM failures WHERE run_id = ?1 AND iteration = last) "
-        "FROM runs, (SELECT max(iteration) AS last FROM stages WHERE run_id = ?1) WHERE run_id = ?1",
-        [origin],
-    ).fetchone()
-    if status != Status.DONE or stages[-1]["iteration"] < last:
+    last = min(stages[-1]["iteration"], iterations)
+    of_last = {stage["stage"] for stage in stages if stage["iteration"] == last}
+    if "train" not in of_last:
         return stages
+    status, went_on, fails = store.execute(
+        "SELECT status, EXISTS (SELECT 1 FROM stages WHERE run_id = ?1 AND iteration > ?2), "
+        "EXISTS (SELECT 1 FROM failures WHERE run_id = ?1 AND iteration = ?2) FROM runs WHERE run_id = ?1",
+        [origin, last],
+    ).fetchone()
     # What got no new example in goes on where a person lets something in, which the next training has then.
-    is_stuck = stages[-1]["stage"] == "check" and all(one.decision is not ReviewDecision.ACCEPT for one in decisions)
-    goes_on = last < iterations and (asks_where_nothing_fails or fails) and not is_stuck
+    is_stuck = (
+        status == Status.DONE
+        and stages[-1]["stage"] == "check"
+        and all(one.decision is not ReviewDecision.ACCEPT for one in decisions)
+    )
+    has_no_failures = "grade" in of_last and not fails and not asks_where_nothing_fails
+    goes_on = last < iterations and (went_on or not (is_stuck or has_no_failures))
     return stages if goes_on else [stage for stage in stages if stage["iteration"] < last]
 
 

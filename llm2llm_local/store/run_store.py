@@ -130,6 +130,14 @@ class RunStore:
             [iteration, stage, attempt],
         )
 
+    def has_gone_beyond(self, iteration: int, attempt: int) -> bool:
+        """Whether anything was begun after this round of asking: a further round, or the next iteration."""
+        sql = (
+            "SELECT 1 FROM stages WHERE run_id = ?1 "
+            "AND (iteration > ?2 OR iteration = ?2 AND stage = 'augment' AND attempt > ?3) LIMIT 1"
+        )
+        return self._one(sql, [iteration, attempt]) is not None
+
     def open_stage(
         self, iteration: int, stage: str, attempt: int, fingerprint: str, fields: Mapping[str, Any], units: int
     ) -> StageRow:

@@ -31,6 +31,7 @@ def sweep_tables(plan: SweepPlan, failed: Sequence[FailedCell] = ()) -> SweepTab
                 found[cell.number].state,
                 found[cell.number].run_id,
                 reasons.get(cell.number),
+                is_decided=found[cell.number].is_decided,
             )
             for cell in plan.cells
         ),

@@ -24,12 +24,14 @@ NEW, WAITS, DONE = "new", "waits", "done"
 class Standing:
     """`state`: of its run in a word, as `llm2llm status` tells it; or new (there is none), or waits (for the run that
     it matches). `pid`: the process that works on it. `match_run`: the run whose steps it takes, once that is done.
+    `is_decided`: whether a person's decisions had a part in it.
     """
 
     state: str
     run_id: int | None = None
     pid: int | None = None
     match_run: int | None = None
+    is_decided: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -46,8 +48,8 @@ class _KnownRun:
 
 
 def standings(plan: SweepPlan) -> dict[int, Standing]:
-    """By number of the cell. Of several runs that are a cell's a finished one comes first, then one that no decision of
-    a person had a part in, then the newest.
+    """By number of the cell. Of several runs that are a cell's one that no decision of a person had a part in comes
+    first, then a finished one, then the newest.
     """
     runs = _known_runs(plan.workspace)
     found: dict[int, Standing] = {}
@@ -107,5 +109,7 @@ def _standing(workspace: Path, cell: PlannedCell, runs: list[_KnownRun], before:
     if not own:
         return Standing(NEW, match_run=match_run)
     undecided = [run for run in own if not run.is_decided]
-    status = min(undecided or own, key=lambda run: run.status.state != DONE).status
-    return Standing(status.state, status.run_id, status.pid, match_run)
+    chosen = min(undecided or own, key=lambda run: run.status.state != DONE)
+    return Standing(
+        chosen.status.state, chosen.status.run_id, chosen.status.pid, match_run, is_decided=chosen.is_decided
+    )
