@@ -57,7 +57,8 @@ def _warnings_together(audit: AuditRow) -> Iterator[str]:
     if right.share < _HARDLY_ANY:
         yield (
             f"verification would accept {rate_text(right)} of right answers, so hardly a new example gets in: give it "
-            f"more seeds{more_votes}, or lower checks.accept_probability"
+            f"more seeds{more_votes}, or lower checks.accept_probability (reject_probability, where "
+            'checks.doubt = "keep")'
         )
     elif right.low <= wrong.high:
         yield (

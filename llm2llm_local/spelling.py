@@ -19,7 +19,7 @@ _INVISIBLE = re.compile(
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _OF_SENTENCES = frozenset(".,;:!?\"'`()[]{}")
-_OF_OTHERS = frozenset("#%&*@/\\")
+_OF_OTHERS = frozenset("#%&*@/\\·‰‱′″‴٪؉؊")
 REMEMBERED = 8192
 """Texts whose meaning is kept at hand, where each ballot asks it of all seeds again."""
 
@@ -42,11 +42,11 @@ class _Blanked(dict[int, int]):
 
 
 def _is_of_sentences(character: str) -> bool:
-    """Punctuation of any script, but for dashes, and signs such as % in any width."""
+    """Punctuation of any script, but for dashes, and signs such as % in any width or script."""
     if character.isascii():
         return character in _OF_SENTENCES
     is_punctuation = unicodedata.category(character) in ("Po", "Ps", "Pe", "Pi", "Pf")
-    return is_punctuation and unicodedata.normalize("NFKC", character) not in _OF_OTHERS
+    return is_punctuation and _OF_OTHERS.isdisjoint((character, unicodedata.normalize("NFKC", character)))
 
 
 def _is_between_words(character: str) -> bool:

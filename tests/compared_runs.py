@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from workspaces import CONFIG_BY_HAND, add_run
@@ -72,6 +73,14 @@ def add_answering_run(
         for slot, (question, answer) in enumerate(new[iteration] if iteration < len(new) else ()):
             _accept(run, iteration, slot, question, answer)
     return run
+
+
+def carry_out(workspace: Path, run_id: int) -> None:
+    """A person's decisions, as before the training of iteration 1."""
+    with Store(workspace) as store, store.transaction():
+        reviews = store.of_run(run_id).reviews
+        for review in reviews.to_carry_out():
+            reviews.carry_out(review, 1)
 
 
 def _predict(run: RunStore, iteration: int, example: Example, answers: Answers) -> bool:

@@ -9,6 +9,8 @@ from endings import DONE, USER_INPUT, assert_refused
 from workspaces import COMMAND, Workspace, without_rights_over_files
 
 from llm2llm_local.cli import cli
+from llm2llm_local.errors import RunStoppedError
+from llm2llm_local.loop.work import record_end
 from llm2llm_local.store.writer import Store
 from llm2llm_local.terminal import from_here
 
@@ -157,6 +159,20 @@ def test_a_store_whose_tables_have_names_that_are_no_text_is_damaged(history: Wo
     ending = history.llm2llm("status")
     assert (ending.code, ending.out) == (USER_INPUT, "")
     assert "names of its tables are no text" in ending.err and "It is damaged" in ending.err
+
+
+@pytest.mark.parametrize("arguments", [["resume"], ["resume", "1"], ["fork", "1"], ["pause", "1"], ["report"]])
+def test_a_store_that_is_damaged_within_says_so(history: Workspace, arguments: list[str]) -> None:
+    history.damage("runs")
+    ending = history.llm2llm(*arguments)
+    assert (ending.code, ending.out) == (USER_INPUT, "")
+    assert "It is damaged" in ending.err and "Traceback" not in ending.err
+
+
+def test_a_run_that_was_stopped_is_told_so_though_its_store_is_damaged(history: Workspace) -> None:
+    history.damage("events")
+    with Store(history.folder) as store:
+        record_end(store.of_run(1), RunStoppedError("stopped"))
 
 
 @pytest.mark.parametrize("command", ["run", "config", "sweep"])

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
-from compared_runs import add_answering_run
+from compared_runs import add_answering_run, carry_out
 from fake_runs import SEEDS as FAKE_SEEDS
 from fake_runs import configuration, run_of
 from fresh_interpreter import imported_by
@@ -317,11 +317,11 @@ def test_a_run_that_a_person_had_a_part_in_repeats_no_other(tmp_path: Path) -> N
         for rng_seed in (1, 2, 3):
             add_answering_run(store, ROWS, [wrong_on(0), wrong_on(0)], new, rng_seed=rng_seed)
         (candidate,) = store.execute("SELECT id FROM candidates WHERE run_id = 3").fetchone()
-    add_review(tmp_path, 3, candidate, ReviewDecision.REJECT)
-    (found,) = comparison_of(tmp_path, 1, 2, 3).repetitions
-    assert found.run_ids == (1, 2, 3)  # nothing came of it
-    with Store(tmp_path) as store:
-        store.execute("UPDATE reviews SET applied_iteration = 1")
+    for decision in (ReviewDecision.ACCEPT, ReviewDecision.REJECT):  # the first confirms what is in
+        (found,) = comparison_of(tmp_path, 1, 2, 3).repetitions
+        assert found.run_ids == (1, 2, 3)
+        add_review(tmp_path, 3, candidate, decision)
+        carry_out(tmp_path, 3)
     comparison = comparison_of(tmp_path, 1, 2, 3)
     (found,) = comparison.repetitions
     assert found.run_ids == (1, 2)
@@ -378,6 +378,16 @@ def test_unfinished_runs_are_no_repetitions_and_said_to_be_unfinished(tmp_path: 
     text = console.file.getvalue()
     assert "run 3 isn't finished: its figures are of iteration 0" in text
     assert "run 2 isn't finished" not in text
+
+
+def test_a_run_that_has_no_use_for_a_run_to_match_is_repeated_by_those_that_name_none(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for rng_seed, fields in ((1, {}), (2, {"loop.match_run": 1}), (3, {})):
+            run = add_answering_run(store, ROWS, [wrong_on(0)], rng_seed=rng_seed)
+            named = json.dumps({**fields, "loop.rng_seed": rng_seed})
+            store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = ?", [named, run.run_id])
+    (found,) = comparison_of(tmp_path, 1, 2, 3).repetitions
+    assert found.run_ids == (1, 2, 3)
 
 
 def test_controls_at_matched_steps_are_repeated_with_the_runs_that_they_match(tmp_path: Path) -> None:

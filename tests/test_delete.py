@@ -108,13 +108,7 @@ def test_a_run_that_is_not_there_is_named(workspace: Workspace) -> None:
 
 def test_a_damaged_store_is_told_and_nothing_is_deleted(workspace: Workspace) -> None:
     """In a table that is read for nothing but the deleting."""
-    ((page_size,),), ((page,),) = (
-        workspace.rows(sql)
-        for sql in ("PRAGMA page_size", "SELECT rootpage FROM sqlite_schema WHERE name = 'teacher_calls'")
-    )
-    with workspace.store.open("r+b") as file:
-        file.seek((page - 1) * page_size)
-        file.write(b"\xa5" * page_size)
+    workspace.damage("teacher_calls")
     ending = workspace.llm2llm("delete", "1", "--yes")
     assert (ending.code, ending.out) == (EXIT_USER_INPUT, "")
     assert ending.err.splitlines() == [

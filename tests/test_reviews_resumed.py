@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from comparison import differences
 from fake_runs import SEEDS, Crash, RecordingWatcher, configuration, fork, half_learnt, rows, run_of
-from fakes import FakeStudent, FakeTeacher
+from fakes import FakeStudent, FakeTeacher, scored
+from knowing import label_in
 from reviewed_runs import (
     ACCEPT,
     CONFIG,
@@ -31,7 +33,10 @@ from reviewed_runs import (
 from llm2llm_local.config import Config, flatten
 from llm2llm_local.loop.llm2llm import llm2llm
 from llm2llm_local.store.fork import copy_stages
+from llm2llm_local.store.wishes import add_review
 from llm2llm_local.store.writer import Store
+from llm2llm_local.student.protocol import PredictionBatch, StudentAnswer
+from llm2llm_local.teacher.protocol import Progress
 
 TOO_LATE = (3, "train", 0)
 MANY = {
@@ -234,6 +239,56 @@ def test_a_fork_that_ends_earlier_trains_its_last_student_anew_with_decisions_si
     kept = finished_fork(tmp_path, shorter)
     assert kept.count("train") == 2
     assert rejected[1:] not in trained(tmp_path, 2, run_id=2) != []
+
+
+def test_a_fork_that_ends_earlier_carries_out_what_its_origin_did_later(tmp_path: Path) -> None:
+    finish(tmp_path, {(2, "train", 0): [Wish("passed", 0, REJECT)]})
+    assert rows(tmp_path, "SELECT applied_iteration FROM reviews") == [(3,)]
+    rejected = candidate_of(tmp_path, "passed", 0)
+    shorter = configuration(teacher__attempts=2, loop__augmentations_per_failure=2, loop__iterations=2)
+    assert finished_fork(tmp_path, shorter).count("train") == 2
+    assert rejected[1:] in trained(tmp_path, 2)
+    assert rejected[1:] not in trained(tmp_path, 2, run_id=2) != []
+
+
+@pytest.mark.parametrize("changes", [{"loop__iterations": 1}, {"loop__iterations": 2}, {"loop__recipe": "fine_tune"}])
+def test_a_fork_trains_nothing_anew_for_decisions_on_what_it_is_not_trained_on(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    finish(tmp_path, {})
+    ended(tmp_path, CONFIG)
+    (last,) = rows(tmp_path, "SELECT max(c.id) FROM candidates c JOIN examples e ON e.candidate_id = c.id")[0]
+    add_review(tmp_path, 1, last, REJECT, None, None)
+    settings = {"teacher__attempts": 2, "loop__augmentations_per_failure": 2, "loop__iterations": 3, **changes}
+    config = configuration(**settings)
+    assert fork(tmp_path, config).count("train") == config.loop.iterations + 1
+
+
+class Grasping(FakeStudent):
+    """Once it has learnt anything it knows the labels of seeds that it hasn't seen, too."""
+
+    def predict(self, batch: PredictionBatch, progress: Progress) -> list[StudentAnswer]:
+        answers = super().predict(batch, progress)
+        if not json.loads((batch.adapter / "learnt.json").read_text()):
+            return answers
+        questions = (prompt.removeprefix("Question: ").partition("\n")[0] for prompt in batch.prompts)
+        known = (label_in(question) for question in questions)
+        return [
+            answer if label is None else scored(batch.completions, f" {label}")
+            for label, answer in zip(known, answers, strict=True)
+        ]
+
+
+def test_a_fork_of_a_kfold_run_that_ran_dry_trains_its_last_student_anew_with_decisions_since(tmp_path: Path) -> None:
+    student = Grasping(lambda example, segment: len(segment.examples) > len(SEEDS))
+    finish(tmp_path, {(1, "fold_train", 2): [Wish("passed", 0, REJECT)]}, KFOLD, student=student)
+    ended(tmp_path, KFOLD)
+    assert rows(tmp_path, "SELECT max(iteration) FROM stages") == [(1,)]  # nothing failed any more
+    rejected = candidate_of(tmp_path, "passed", 0)
+    fork(tmp_path, KFOLD)
+    with run_of(tmp_path, KFOLD, FakeTeacher(sometimes_repeats), student, run_id=2) as run:
+        assert "finished early" in llm2llm(run)
+    assert rejected[1:] not in trained(tmp_path, 1, run_id=2) != []
 
 
 def test_a_fork_trains_nothing_anew_for_decisions_that_the_checks_made_already(tmp_path: Path) -> None:

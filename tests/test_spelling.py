@@ -60,7 +60,20 @@ def test_these_differ_in_the_punctuation_of_sentences_alone(one: str, other: str
     assert same_words(one) == same_words(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("5%", "5"), ("５％", "５"), ("a-b", "a b"), ("a–b", "a b"), ("कि", "की")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("5%", "5"),
+        ("５％", "５"),
+        ("5‰", "5"),
+        ("6′", "6″"),
+        ("5٪", "5"),
+        ("3·4", "3 4"),
+        ("a-b", "a b"),
+        ("a–b", "a b"),
+        ("कि", "की"),
+    ],
+)
 def test_these_do_not_differ_in_that_alone(one: str, other: str) -> None:
     assert same_words(one) != same_words(other)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compared_runs import Answers, add_answering_run
+from compared_runs import Answers, add_answering_run, carry_out
 from fake_runs import RecordingWatcher
 from rich.console import Console
 from tiny_models import TinyModels
@@ -234,8 +234,7 @@ def test_a_cell_is_not_the_run_that_a_person_decided_in(tmp_path: Path) -> None:
     assert standings(plan)[1].run_id == 2
     add_review(tmp_path, 2, candidate, ReviewDecision.REJECT)
     assert standings(plan)[1].run_id == 2  # it was finished before
-    with Store(tmp_path) as store:
-        store.execute("UPDATE reviews SET applied_iteration = 1")
+    carry_out(tmp_path, 2)
     assert standings(plan)[1].run_id == 1
     with Store(tmp_path) as store:
         store.execute("UPDATE runs SET status = 'failed' WHERE run_id = 1")
@@ -249,8 +248,7 @@ def test_where_there_is_no_other_run_the_table_says_that_a_person_had_a_part_in_
         store.execute("UPDATE runs SET fingerprint_fields = ? WHERE run_id = ?", [fields, run.run_id])
         (candidate,) = store.execute("SELECT max(id) FROM candidates").fetchone()
     add_review(tmp_path, 1, candidate, ReviewDecision.REJECT)
-    with Store(tmp_path) as store:
-        store.execute("UPDATE reviews SET applied_iteration = 1")
+    carry_out(tmp_path, 1)
     out = io.StringIO()
     print_groups(sweep_tables(plan_of(tmp_path, cell_of(1, "llm2llm"))), Console(file=out, width=120))
     assert "a person's decisions had a part in run 1, which" in out.getvalue()

@@ -160,6 +160,14 @@ class Workspace:
         finally:
             connection.close()
 
+    def damage(self, table: str) -> None:
+        """Noise in place of a table's first page."""
+        ((page_size,),) = self.rows("PRAGMA page_size")
+        ((page,),) = self.rows("SELECT rootpage FROM sqlite_schema WHERE name = ?", table)
+        with self.store.open("r+b") as file:
+            file.seek((page - 1) * page_size)
+            file.write(b"\xa5" * page_size)
+
     def execute(self, sql: str, *parameters: Any) -> None:
         """Change the store behind the program's back."""
         connection = sqlite3.connect(self.store, timeout=10.0)

@@ -204,8 +204,8 @@ def audit(seeds: Sequence[AuditedSeed], verifiers: Sequence[str], thresholds: Th
     true_accepts, false_accepts, mistake_accepts, preferred = [], [], [], []
     for fold in _folds(seeds):
         judge = judge_of(fold.others, verifiers, fold.leaning)
+        check = VerifyCheck(judge, thresholds, doubt)
         for seed in fold.left_out:
-            check = VerifyCheck(judge, thresholds, doubt)
             right = judge.probability(seed.right)
             true_accepts.append(float(check.lets_in(seed.right)))
             false_accepts.append(fmean(check.lets_in(one) for one in seed.wrong))

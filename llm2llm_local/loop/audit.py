@@ -136,7 +136,7 @@ def _audited_seeds(run: Run) -> list[AuditedSeed]:
     return seeds
 
 
-def _first_to_ask(seeds: Sequence[Example]) -> set[int | None]:
+def _first_to_ask(seeds: Sequence[Example]) -> set[int]:
     """The ids of those that don't repeat the words of an earlier one."""
     by_words: dict[str, int] = {}
     for seed in seeds:

@@ -53,7 +53,7 @@ def nothing_gets_in(run: Run, iteration: int, attempt: int) -> str | None:
     goes on from the last one, and for a round that the run has gone beyond: what a person decided since doesn't undo
     what came of it.
 
-    Raises RunFailedError when none was let in since the run began.
+    Raises RunFailedError when none was let in since the run began, whichever student is trained.
     """
     if run.store.has_gone_beyond(iteration, attempt):
         return None

@@ -21,8 +21,8 @@ def to_augment(run: Run, iteration: int) -> Sequence[Failure]:
 
 
 def asks_where_nothing_fails(config: Config) -> bool:
-    """Whether new examples may be made although the student answers all that it was trained on right."""
-    return recipe_of(config).subjects == "all seeds" or config.loop.failure_signal != "train"
+    """Whether new examples are made although every question is answered right by who is asked it."""
+    return recipe_of(config).subjects == "all seeds" or config.loop.failure_signal == "confidence"
 
 
 def failing(run: Run, iteration: int) -> list[Failure]:

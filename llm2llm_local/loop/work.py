@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from contextlib import suppress
 
-from ..errors import DiskError, Llm2LlmError, RunStoppedError, UserInputError
+from ..errors import DiskError, Llm2LlmError, RunStoppedError, StoreError, UserInputError
 from ..launch import take_log_along
 from ..records import Split, Status
 from ..store.run_store import RunStore
@@ -42,7 +42,7 @@ def work(run: RunStore, inputs: Inputs, hashed: HashedInputs, watcher: Watcher, 
             if isinstance(error, UserInputError) and not run.has_begun():
                 _undo(run)
             else:
-                _record_end(run, error)
+                record_end(run, error)
             raise
         with run.transaction():
             run.set_status(Status.DONE, ending)
@@ -121,9 +121,9 @@ def _undo(run: RunStore) -> None:
     shutil.rmtree(run.folder, ignore_errors=True)
 
 
-def _record_end(run: RunStore, error: BaseException) -> None:
+def record_end(run: RunStore, error: BaseException) -> None:
     """Say in the store why the run ended; when even that can't be written, the error itself still counts."""
-    with suppress(DiskError, sqlite3.Error), run.transaction():
+    with suppress(DiskError, StoreError, sqlite3.Error), run.transaction():
         if isinstance(error, RunStoppedError):
             run.set_status(Status.PENDING, error.message)
             run.add_event("run_stopped", error.message)

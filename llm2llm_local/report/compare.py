@@ -16,11 +16,11 @@ from typing import Any
 
 from ..records import Split, Status
 from .curves import AccuracyCurve, accuracies
-from .results import Baseline, RunResult, baseline_of, run_result
+from .results import Baseline, RunResult, baseline_of, n_decided, run_result
 from .statistics import Spread, spread
 
-_MATCH_RUN = "loop.match_run"
-_OF_REPETITION = frozenset({"loop.rng_seed", _MATCH_RUN, "loop.matched_steps"})
+_MATCH_RUN, _MATCHED_STEPS = "loop.match_run", "loop.matched_steps"
+_OF_REPETITION = frozenset({"loop.rng_seed", _MATCH_RUN, _MATCHED_STEPS})
 """Fields in which repetitions differ. What a control at matched steps matches counts by `_matched`."""
 
 _SAMPLE = "data.sample"
@@ -30,7 +30,7 @@ in another order, or lack one. What the person set is in the configuration.
 """
 
 _DECIDED = "decided by a person"
-"""Beside the settings: how many candidates were."""
+"""Beside the settings: how many candidates were let in or taken out."""
 
 ABSENT = "—"
 """Stands for a field that a run of an older version doesn't have."""
@@ -144,10 +144,10 @@ def _matched(connection: sqlite3.Connection, run_id: int, fields: Mapping[str, A
     where that run is gone, the steps.
     """
     match_run = fields.get(_MATCH_RUN)
-    if match_run is None:
+    if match_run is None or fields.get(_MATCHED_STEPS) is None:
         return None
     matched = _setup(connection, match_run) if match_run < run_id else None
-    return fields.get("loop.matched_steps") if matched is None else matched.without_rng_seed
+    return fields[_MATCHED_STEPS] if matched is None else matched.without_rng_seed
 
 
 def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
@@ -176,9 +176,9 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     # The fingerprint tells what the configuration can't: what is in the data, the code and its packages.
     seen = {**fingerprint, **models, "labels": fields["labels"]}
     sample = config.get(_SAMPLE)
-    n_decided = _n_decided(connection, run_id)
-    fields[_DECIDED] = str(n_decided)
-    seen[_DECIDED] = run_id if n_decided else None  # nobody decides the same twice: it repeats no other run
+    decided = n_decided(connection, run_id)
+    fields[_DECIDED] = str(decided)
+    seen[_DECIDED] = run_id if decided else None  # nobody decides the same twice: it repeats no other run
     if sample:
         seen = {name: value for name, value in seen.items() if name not in _OF_DRAWN_SEEDS}
     everything = tuple(
@@ -187,16 +187,6 @@ def _setup(connection: sqlite3.Connection, run_id: int) -> _Setup | None:
     )
     without_rng_seed = everything, _matched(connection, run_id, fingerprint)
     return _Setup(fields, without_rng_seed, row[9], sample and sample["rng_seed"], row[10] == Status.DONE)
-
-
-def _n_decided(connection: sqlite3.Connection, run_id: int) -> int:
-    """Candidates on which a person's word was carried out: what is trained on then isn't by the settings alone."""
-    (n,) = connection.execute(
-        "SELECT count(DISTINCT candidate_id) FROM reviews "
-        "WHERE run_id = ? AND applied_iteration IS NOT NULL AND refused_reason IS NULL",
-        [run_id],
-    ).fetchone()
-    return int(n)
 
 
 def _repeated(name: str, value: Any) -> tuple[str, str]:

@@ -210,6 +210,18 @@ def matched_run(connection: sqlite3.Connection, run_id: int) -> int | None:
     return None if row is None else int(row[0])
 
 
+def n_decided(connection: sqlite3.Connection, run_id: int) -> int:
+    """Candidates of which a person let something into the training sets or took it out: these aren't by the settings
+    alone. Confirming what is in, as an audit asks for, changes none.
+    """
+    (n,) = connection.execute(
+        "SELECT count(DISTINCT candidate_id) FROM examples "
+        "WHERE run_id = ? AND (review_id IS NOT NULL OR removed_iteration IS NOT NULL)",
+        [run_id],
+    ).fetchone()
+    return int(n)
+
+
 def baseline_of(connection: sqlite3.Connection, run_id: int) -> Baseline:
     return Baseline(run_id, _right_rows(connection, run_id))
 

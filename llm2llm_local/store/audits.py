@@ -21,7 +21,7 @@ class AuditRow:
     answer and with some of the `n_wrong`.
 
     `agreement`: of one verifier, how often its own answer is right, where it gives one. `true_accepts` and
-    `false_accepts`: of right and of wrong answers, how many are accepted; `mistake_accepts`: of the wrong ones that
+    `false_accepts`: of right and of wrong answers, how many are let in; `mistake_accepts`: of the wrong ones that
     verifiers came to themselves, on `n_mistaken_seeds`, None where there are none. `preference`: how often a right
     answer is thought likelier than a wrong one, 0.5 is chance. `calibration`: what candidates are judged by.
     """

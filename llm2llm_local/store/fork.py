@@ -3,7 +3,7 @@
 Stages are deterministic and chained by fingerprints, so the rows copied here are those that the new run
 would have made itself. A person's decisions go along: carried out where they were, as far as the trainings that
 they were carried out for are taken over, and otherwise waiting for the first training that is done anew: the last one
-at least.
+at least. (Or the one after that, where students of folds, who are trained before, are taken over.)
 """
 
 from __future__ import annotations
@@ -54,15 +54,14 @@ def unchanged_stages(store: Store, origin: int, new: Conditions) -> list[sqlite3
 def before_decisions(
     store: Store, origin: int, stages: Stages, iterations: int, *, asks_where_nothing_fails: bool
 ) -> Stages:
-    """Of a run's stages, those before its last student, where a person has decided since and no training to come would
-    carry that out: the new run trains that student anew. It has so many `iterations`.
+    """Of the stages that are taken over, those before the last student, where a person has decided since that it should
+    be trained on something else, and no training to come would carry that out: the new run trains it anew. It has so
+    many `iterations`.
     """
-    decisions = [review for review in store.of_run(origin).reviews.to_carry_out() if review.wanted != review.active]
-    if not stages or not decisions:
-        return stages
-    last = min(stages[-1]["iteration"], iterations)
+    reviews = store.of_run(origin).reviews
+    last = stages[-1]["iteration"] if stages else 0
     of_last = {stage["stage"] for stage in stages if stage["iteration"] == last}
-    if "train" not in of_last:
+    if "train" not in of_last or all(one.wanted == one.active for one in reviews.since_training(last)):
         return stages
     status, went_on, fails = store.execute(
         "SELECT status, EXISTS (SELECT 1 FROM stages WHERE run_id = ?1 AND iteration > ?2), "
@@ -73,7 +72,7 @@ def before_decisions(
     is_stuck = (
         status == Status.DONE
         and stages[-1]["stage"] == "check"
-        and all(one.decision is not ReviewDecision.ACCEPT for one in decisions)
+        and all(one.decision is not ReviewDecision.ACCEPT for one in reviews.to_carry_out())
     )
     has_no_failures = "grade" in of_last and not fails and not asks_where_nothing_fails
     goes_on = last < iterations and (went_on or not (is_stuck or has_no_failures))

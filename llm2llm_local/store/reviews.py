@@ -32,15 +32,30 @@ class ReviewStore:
 
     def to_carry_out(self) -> list[ReviewRow]:
         """The newest decision on each candidate that has new ones, in the order of the candidates."""
+        return self._newest("applied_iteration IS NULL", "e.removed_iteration IS NULL", [])
+
+    def since_training(self, iteration: int) -> list[ReviewRow]:
+        """The same, as things stood when this iteration's student was trained, of what was there by then."""
+        return self._newest(
+            "(applied_iteration IS NULL OR applied_iteration > ?2 AND refused_reason IS NULL) "
+            "AND candidate_id IN (SELECT id FROM candidates WHERE run_id = ?1 AND iteration < ?2)",
+            "e.id IN (SELECT example_id FROM training_set_examples WHERE run_id = ?1 AND iteration = ?2)",
+            [iteration],
+        )
+
+    def _newest(self, among: str, is_active: str, parameters: list[int]) -> list[ReviewRow]:
+        """On each candidate, in their order, of the reviews that are `among` those meant; `is_active`: of an example e
+        of a candidate, whether it is the one that is trained on. ?1 is the run, ?2 the first of `parameters`.
+        """
         rows = self._store.execute(
             "SELECT r.id, r.candidate_id, r.decision, r.question AS edited_question, r.answer AS edited_answer, "
             "c.question, c.answer, e.question AS active_question, e.answer AS active_answer, "
             "EXISTS (SELECT 1 FROM examples own WHERE own.candidate_id = c.id AND own.review_id IS NULL) AS passed "
             "FROM reviews r JOIN candidates c ON c.id = r.candidate_id "
-            "LEFT JOIN examples e ON e.candidate_id = c.id AND e.removed_iteration IS NULL "
-            "WHERE r.id IN (SELECT max(id) FROM reviews WHERE run_id = ? AND applied_iteration IS NULL "
+            f"LEFT JOIN examples e ON e.candidate_id = c.id AND {is_active} "
+            f"WHERE r.id IN (SELECT max(id) FROM reviews WHERE run_id = ?1 AND {among} "
             "GROUP BY candidate_id) ORDER BY r.candidate_id",
-            [self._run_id],
+            [self._run_id, *parameters],
         )
         found = []
         for row in rows.fetchall():

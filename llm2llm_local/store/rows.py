@@ -61,8 +61,8 @@ class CandidateRow:
 class ReviewRow:
     """A person's decision on a candidate that is still to be carried out.
 
-    `wanted`: what the next training set should have of the candidate; `active`: what it has as things stand. None:
-    nothing. A text that is wanted but missing is empty here.
+    `wanted`: what the next training set should have of the candidate; `active`: what it has as things stand, or stood
+    when the last student was trained. None: nothing. A text that is wanted but missing is empty here.
     """
 
     id: int

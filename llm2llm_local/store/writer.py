@@ -36,6 +36,11 @@ _ENVIRONMENT_ERRORS = frozenset(
 _DAMAGE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 
 
+def _code(error: sqlite3.DatabaseError) -> int:
+    """The primary result code; some errors of Python's own have none."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+
+
 class Store:
     """A connection that writes. Use as a context manager, or call `close`."""
 
@@ -94,10 +99,9 @@ class Store:
             self._connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             self._roll_back()
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-            if code in _DAMAGE:
+            if _code(error) in _DAMAGE:
                 raise StoreError(f"{self._path}: {error}", DAMAGED) from None
-            if code not in _ENVIRONMENT_ERRORS:
+            if _code(error) not in _ENVIRONMENT_ERRORS:
                 raise
             raise DiskError(
                 f"{self.workspace / STORE_NAME}: {error}",
@@ -133,7 +137,13 @@ class Store:
         return cursor.lastrowid
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
-        return self._connection.execute(sql, parameters)
+        """Raises StoreError when the store turns out to be damaged."""
+        try:
+            return self._connection.execute(sql, parameters)
+        except sqlite3.DatabaseError as error:
+            if _code(error) in _DAMAGE:
+                raise StoreError(f"{self._path}: {error}", DAMAGED) from None
+            raise
 
     # --- runs ---
 

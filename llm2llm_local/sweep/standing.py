@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import NoHistoryError
 from ..loop.fingerprint import Fingerprint
 from ..loop.matching import final_steps
+from ..report.results import n_decided
 from ..report.status import RunStatus, run_statuses
 from ..store.fork import unchanged_stages
 from ..store.reader import STORE_NAME, open_reader
@@ -40,7 +41,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class _KnownRun:
-    """A run of the store: its status, what its results depend on, and whether a person's decisions were carried out."""
+    """A run of the store: its status, what its results depend on, and whether a person's decisions changed it."""
 
     status: RunStatus
     fields: Mapping[str, Any]
@@ -82,12 +83,7 @@ def _known_runs(workspace: Path) -> list[_KnownRun]:
     try:
         with open_reader(workspace) as connection:
             fields = dict(connection.execute("SELECT run_id, fingerprint_fields FROM runs").fetchall())
-            decided = {
-                run_id
-                for (run_id,) in connection.execute(
-                    "SELECT DISTINCT run_id FROM reviews WHERE applied_iteration IS NOT NULL"
-                )
-            }
+            decided = {run_id for run_id in fields if n_decided(connection, run_id)}
             statuses = run_statuses(connection, workspace, None)
     except NoHistoryError:
         return []
