@@ -34,6 +34,12 @@ Bias = Sequence[Leaning]
 Doubt = Literal["review", "drop", "keep"]
 """What becomes of candidates between the thresholds."""
 
+_OF_DOUBTFUL: Mapping[Doubt, Decision] = {
+    "review": Decision.DOUBT,
+    "drop": Decision.REJECT,
+    "keep": Decision.ACCEPT,
+}
+
 
 def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Of each choice; every row has all of them."""
@@ -162,19 +168,17 @@ class VerifyCheck:
 
     def lets_in(self, votes: Votes) -> bool:
         """Whether an answer with these votes is trained on without a person's word."""
-        decision = self.judge.decide(votes, self.thresholds)
-        return decision is Decision.ACCEPT or (decision is Decision.DOUBT and self.doubt == "keep")
+        return self._settled(self.judge.decide(votes, self.thresholds)) is Decision.ACCEPT
+
+    def _settled(self, decision: Decision) -> Decision:
+        return _OF_DOUBTFUL[self.doubt] if decision is Decision.DOUBT else decision
 
     def __call__(self, votes: Votes) -> CheckVerdict:
         """`votes` by verifier, of every one that has a weight."""
-        probability, decision, reason = self.judge.probability(votes), self.judge.decide(votes, self.thresholds), ""
-        if decision is Decision.REJECT:
-            reason = "answer is probably wrong"
-        elif decision is Decision.DOUBT:
-            reason = "answer is doubtful"
-            decision = {"review": Decision.DOUBT, "drop": Decision.REJECT, "keep": Decision.ACCEPT}[self.doubt]
+        probability, decision = self.judge.probability(votes), self.judge.decide(votes, self.thresholds)
+        reason = {Decision.REJECT: "answer is probably wrong", Decision.DOUBT: "answer is doubtful"}.get(decision, "")
         said = "; ".join(f"{name}: {_said(votes[name], bias)}" for name, bias in self.judge.biases.items())
-        return CheckVerdict("verify", decision, reason, said, probability)
+        return CheckVerdict("verify", self._settled(decision), reason, said, probability)
 
 
 def _said(votes: Sequence[Vote], bias: Bias) -> str:

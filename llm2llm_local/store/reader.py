@@ -86,11 +86,21 @@ def require_store(workspace: Path) -> Path:
     return path
 
 
+def result_code(error: sqlite3.DatabaseError) -> int:
+    """SQLite's primary result code; SQLITE_OK for errors of Python's own, which have none."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is broken, or no database."""
+    return result_code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
 def _store_remedy(error: sqlite3.DatabaseError) -> str:
     """What to do about a store that SQLite can't read; of errors that it doesn't number there is nothing to say."""
-    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF:
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return DAMAGED
+    if is_damage(error):
+        return DAMAGED
+    match result_code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return "Another process keeps it to itself; try again when that is done."
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR:

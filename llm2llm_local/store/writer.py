@@ -18,7 +18,7 @@ from typing import Any, Self
 from ..errors import DiskError, StoreError
 from ..records import Status
 from . import schema
-from .reader import DAMAGED, STORE_NAME, check_version
+from .reader import DAMAGED, STORE_NAME, check_version, is_damage, result_code
 from .rows import ModelRow, RunRow, now
 from .run_store import RunStore
 
@@ -32,13 +32,6 @@ _ENVIRONMENT_ERRORS = frozenset(
     }
 )
 """Primary result codes that are about the machine; all others but damage are defects of this program."""
-
-_DAMAGE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
-
-
-def _code(error: sqlite3.DatabaseError) -> int:
-    """The primary result code; some errors of Python's own have none."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 
 class Store:
@@ -74,7 +67,7 @@ class Store:
             raise
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            if error.sqlite_errorcode & 0xFF in _ENVIRONMENT_ERRORS:
+            if result_code(error) in _ENVIRONMENT_ERRORS:
                 raise DiskError(f"{path}: {error}", "Make room or free the file, then try again.") from error
             raise StoreError(f"{path}: {error}", DAMAGED) from None
 
@@ -99,9 +92,9 @@ class Store:
             self._connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             self._roll_back()
-            if _code(error) in _DAMAGE:
+            if is_damage(error):
                 raise StoreError(f"{self._path}: {error}", DAMAGED) from None
-            if _code(error) not in _ENVIRONMENT_ERRORS:
+            if result_code(error) not in _ENVIRONMENT_ERRORS:
                 raise
             raise DiskError(
                 f"{self.workspace / STORE_NAME}: {error}",
@@ -141,7 +134,7 @@ class Store:
         try:
             return self._connection.execute(sql, parameters)
         except sqlite3.DatabaseError as error:
-            if _code(error) in _DAMAGE:
+            if is_damage(error):
                 raise StoreError(f"{self._path}: {error}", DAMAGED) from None
             raise
 
